@@ -1,0 +1,39 @@
+"""X-ray diffraction images of nanocrystals: nanoBragg's physics in hand-written Numba kernels.
+
+The names below are loaded when they are first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Beam": "experiment",
+    "Crystal": "experiment",
+    "Detector": "experiment",
+    "Experiment": "experiment",
+    "Rotation": "experiment",
+    "Sampling": "experiment",
+    "StructureFactors": "experiment",
+    "Simulator": "render",
+    "Statistics": "render",
+    "simulate": "render",
+    "BraggError": "errors",
+    "InputError": "errors",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

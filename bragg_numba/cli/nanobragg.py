@@ -1,0 +1,156 @@
+"""``nanobragg-numba``: nanoBragg's command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+
+from bragg_numba.cli.console import guarded, progress_bar, say_error, say_notes
+from bragg_numba.errors import BraggError
+
+
+def main(argv=None) -> int:
+    """Run one nanoBragg command line; may be called again and again in one process.
+
+    Parameters
+    ----------
+    argv
+        Words without the program's name; None: those of this process.
+
+    Returns
+    -------
+    int
+        0 on success, 2 when the input was refused (one sentence on stderr), 130 when interrupted.
+    """
+    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+    return guarded(lambda: _run(words))
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+def _run(words: list[str]) -> int:
+    from bragg_numba.dialect.flags import help_text, usage
+    from bragg_numba.dialect.parse import parse
+    from bragg_numba.dialect.resolve import resolve
+
+    if any(word in ("-h", "-help", "--help", "--h") for word in words):
+        print(help_text(), end="")
+        return 0
+    if any(word in ("-version", "--version") for word in words):
+        from bragg_numba import __version__
+
+        print(f"nanobragg-numba {__version__}")
+        return 0
+    given = parse(words)
+    keys = {one.flag.key for one in given}
+    if not keys & {"cell", "mat"}:
+        return _refuse_with_usage(usage(), "needs a crystal: -cell a b c al be ga, or -mat FILE")
+    try:
+        request = resolve(given)
+    except BraggError as error:
+        if getattr(error, "name", "") == "StructureFactors":
+            return _refuse_with_usage(usage(), "needs structure factors: -hkl FILE, or -default_F F")
+        raise
+    return render_request(request, "nanobragg-numba " + shlex.join(words))
+
+
+def _refuse_with_usage(usage: str, sentence: str) -> int:
+    print(usage, end="")
+    say_error(f"nanobragg-numba {sentence}")
+    return 2
+
+
+def render_request(request, command: str) -> int:
+    """Render and write what a command line asks for; print the report."""
+    from bragg_numba.render.outputs import write_outputs
+    from bragg_numba.render.report import plan_lines, plan_report
+    from bragg_numba.render.simulator import Simulator
+
+    started = time.perf_counter()
+    sim = Simulator(
+        request.experiment,
+        backend=request.backend,
+        precision=request.precision,
+        threads=request.threads or None,
+        max_memory=request.max_memory,
+    )
+    say_notes([*request.notes, *sim.plan.notes])
+    if not request.json:
+        print("nanoBragg physics by bragg_numba")
+        print("\n".join(plan_lines(sim.plan)))
+        print(f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision}")
+        sys.stdout.flush()
+    planned = time.perf_counter()
+    with progress_bar("rendering", request.progress) as progress:
+        image = sim.render(progress=progress)
+    rendered = time.perf_counter()
+    say_notes(sim.notes[len(sim.plan.notes) :])
+    written = write_outputs(request, sim, image, command)
+    done = time.perf_counter()
+    seconds = {"plan": planned - started, "render": rendered - planned, "write": done - rendered}
+    if request.json:
+        report = {
+            "plan": plan_report(sim.plan),
+            "statistics": sim.statistics.as_dict(),
+            "solid_angle_sr": sim.solid_angle(),
+            "output": written,
+            "backend": sim.backend,
+            "precision": sim.precision,
+            "seconds": seconds,
+            "notes": [*request.notes, *sim.notes],
+        }
+        print(json.dumps(report))
+        return 0
+    for line in result_lines(sim, written):
+        print(line)
+    if request.printout:
+        for line in _pixel_lines(request, image):
+            print(line)
+    rate = sim.plan.pixel_steps / max(seconds["render"], 1e-9)
+    print(
+        f"plan {seconds['plan']:.2f} s, render {seconds['render']:.2f} s "
+        f"({rate:.3g} pixel-steps/s), write {seconds['write']:.2f} s"
+    )
+    return 0
+
+
+def result_lines(sim, written: dict) -> list[str]:
+    """The statistics as nanoBragg prints them, and what was written."""
+    s = sim.statistics
+    angle = sim.solid_angle()
+    lines = [
+        "solid angle subtended by detector = %g steradian ( %g%% sphere)" % (angle, angle / 0.12566370614359174),
+        "max_I = %g  at %g %g" % (s.max, s.max_fast_m, s.max_slow_m),
+        "mean= %g rms= %g rmsd= %g" % (s.mean, s.rms, s.rmsd),
+    ]
+    if "intfile_scale" in written:
+        lines.append("intfile_scale = %g" % written["intfile_scale"])
+    if "pgm_scale" in written:
+        lines.append("pgm_scale = %g" % written["pgm_scale"])
+    if "noise_photons" in written:
+        lines.append("%.0f photons on noise image (%d overloads)" % (written["noise_photons"], written["overloads"]))
+    lines += [f"wrote {path}" for path in written["files"]]
+    return lines
+
+
+def _pixel_lines(request, image) -> list[str]:
+    from bragg_numba.errors import InputError
+
+    n_slow, n_fast = image.shape
+    if request.printout_pixel is not None:
+        fast, slow = request.printout_pixel
+        if not (0 <= fast < n_fast and 0 <= slow < n_slow):
+            raise InputError("-printout_pixel", f"must lie on the {n_fast} x {n_slow} detector", (fast, slow))
+        return [f"{fast:4d} {slow:4d} : pixel {image[slow, fast]:15.10g}"]
+    return [
+        f"{fast:4d} {slow:4d} : pixel {image[slow, fast]:15.10g}" for slow in range(n_slow) for fast in range(n_fast)
+    ]
+
+
+if __name__ == "__main__":
+    entry()

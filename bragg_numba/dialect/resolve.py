@@ -1,0 +1,427 @@
+"""From parsed flags to an Experiment and what to write, by nanoBragg's order and precedence."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bragg_numba.dialect.parse import Given, parse
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import (
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    Rotation,
+    Sampling,
+    StructureFactors,
+)
+from bragg_numba.experiment import _checks as check
+from bragg_numba.experiment.beam import ENERGY_WAVELENGTH_EV_A
+
+DEFAULT_DUMP = "Fdump.bin"
+
+#: The seed of the noise where none is given: fixed, so that a run can be repeated.
+NOISE_SEED = 1
+
+_CONVENTION_FLAGS = ("mosflm", "denzo", "adxv", "xds", "dials")
+_VECTOR_FLAGS = {
+    "fdet_vector": "fast",
+    "sdet_vector": "slow",
+    "odet_vector": "normal",
+    "beam_vector": "beam",
+    "polar_vector": "polarization",
+    "spindle_axis": "spindle",
+    "twotheta_axis": "twotheta",
+}
+#: Under custom vectors the reference's last word on the pivot is whichever of these came last.
+_PIVOT_EFFECT = {
+    "distance": "beam",
+    "Xbeam": "beam",
+    "Ybeam": "beam",
+    "close_distance": "sample",
+    "Xclose": "sample",
+    "Yclose": "sample",
+    "ORGX": "sample",
+    "ORGY": "sample",
+    "twotheta": "sample",
+    "mosflm": "beam",
+    "denzo": "beam",
+    "adxv": "beam",
+    "xds": "sample",
+    "dials": "sample",
+}
+_BEAM_CENTRE = ("Xbeam", "Ybeam")
+_NEAR_POINT = ("Xclose", "Yclose", "ORGX", "ORGY")
+_OUTPUTS = {
+    "h5file": "h5_file",
+    "pngfile": "png_file",
+    "floatfile": "float_file",
+    "intfile": "int_file",
+    "noisefile": "noise_file",
+    "pgmfile": "pgm_file",
+}
+
+
+@dataclass(slots=True)
+class Request:
+    """What a command line asks for beside the experiment."""
+
+    experiment: Experiment
+    h5_file: str | None = None
+    png_file: str | None = None
+    float_file: str | None = None
+    int_file: str | None = None
+    noise_file: str | None = None
+    pgm_file: str | None = None
+    dump_file: str | None = None  #: cache of -hkl to write
+    int_scale: float = 0.0  #: 0: automatic
+    pgm_scale: float = 0.0
+    adc: float = 40.0
+    seed: int = NOISE_SEED
+    noise: str = "nanobragg"
+    printout: bool = False
+    printout_pixel: tuple[int, int] | None = None
+    json: bool = False
+    threads: int = 0
+    backend: str = "auto"
+    precision: str = "auto"
+    max_memory: int | None = None
+    progress: bool | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def experiment_from_words(words) -> Experiment:
+    """Build the Experiment that a nanoBragg command line describes."""
+    return resolve(parse(words)).experiment
+
+
+def resolve(given: list[Given]) -> Request:
+    """Turn parsed flags into an Experiment and a Request; later flags win over earlier ones."""
+    options = _Options(given)
+    notes: list[str] = []
+    max_memory = _memory(options)
+    detector_fields = _detector(options, notes)
+    axes = detector_fields.pop("_axes")
+    detector = Detector(**detector_fields)
+    factors, dump_file = _structure_factors(options, max_memory, notes)
+    experiment = Experiment(
+        beam=_beam(options, axes),
+        crystal=_crystal(options, notes),
+        detector=detector,
+        rotation=_rotation(options, axes),
+        sampling=_sampling(options, detector),
+        structure_factors=factors,
+        fidelity=options.word("fidelity", "nanobragg", ("nanobragg", "physical")),
+    )
+    request = Request(experiment=experiment, dump_file=dump_file, max_memory=max_memory, notes=notes)
+    _outputs(options, request)
+    return request
+
+
+class _Options:
+    """The parsed flags: the last value of each, and their order."""
+
+    def __init__(self, given: list[Given]) -> None:
+        self.order = given
+        self.last = {one.flag.key: one.values for one in given}
+        self.header: dict[str, float] = {}
+        self.mask: np.ndarray | None = None
+        for key in ("mask", "img"):  # img wins wherever both set a value
+            if key in self.last:
+                self._read_header(key, self.last[key][0])
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.last
+
+    def get(self, key: str, default=None):
+        """The flag's (only) value, else the image header's, else the default."""
+        if key in self.last:
+            return self.last[key][0]
+        return self.header.get(key, default)
+
+    def word(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
+        return check.choice(f"-{key}", self.get(key, default), allowed)
+
+    def last_of(self, *keys: str) -> str | None:
+        """Which of these flags came last."""
+        return next((one.flag.key for one in reversed(self.order) if one.flag.key in keys), None)
+
+    def _read_header(self, key: str, path: str) -> None:
+        from bragg_numba.io.smv import read_smv
+
+        image = read_smv(path)
+        n_slow, n_fast = image.pixels.shape
+        self.header |= {"detpixels_f": n_fast, "detpixels_s": n_slow}
+        names = {
+            "PIXEL_SIZE": "pixel",
+            "DISTANCE": "distance",
+            "CLOSE_DISTANCE": "close_distance",
+            "WAVELENGTH": "lambda",
+            "BEAM_CENTER_X": "Xbeam",
+            "BEAM_CENTER_Y": "Ybeam",
+            "ORGX": "ORGX",
+            "ORGY": "ORGY",
+            "PHI": "phi",
+            "OSC_RANGE": "osc",
+        }
+        for keyword, name in names.items():
+            value = image.value_of(keyword)
+            if value is not None and value == value:
+                self.header[name] = value
+        if key == "mask":
+            self.mask = image.pixels != 0
+            if image.value_of("BEAM_CENTER_Y") == image.value_of("BEAM_CENTER_Y"):
+                size = self.header.get("pixel", 0.1) * n_slow
+                if "Ybeam" in self.header:
+                    self.header["Ybeam"] = size - self.header["Ybeam"]
+
+
+def _memory(options: _Options) -> int | None:
+    text = options.get("max-memory")
+    if text is None:
+        return None
+    units = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1.0)
+    try:
+        return int(check.number("-max-memory", float(number) * unit, low=1.0, high=1e18))
+    except (ValueError, OverflowError):
+        raise InputError("-max-memory", "must be a number of bytes", text, "for example 4e9, 500M, 2G") from None
+
+
+def _beam(o: _Options, axes: dict) -> Beam:
+    fields: dict = {"direction": axes.get("beam"), "polarization_axis": axes.get("polarization")}
+    simple = {
+        "dispersion": "dispersion_percent",
+        "fluence": "fluence_per_m2",
+        "flux": "flux_per_s",
+        "exposure": "exposure_s",
+        "beamsize": "beam_size_mm",
+        "polar": "polarization",
+    }
+    fields |= {name: o.get(key) for key, name in simple.items() if key in o}
+    if o.last_of("lambda", "energy") == "energy":
+        energy = check.number("-energy", o.get("energy"), above=0.0)
+        fields["wavelength_A"] = ENERGY_WAVELENGTH_EV_A / energy
+    elif o.get("lambda") is not None:
+        fields["wavelength_A"] = o.get("lambda")
+    fields["polarized"] = o.last_of("polar", "nopolar") != "nopolar"
+    fields["round_divergence"] = o.last_of("round_div", "square_div") != "square_div"
+    if o.get("dispsteps"):
+        fields["dispersion_steps"] = o.get("dispsteps")
+    for axis, letter in (("horizontal", "h"), ("vertical", "v")):
+        span = o.last_of("divergence", f"{letter}divrange")
+        if span:
+            fields[f"{axis}_divergence_mrad"] = o.get(span)
+        if f"{letter}divstep" in o:
+            fields[f"{axis}_divergence_step_mrad"] = o.get(f"{letter}divstep")
+        steps = o.last_of("divsteps", f"{letter}divsteps")
+        if steps and o.get(steps):
+            fields[f"{axis}_divergence_steps"] = o.get(steps)
+    if "sourcefile" in o:
+        from bragg_numba.io.text_files import read_sources
+
+        fields["sources"] = tuple(read_sources(o.get("sourcefile")))
+    return Beam(**fields)
+
+
+def _crystal(o: _Options, notes: list[str]) -> Crystal:
+    fields: dict = {}
+    if "cell" in o:
+        fields["cell"] = o.last["cell"]
+    if "mat" in o:
+        from bragg_numba.io.text_files import read_matrix
+
+        fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in read_matrix(o.get("mat")))
+    if "misset" in o:
+        misset = o.last["misset"]
+        fields["misset_deg"] = "random" if misset == ("random",) else misset
+    if "misset_seed" in o:
+        fields["misset_seed"] = o.get("misset_seed")
+        if fields.get("misset_deg") != "random":
+            notes.append("-misset_seed has no effect without -misset random")
+    counts, sizes = [1, 1, 1], [None, None, None]
+    for one in o.order:
+        key = one.flag.key
+        if key in ("N", "Na", "Nb", "Nc"):
+            for i, axis in enumerate("abc"):
+                if key in ("N", "N" + axis):
+                    counts[i] = max(1, one.values[0])
+        where = {"xtalsize": (0, 1, 2), "xtal_thick": (0,), "xtal_width": (1,), "xtal_height": (2,)}
+        for i in where.get(key, ()):
+            size = check.number(one.name, one.values[0], low=0.0, hint="millimetres")
+            sizes[i] = size or None  # 0: from the cell counts, as in nanoBragg
+        if key in ("density", "MW"):
+            notes.append(f"{one.name} has no effect, as in nanoBragg")
+    fields |= {"cell_counts": tuple(counts), "size_mm": tuple(sizes)}
+    shapes = {"square_xtal": "square", "round_xtal": "round", "gauss_xtal": "gauss", "tophat_spots": "tophat"}
+    fields["shape"] = shapes.get(o.last_of(*shapes), "square")
+    simple = {
+        "fudge": "fudge",
+        "mosaic": "mosaic_spread_deg",
+        "mosaic_seed": "mosaic_seed",
+        "water": "water_um",
+    }
+    fields |= {name: o.get(key) for key, name in simple.items() if key in o}
+    if o.get("mosaic_domains"):
+        fields["mosaic_domains"] = o.get("mosaic_domains")
+    return Crystal(**fields)
+
+
+def _frame(o: _Options, notes: list[str]) -> tuple[str, dict]:
+    """The convention, and the axes where vector flags have the last word on it."""
+    from bragg_numba.plan.geometry import FRAMES
+
+    convention, explicit, axes = "mosflm", False, {}
+    for one in o.order:
+        key = one.flag.key
+        if key in _CONVENTION_FLAGS:
+            if axes:
+                notes.append(f"{one.name} comes after vector flags and replaces their vectors, as in nanoBragg")
+            convention, explicit, axes = key, True, {}
+        elif key in _VECTOR_FLAGS:
+            if not any(one.values):
+                raise InputError(one.name, "must not be the zero vector", one.values)
+            if not axes:
+                axes = dict(FRAMES[convention if explicit else "custom"])
+            axes[_VECTOR_FLAGS[key]] = one.values
+    return ("custom" if axes else convention), axes
+
+
+def _detector(o: _Options, notes: list[str]) -> dict:
+    convention, axes = _frame(o, notes)
+    fields: dict = {"convention": convention, "mask": o.mask, "_axes": axes}
+    for name in ("fast", "slow", "normal", "twotheta"):
+        fields[f"{name}_axis"] = axes.get(name)
+    simple = {"pixel": "pixel_mm", "distance": "distance_mm", "close_distance": "close_distance_mm"}
+    fields |= {name: o.get(key) for key, name in simple.items() if o.get(key) is not None}
+    for letter, axis in (("f", "fast"), ("s", "slow")):
+        pixels = o.last_of("detpixels", f"detpixels_{letter}")
+        n = o.get(pixels) if pixels else o.header.get(f"detpixels_{letter}")
+        if n is not None:
+            fields[f"n_{axis}"] = n
+        size = o.last_of("detsize", f"detsize_{letter}")
+        if size:
+            fields[f"size_{axis}_mm"] = o.get(size)
+    fields |= _centre_fields(o, convention)
+    fields["rotation_deg"] = tuple(o.get(f"detector_rot{axis}", 0.0) for axis in "xyz")
+    fields["twotheta_deg"] = o.get("twotheta", 0.0)
+    origin = o.last_of("pix0_vector", "pix0_vector_mm")
+    if origin:
+        per_mm = 1000.0 if origin == "pix0_vector" else 1.0
+        fields["origin_mm"] = tuple(x * per_mm for x in o.last[origin])
+    fields["curved"] = "curved_det" in o
+    fields["point_pixel"] = "point_pixel" in o
+    if "detector_abs" in o:
+        text = o.get("detector_abs")
+        try:
+            fields["attenuation_depth_um"] = float(text)
+        except ValueError:
+            raise InputError("-detector_abs", "must be micrometres or inf", text) from None
+    if "detector_thick" in o:
+        fields["thickness_um"] = o.get("detector_thick")
+    if o.get("detector_thicksteps"):
+        fields["thickness_steps"] = o.get("detector_thicksteps")
+    return fields
+
+
+def _centre_fields(o: _Options, convention: str) -> dict:
+    """Beam centre, near point and pivot; an image header counts only in the convention's own style."""
+    names = {
+        "Xbeam": "beam_x_mm",
+        "Ybeam": "beam_y_mm",
+        "Xclose": "close_x_mm",
+        "Yclose": "close_y_mm",
+        "ORGX": "org_x_px",
+        "ORGY": "org_y_px",
+    }
+    own_style = _NEAR_POINT if convention in ("xds", "dials") else _BEAM_CENTRE
+    typed = {key for key in names if key in o}
+    other_style = typed and not typed & set(own_style)
+    fields: dict = {}
+    for key, name in names.items():
+        if key in o or (key in own_style and key in o.header and not other_style):
+            fields[name] = o.get(key)
+    if "pivot" in o:
+        fields["pivot"] = o.word("pivot", "beam", ("beam", "sample"))
+    elif convention == "custom":
+        fields["pivot"] = _PIVOT_EFFECT.get(o.last_of(*_PIVOT_EFFECT), "beam")
+    elif typed & set(_BEAM_CENTRE) and typed & set(_NEAR_POINT):
+        fields["pivot"] = _PIVOT_EFFECT[o.last_of(*_BEAM_CENTRE, *_NEAR_POINT)]
+    return fields
+
+
+def _rotation(o: _Options, axes: dict) -> Rotation:
+    simple = {"phi": "phi_deg", "osc": "osc_deg", "phistep": "phi_step_deg"}
+    fields = {name: o.get(key) for key, name in simple.items() if o.get(key) is not None}
+    if "phisteps" in o:
+        fields["phi_steps"] = max(1, o.get("phisteps"))
+    return Rotation(axis=axes.get("spindle"), **fields)
+
+
+def _sampling(o: _Options, detector: Detector) -> Sampling:
+    fields: dict = {f"oversample_{name}": f"oversample_{name}" in o for name in ("thick", "polar", "omega")}
+    if o.get("oversample"):
+        fields["oversample"] = o.get("oversample")
+    if "roi" in o:
+        n_slow, n_fast = detector.shape
+        defaults = (0, n_fast, 0, n_slow)
+        fields["roi"] = tuple(d if n < 0 else n for n, d in zip(o.last["roi"], defaults, strict=True))
+    if "dmin" in o:
+        fields["dmin_A"] = o.get("dmin")
+    interpolation = o.last_of("interpolate", "nointerpolate")
+    if interpolation:
+        fields["interpolate"] = interpolation == "interpolate"
+    return Sampling(**fields)
+
+
+def _structure_factors(o: _Options, max_memory: int | None, notes: list[str]) -> tuple[StructureFactors, str | None]:
+    """Read -hkl, else the cache of an earlier run, else only default_F; and the cache to write."""
+    from bragg_numba.io.structure_factor_files import read_dump, read_hkl
+    from bragg_numba.plan.memory import require
+
+    default_F = o.get("default_F", 0.0)
+    dump = o.get("dump", DEFAULT_DUMP)
+    if "hkl" in o:
+        indices, amplitudes = read_hkl(o.get("hkl"))
+        return StructureFactors(default_F=default_F, indices=indices, amplitudes=amplitudes), dump
+    if "dump" in o or os.path.exists(dump):
+        first, _, table = read_dump(dump)
+        require(f"the structure factors of {dump}", 24 * table.size, max_memory)
+        indices = np.indices(table.shape, dtype=np.int32).reshape(3, -1).T + np.asarray(first, np.int32)
+        notes.append(f"reading structure factors from {dump}, the cache of an earlier run")
+        return StructureFactors(default_F=default_F, indices=indices, amplitudes=table.ravel()), None
+    return StructureFactors(default_F=default_F), None
+
+
+def _outputs(o: _Options, request: Request) -> None:
+    for key, name in _OUTPUTS.items():
+        if key in o:
+            setattr(request, name, o.get(key))
+    if not any(key in o for key in _OUTPUTS):
+        request.float_file, request.int_file = "floatimage.bin", "intimage.img"
+        request.noise_file = None if "nonoise" in o else "noiseimage.img"
+        request.pgm_file = None if "nopgm" in o else "image.pgm"
+    if o.last_of("noisefile", "nonoise") == "nonoise":
+        request.noise_file = None
+    if o.last_of("pgmfile", "nopgm") == "nopgm":
+        request.pgm_file = None
+    named = [getattr(request, name) for name in _OUTPUTS.values() if getattr(request, name)]
+    twice = {os.path.realpath(path) for path in named}
+    if len(twice) < len([path for path in named if path != os.devnull]):
+        raise InputError("output files", "must have different names", named)
+    request.int_scale = o.get("scale", 0.0)
+    request.pgm_scale = o.get("pgmscale", 0.0)
+    request.adc = o.get("adc", 40.0)
+    request.seed = o.get("seed", NOISE_SEED)
+    request.noise = o.word("noise", "nanobragg", ("nanobragg", "philox"))
+    request.printout = "printout" in o or "printout_pixel" in o
+    request.printout_pixel = o.last.get("printout_pixel")
+    request.json = "json" in o
+    request.threads = o.get("threads", 0)
+    request.backend = o.get("backend", "auto")
+    request.precision = o.word("precision", "auto", ("auto", "tile", "float64"))
+    progress = o.last_of("progress", "noprogress")
+    request.progress = None if progress is None else progress == "progress"

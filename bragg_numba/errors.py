@@ -1,0 +1,37 @@
+"""The one way in which this package refuses an input."""
+
+from __future__ import annotations
+
+__all__ = ["BraggError", "InputError"]
+
+
+class BraggError(Exception):
+    """Something that a person can mend; commands print it as one sentence and return status 2."""
+
+
+class InputError(BraggError, ValueError):
+    """An input that cannot be honoured: its name, the rule, the value that broke it and a hint.
+
+    Parameters
+    ----------
+    name
+        What was given: a field (``Beam.wavelength_A``), a flag (``-lambda``) or a file.
+    rule
+        The rule as a verb phrase: ``must be greater than 0``.
+    value
+        The offending value, shown with ``repr``; leave it out where there is none to show.
+    hint
+        What to do instead, without brackets.
+    """
+
+    _NO_VALUE = object()
+
+    def __init__(self, name: str, rule: str, value: object = _NO_VALUE, hint: str = "") -> None:
+        self.name, self.rule, self.value, self.hint = name, rule, value, hint
+        text = f"{name} {rule}"
+        if value is not self._NO_VALUE:
+            shown = repr(value)
+            text += f", got {shown if len(shown) <= 80 else shown[:77] + '...'}"
+        if hint:
+            text += f" ({hint})"
+        super().__init__(text)

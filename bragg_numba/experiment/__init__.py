@@ -1,0 +1,19 @@
+"""The nouns of an experiment: frozen, keyword-only, validated once, units in the field names."""
+
+from bragg_numba.experiment.beam import Beam
+from bragg_numba.experiment.crystal import Crystal
+from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.experiment import Experiment
+from bragg_numba.experiment.rotation import Rotation
+from bragg_numba.experiment.sampling import Sampling
+from bragg_numba.experiment.structure_factors import StructureFactors
+
+__all__ = [
+    "Beam",
+    "Crystal",
+    "Detector",
+    "Experiment",
+    "Rotation",
+    "Sampling",
+    "StructureFactors",
+]

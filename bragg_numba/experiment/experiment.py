@@ -1,0 +1,110 @@
+"""An experiment: everything that fixes one image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import _checks as check
+from bragg_numba.experiment._noun import Noun
+from bragg_numba.experiment.beam import Beam
+from bragg_numba.experiment.crystal import Crystal
+from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.rotation import Rotation
+from bragg_numba.experiment.sampling import Sampling
+from bragg_numba.experiment.structure_factors import StructureFactors
+
+FORMAT = "bragg_numba experiment"
+VERSION = 1
+FIDELITIES = ("nanobragg", "physical")
+
+_PARTS = {
+    "beam": Beam,
+    "crystal": Crystal,
+    "detector": Detector,
+    "rotation": Rotation,
+    "sampling": Sampling,
+    "structure_factors": StructureFactors,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Experiment(Noun):
+    """Beam, crystal, detector, rotation, sampling and structure factors of one image.
+
+    ``fidelity`` is ``"nanobragg"`` (render what nanoBragg.c renders) or ``"physical"`` (replace its
+    approximations by the right formula); docs/fidelity.md lists the differences.
+    """
+
+    crystal: Crystal
+    structure_factors: StructureFactors
+    beam: Beam = field(default_factory=Beam)
+    detector: Detector = field(default_factory=Detector)
+    rotation: Rotation = field(default_factory=Rotation)
+    sampling: Sampling = field(default_factory=Sampling)
+    fidelity: str = "nanobragg"
+
+    def __post_init__(self) -> None:
+        for name, kind in _PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
+        self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
+        roi = self.sampling.roi
+        n_slow, n_fast = self.detector.shape
+        if roi is not None and (roi[0] >= n_fast or roi[2] >= n_slow):
+            raise InputError(
+                "Sampling.roi", f"must touch the detector of {n_fast} x {n_slow} (fast x slow) pixels", roi
+            )
+
+    @classmethod
+    def from_nanobragg(cls, words) -> Experiment:
+        """Build from a nanoBragg command line: one string, or a list of words.
+
+        Raises
+        ------
+        InputError
+            For an unknown flag, a bad value or an unreadable file.
+        """
+        from bragg_numba.dialect import experiment_from_words
+
+        return experiment_from_words(words)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the whole experiment, tables and mask included, as JSON text."""
+        return json.dumps({"format": FORMAT, "version": VERSION, **self.to_dict()}, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Experiment:
+        """Build from ``to_json``'s text; parts that are left out take their defaults."""
+        try:
+            values = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError("experiment", f"is not JSON: {error}") from None
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise InputError("experiment", f'must be a JSON object with "format": "{FORMAT}"')
+        if values.pop("version", None) != VERSION:
+            raise InputError("experiment", f'must have "version": {VERSION}', hint="written by a newer version?")
+        known = {part.name for part in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise InputError(f"experiment.{key}", "is not a known part", hint=", ".join(sorted(known)))
+        for key in ("crystal", "structure_factors"):
+            if key not in values:
+                raise InputError(f"experiment.{key}", "must be given")
+        parts = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
+        return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
+
+    def save(self, path) -> None:
+        """Write the JSON to ``path``, whole or not at all."""
+        from bragg_numba.io.atomic import write_bytes
+
+        write_bytes(path, (self.to_json(indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path) -> Experiment:
+        """Read an experiment from a JSON file, or from a frame that this package wrote."""
+        from bragg_numba.io.frame import experiment_text
+
+        return cls.from_json(experiment_text(Path(path)))

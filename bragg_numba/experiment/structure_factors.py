@@ -1,0 +1,61 @@
+"""Structure factor amplitudes of the P1 cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import _checks as check
+from bragg_numba.experiment._noun import Noun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StructureFactors(Noun):
+    """Amplitudes F(h, k, l) for every reflection of the P1 cell, and a default for the others.
+
+    Within the box spanned by the indices, cells that are not listed hold ``default_F``; outside of it
+    every reflection has ``default_F``. A reflection listed twice takes its last value.
+    """
+
+    default_F: float = 0.0  #: electrons
+    indices: np.ndarray | None = None  #: int32 (n, 3), Miller indices h, k, l
+    amplitudes: np.ndarray | None = None  #: float64 (n,), electrons
+
+    def __post_init__(self) -> None:
+        put, pre = self._set, "StructureFactors."
+        put("default_F", check.number(pre + "default_F", self.default_F, low=-1e15, high=1e15))
+        if (self.indices is None) != (self.amplitudes is None):
+            raise InputError(pre + "indices", "must come together with amplitudes")
+        if self.indices is None:
+            if self.default_F == 0.0:
+                raise InputError(
+                    "StructureFactors",
+                    "must hold at least one amplitude",
+                    hint="give indices and amplitudes (-hkl), or a default_F that is not 0 (-default_F)",
+                )
+            return
+        indices = np.asarray(self.indices)
+        if indices.ndim != 2 or indices.shape[1] != 3 or len(indices) == 0:
+            raise InputError(pre + "indices", "must have shape (n, 3) with n >= 1", indices.shape)
+        if not np.array_equal(indices, np.rint(indices)) or np.abs(indices).max() > 1_000_000:
+            raise InputError(pre + "indices", "must be whole numbers between -1000000 and 1000000")
+        amplitudes = np.asarray(self.amplitudes, dtype=np.float64)
+        if amplitudes.shape != (len(indices),):
+            raise InputError(pre + "amplitudes", f"must have shape ({len(indices)},)", amplitudes.shape)
+        if not np.isfinite(amplitudes).all() or np.abs(amplitudes).max() > 1e15:
+            raise InputError(pre + "amplitudes", "must be finite numbers below 1e15")
+        indices = np.ascontiguousarray(indices, dtype=np.int32)
+        for array, field in ((indices, "indices"), (amplitudes.copy(), "amplitudes")):
+            array = array.copy() if array.base is not None else array
+            array.flags.writeable = False
+            put(field, array)
+
+    @property
+    def table_shape(self) -> tuple[int, int, int]:
+        """Cells of the box that the indices span: (h, k, l)."""
+        if self.indices is None:
+            return (0, 0, 0)
+        span = self.indices.max(axis=0).astype(np.int64) - self.indices.min(axis=0) + 1
+        return tuple(int(n) for n in span)

@@ -1,0 +1,163 @@
+"""One frame in one HDF5 file: photons, where they come from, and the numbers about them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.io.atomic import atomic_path
+
+DATA = "/entry/data/data"
+PROCESS = "/entry/process"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what computes and writes with it."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("bragg-numba", "numba", "numpy", "h5py"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+class FrameFile:
+    """A frame file that is being written; rows may come in any order."""
+
+    def __init__(self, file, shape: tuple[int, int]) -> None:
+        self._file = file
+        self._data = file[DATA]
+        self.shape = shape
+
+    def write_rows(self, row_start: int, rows: np.ndarray) -> None:
+        """Write rows (n, n_fast) float32 that begin at ``row_start``."""
+        self._data[0, row_start : row_start + len(rows)] = rows
+
+    def write_statistics(self, statistics: dict[str, float]) -> None:
+        """Write the numbers about the frame."""
+        group = self._file[PROCESS].create_group("statistics")
+        group.attrs["NX_class"] = "NXcollection"
+        for name, value in statistics.items():
+            group[name] = value
+
+
+@contextmanager
+def create_frame(path, experiment, *, command: str = "", seeds: dict[str, int] | None = None) -> Iterator[FrameFile]:
+    """Create a frame file under a temporary name; it takes its own name when the block ends well.
+
+    Parameters
+    ----------
+    path
+        Where the file goes.
+    experiment
+        The Experiment that is rendered; its JSON goes into the file.
+    command
+        The command line, if there was one.
+    seeds
+        Seeds that were used, by name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    import h5py
+
+    shape = experiment.detector.shape
+    with atomic_path(path) as temporary:
+        try:
+            with h5py.File(temporary, "w") as file:
+                _write_head(file, experiment, command, seeds or {}, shape)
+                yield FrameFile(file, shape)
+        except OSError as error:
+            raise InputError(os.fspath(path), f"cannot be written: {error}") from None
+
+
+def _write_head(file, experiment, command: str, seeds: dict[str, int], shape) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "bragg_numba", "file_time": now})
+    entry = _group(file, "entry", "NXentry", default="data")
+    entry["title"] = "simulated diffraction frame"
+    entry["start_time"] = now
+    data = _group(entry, "data", "NXdata", signal="data")
+    # One chunkless dataset: a frame is read whole or by rows, and every reader takes it.
+    frame = data.create_dataset("data", shape=(1, *shape), dtype=np.float32)
+    frame.attrs["units"] = "photons"
+    frame.attrs["long_name"] = "photons (frame, slow, fast)"
+    process = _group(entry, "process", "NXprocess")
+    process["program"] = "bragg_numba"
+    process["version"] = versions()["bragg-numba"]
+    process["date"] = now
+    process["command"] = command
+    process["experiment"] = experiment.to_json()
+    process["versions"] = json.dumps(versions())
+    seed_group = _group(process, "seeds", "NXcollection")
+    for name, seed in seeds.items():
+        seed_group[name] = seed
+
+
+def _group(parent, name: str, nx_class: str, **attributes):
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nx_class
+    group.attrs.update(attributes)
+    return group
+
+
+def write_frame(path, image: np.ndarray, experiment, *, command="", seeds=None, statistics=None) -> None:
+    """Write one rendered frame, (slow, fast) float32 photons, whole or not at all."""
+    with create_frame(path, experiment, command=command, seeds=seeds) as file:
+        file.write_rows(0, image)
+        if statistics is not None:
+            file.write_statistics(statistics)
+
+
+def read_frame(path) -> np.ndarray:
+    """Read the photons of a frame file: (slow, fast) float32."""
+    with open_frame(path) as file:
+        return file[DATA][0]
+
+
+@contextmanager
+def open_frame(path):
+    """Open a frame file for reading; anything that is not one is an InputError."""
+    import h5py
+    import hdf5plugin  # noqa: F401  (registers the filters of compressed frames)
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = "does not exist" if not os.path.exists(path) else f"is not a readable HDF5 file: {error}"
+        raise InputError(os.fspath(path), reason) from None
+    with file:
+        if DATA not in file:
+            raise InputError(os.fspath(path), f"holds no frame: it has no {DATA}")
+        yield file
+
+
+def experiment_text(path: Path) -> str:
+    """The Experiment's JSON from a JSON file or from a frame file."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            if start != b"\x89HDF\r\n\x1a\n":
+                return (start + file.read()).decode("utf-8")
+    except OSError as error:
+        raise InputError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(os.fspath(path), "is neither JSON text nor an HDF5 frame") from None
+    with open_frame(path) as file:
+        name = f"{PROCESS}/experiment"
+        if name not in file:
+            raise InputError(os.fspath(path), "holds no experiment", hint="it was not written by bragg_numba")
+        return file[name][()].decode("utf-8")

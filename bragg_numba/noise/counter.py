@@ -1,0 +1,102 @@
+"""Photon noise that depends only on the seed, the frame and the pixel: the same on any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+
+__all__ = ["check_photons", "poisson", "whole_number"]
+
+
+def poisson(
+    photons: np.ndarray,
+    seed: int,
+    frame: int = 0,
+    first_row: int = 0,
+    n_fast: int | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw one Poisson count for each pixel.
+
+    The count of a pixel follows from ``seed``, ``frame`` and the pixel's place in the whole frame alone. A
+    tile of whole rows, told which row of the frame it starts with, gets the counts that the whole frame would
+    give.
+
+    Parameters
+    ----------
+    photons
+        (slow, fast) float32, expected photons; finite and not negative.
+    seed
+        Any whole number from 0 to 2^64 - 1.
+    frame
+        Number of the frame in its series, 0 to 2^32 - 1; frames are independent.
+    first_row
+        The frame's row that ``photons[0]`` is.
+    n_fast
+        Pixels in a row of the frame; ``photons`` must be that wide. Default: the width of ``photons``.
+    out
+        (slow, fast) uint32, C-contiguous; filled and returned. Default: a new array.
+
+    Returns
+    -------
+    numpy.ndarray
+        (slow, fast) uint32 photon counts; a count above 2^32 - 1 becomes 2^32 - 1.
+
+    Raises
+    ------
+    InputError
+        If a pixel is NaN, infinite or negative, or an argument lies outside its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> poisson(np.zeros((1, 3), dtype=np.float32), seed=1)
+    array([[0, 0, 0]], dtype=uint32)
+    """
+    from bragg_numba.kernels.philox import poisson_counts
+
+    photons = check_photons(photons)
+    seed = whole_number("seed", seed, 0, 2**64 - 1)
+    frame = whole_number("frame", frame, 0, 2**32 - 1)
+    first_row = whole_number("first_row", first_row, 0, 2**32 - 1)
+    if n_fast is not None and n_fast != photons.shape[1]:
+        raise InputError("n_fast", f"must be the width of photons ({photons.shape[1]})", n_fast, "tiles are whole rows")
+    if out is None:
+        out = np.empty(photons.shape, dtype=np.uint32)
+    elif out.shape != photons.shape or out.dtype != np.uint32 or not out.flags.c_contiguous:
+        raise InputError("out", f"must be a contiguous uint32 array of shape {photons.shape}", out.shape)
+    first_pixel = first_row * photons.shape[1]
+    poisson_counts(photons, np.uint64(seed), np.uint32(frame), np.uint64(first_pixel), out)
+    return out
+
+
+def check_photons(photons: np.ndarray) -> np.ndarray:
+    """Return ``photons`` as a C-contiguous (slow, fast) float32 array of finite, non-negative numbers."""
+    try:
+        with np.errstate(over="ignore"):
+            image = np.ascontiguousarray(photons, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError("photons", "must be an array of numbers", type(photons).__name__) from None
+    if np.ndim(photons) != 2:
+        raise InputError("photons", "must have two dimensions (slow, fast)", np.shape(photons))
+    if image.size and not (image.min() >= 0 and image.max() < np.inf):  # a NaN fails both
+        bad = np.flatnonzero(~((image >= 0) & (image < np.inf)).ravel())[0]
+        slow, fast = divmod(int(bad), image.shape[1])
+        raise InputError(
+            "photons",
+            f"must be finite and not negative at slow {slow}, fast {fast}",
+            float(image[slow, fast]),
+        )
+    return image
+
+
+def whole_number(name: str, value: int, lowest: int, highest: int) -> int:
+    """Return ``value`` as an int if it is a whole number from ``lowest`` to ``highest``."""
+    try:
+        whole = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(name, "must be a whole number", value) from None
+    if whole != value or not lowest <= whole <= highest:
+        raise InputError(name, f"must be a whole number from {lowest} to {highest}", value)
+    return whole

@@ -1,0 +1,36 @@
+"""How much memory a job may take, and how much there is."""
+
+from __future__ import annotations
+
+import os
+
+from bragg_numba.errors import InputError
+
+#: Share of the free memory that a job may take unless told otherwise.
+DEFAULT_SHARE = 0.8
+
+
+def free_memory() -> int:
+    """Bytes that the system could give to a new job; a cautious guess where it does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError, AttributeError):
+        return 2**32
+
+
+def require(name: str, n_bytes: int, limit: int | None, hint: str = "") -> None:
+    """Raise InputError if ``n_bytes`` is more than ``limit`` (default: 80 % of what is free)."""
+    allowed = int(DEFAULT_SHARE * free_memory()) if limit is None else limit
+    if n_bytes > allowed:
+        raise InputError(
+            name,
+            f"would take {n_bytes:,} bytes of memory where {allowed:,} are allowed",
+            hint=hint or "raise --max-memory or make it smaller",
+        )

@@ -1,0 +1,311 @@
+"""The plan: an experiment flattened to float64 arrays in SI units, made once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bragg_numba.experiment import Experiment
+from bragg_numba.experiment.crystal import SHAPES
+from bragg_numba.kernels import parameters, physics
+from bragg_numba.plan.cell import Cell, orient_cell
+from bragg_numba.plan.geometry import DEGREES, Geometry, place_detector
+from bragg_numba.plan.memory import require
+from bragg_numba.plan.orientations import draw_misset, list_orientations
+from bragg_numba.plan.sources import Sources, list_sources
+from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps
+from bragg_numba.plan.table import dense_table
+
+AVOGADRO = 6.02214179e23
+
+#: Structure factor of a water molecule in the forward direction, electrons, and its molar mass, g/mol.
+WATER_F = 2.57
+WATER_MOLAR_MASS = 18.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a kernel needs, and what a report wants to know.
+
+    ``cells`` is float64 (n_phi * n_domains, 9): real cell vectors a, b, c in metres of every spindle step
+    and mosaic domain, domains innermost. ``table`` is float64 (h, k, l) with a border of one cell.
+    """
+
+    experiment: Experiment
+    detector: Geometry
+    cell: Cell
+    sources: Sources
+    cells: np.ndarray
+    table: np.ndarray
+    table_squared: np.ndarray  #: float32 of table squared
+    mask: np.ndarray  #: bool (n_slow, n_fast), or (0, 0) for none
+    roi: tuple[int, int, int, int]  #: fast_min, fast_max, slow_min, slow_max; inclusive, inside the frame
+    geometry: parameters.Geometry
+    lattice: parameters.Lattice
+    lookup: parameters.Table
+    rules: parameters.Rules
+    phi: Steps  #: radians
+    layers: Steps  #: metres
+    domains: int
+    mosaic_spread: float  #: radians
+    oversample: int
+    recommended_oversample: int
+    cell_counts: tuple[int, int, int]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(slow, fast) pixels of the frame."""
+        return self.detector.n_slow, self.detector.n_fast
+
+    @property
+    def steps(self) -> int:
+        """Terms that each pixel averages over; sensor layers do not count."""
+        return len(self.sources.wavelength) * len(self.cells) * self.oversample**2
+
+    @property
+    def pixel_steps(self) -> int:
+        """Terms of the whole frame, layers included, before any is skipped."""
+        fast = self.roi[1] - self.roi[0] + 1
+        slow = self.roi[3] - self.roi[2] + 1
+        return fast * slow * self.steps * self.layers.n
+
+
+def make_plan(experiment: Experiment, max_memory: int | None = None) -> Plan:
+    """Flatten an experiment.
+
+    Parameters
+    ----------
+    max_memory
+        Bytes that the plan and one frame may take; default 80 % of what is free.
+
+    Raises
+    ------
+    InputError
+        If the detector cannot be placed or the memory does not suffice.
+    """
+    notes: list[str] = []
+    beam, crystal, sampling = experiment.beam, experiment.crystal, experiment.sampling
+    physical = experiment.fidelity == "physical"
+    detector = place_detector(experiment)
+    require("the image", 4 * detector.n_slow * detector.n_fast, max_memory, "use fewer pixels")
+    misset = draw_misset(crystal, physical=physical)
+    cell = orient_cell(experiment, misset)
+    counts = _cell_counts(experiment, cell, notes)
+    interpolate = _interpolates(experiment, counts, physical=physical, notes=notes)
+    distance = detector.true_distance if physical else detector.distance
+    oversample, recommended = _oversampling(experiment, cell, counts, distance, notes)
+    sources = list_sources(beam, detector)
+    spread, domains = _mosaic(experiment, notes)
+    rotation = experiment.rotation
+    phi = phi_steps(
+        None if rotation.osc_deg is None else rotation.osc_deg / DEGREES,
+        None if rotation.phi_step_deg is None else rotation.phi_step_deg / DEGREES,
+        rotation.phi_steps,
+        one_degree=1.0 / DEGREES,
+    )
+    require(
+        "the list of crystal orientations",
+        # cells, the domains' matrices and working copies
+        3 * 72 * phi.n * domains,
+        max_memory,
+        f"{phi.n} phi steps x {domains} mosaic domains",
+    )
+    cells = list_orientations(
+        cell, detector.spindle, rotation.phi_deg / DEGREES, phi, crystal.mosaic_seed, spread, domains
+    )
+    layers, attenuation = _sensor(experiment, physical=physical, notes=notes)
+    first, table = dense_table(experiment.structure_factors, max_memory)
+    steps = len(sources.wavelength) * len(cells) * oversample**2
+    n_fast, n_slow = detector.n_fast, detector.n_slow
+    roi = sampling.roi or (0, n_fast, 0, n_slow)
+    has_table = experiment.structure_factors.indices is not None
+    mask = experiment.detector.mask
+    if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
+        notes.append(
+            "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
+            "has its own factors"
+        )
+    return Plan(
+        experiment=experiment,
+        detector=detector,
+        cell=cell,
+        sources=sources,
+        cells=cells,
+        table=table,
+        table_squared=(table * table).astype(np.float32),
+        mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask,
+        roi=(roi[0], min(roi[1], n_fast - 1), roi[2], min(roi[3], n_slow - 1)),
+        geometry=_geometry(experiment, detector, oversample, layers, attenuation),
+        lattice=_lattice(experiment, cell, counts, physical=physical),
+        lookup=parameters.Table(
+            *first,
+            *table.shape,
+            has_table=has_table,
+            interpolate=interpolate,
+            default_F=experiment.structure_factors.default_F,
+        ),
+        rules=_rules(experiment, steps, physical=physical),
+        phi=phi,
+        layers=layers,
+        domains=domains,
+        mosaic_spread=spread,
+        oversample=oversample,
+        recommended_oversample=recommended,
+        cell_counts=counts,
+        notes=tuple(notes),
+    )
+
+
+def _cell_counts(experiment: Experiment, cell: Cell, notes: list[str]) -> tuple[int, int, int]:
+    """Cells along a, b, c; a size in millimetres wins, and y and z are clipped to the beam."""
+    beam_size = experiment.beam.beam_size_mm / 1000
+    counts = []
+    for axis, n, size_mm, edge in zip(
+        "abc", experiment.crystal.cell_counts, experiment.crystal.size_mm, cell.edges_m, strict=True
+    ):
+        if size_mm is not None:
+            size = size_mm / 1000
+            if axis != "a" and beam_size < size:
+                notes.append(f"crystal clipped along {axis} from {size * 1e6:g} to {beam_size * 1e6:g} um by the beam")
+                size = beam_size
+            n = math.ceil(size / edge)
+        counts.append(max(1, n))
+    return tuple(counts)
+
+
+def _interpolates(experiment: Experiment, counts, *, physical: bool, notes: list[str]) -> bool:
+    wanted = experiment.sampling.interpolate
+    if wanted is None:
+        # The reference decides before -xtalsize takes effect.
+        wanted = min(counts if physical else experiment.crystal.cell_counts) <= 2
+    return bool(wanted) and experiment.structure_factors.indices is not None
+
+
+def _oversampling(experiment, cell, counts, distance, notes) -> tuple[int, int]:
+    """Sub-pixels along an edge: enough for three points per interference fringe (eq. 9)."""
+    size = max(n * edge for n, edge in zip(counts, cell.edges_m, strict=True))
+    wavelength = experiment.beam.wavelength_A / 1.0e10
+    reciprocal_pixel = wavelength * distance / (experiment.detector.pixel_mm / 1000.0)
+    recommended = max(1, math.ceil(min(3.0 * size / reciprocal_pixel, 1e9)))
+    chosen = experiment.sampling.oversample
+    if chosen is None:
+        return recommended, recommended
+    if chosen < recommended:
+        notes.append(
+            f"the crystal is {size * 1e10:g} A long and a pixel spans only {reciprocal_pixel * 1e10:g} A: "
+            f"intensity may vary within a pixel; oversample {recommended} would resolve it"
+        )
+    return chosen, recommended
+
+
+def _mosaic(experiment: Experiment, notes: list[str]) -> tuple[float, int]:
+    crystal = experiment.crystal
+    spread = crystal.mosaic_spread_deg
+    domains = mosaic_domains(spread, crystal.mosaic_domains)
+    if not spread and crystal.mosaic_domains not in (None, 1):
+        notes.append("mosaic domains without a mosaic spread are all alike: rendering 1")
+    elif spread and crystal.mosaic_domains is None:
+        notes.append(f"a mosaic spread without a number of domains: rendering {domains}")
+    return 0.0 if spread is None else spread / DEGREES, domains
+
+
+def _sensor(experiment: Experiment, *, physical: bool, notes: list[str]) -> tuple[Steps, float]:
+    d = experiment.detector
+    if d.thickness_um <= 0.0:
+        return ONE, 0.0
+    if d.attenuation_depth_um == 0.0:
+        notes.append("an infinite attenuation depth absorbs nothing: rendering without a sensor")
+        return ONE, 0.0
+    thickness = d.thickness_um * 1e-6
+    depth = thickness if d.attenuation_depth_um is None else d.attenuation_depth_um * 1e-6
+    if d.attenuation_depth_um is None:
+        notes.append(f"sensor without an attenuation depth: taking its thickness, {depth * 1e6:g} um")
+    return layer_steps(thickness, d.thickness_steps, physical=physical), 1.0 / depth
+
+
+def _geometry(experiment, detector, oversample, layers, attenuation) -> parameters.Geometry:
+    d = experiment.detector
+    beam = experiment.beam
+    # Which way a rotation about one axis carries the beam along the other (eq. 3).
+    turn_fast = _triple(detector.slow, detector.beam, detector.fast)
+    turn_slow = _triple(detector.fast, detector.beam, detector.slow)
+    hit = detector.true_distance if math.isfinite(detector.true_distance) else detector.distance
+    to_hit = tuple(hit * b - o for b, o in zip(detector.beam, detector.origin, strict=True))
+    return parameters.Geometry(
+        *detector.origin,
+        *detector.fast,
+        *detector.slow,
+        *detector.normal,
+        *detector.beam,
+        *detector.polarization,
+        pixel_size=detector.pixel_size,
+        subpixel_size=detector.pixel_size / oversample,
+        close_distance=detector.close_distance,
+        attenuation=attenuation,
+        layer_step=layers.step,
+        curve_radius=hit,
+        curve_fast_sign=math.copysign(1.0, turn_fast),
+        curve_slow_sign=math.copysign(1.0, turn_slow),
+        beam_fast=sum(f * x for f, x in zip(detector.fast, to_hit, strict=True)),
+        beam_slow=sum(s * x for s, x in zip(detector.slow, to_hit, strict=True)),
+        kahn=beam.polarization,
+        dmin=experiment.sampling.dmin_A * 1e-10,
+        n_fast=detector.n_fast,
+        n_slow=detector.n_slow,
+        oversample=oversample,
+        layers=layers.n,
+        curved=d.curved,
+        point_pixel=d.point_pixel,
+        polarized=beam.polarized,
+        has_sensor=layers.range > 0.0,
+    )
+
+
+def _triple(u, v, w) -> float:
+    return float(np.dot(np.cross(u, v), w))
+
+
+def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> parameters.Lattice:
+    """Shape, size and the metric of the radius (eq. 14): cells, or |dq| times the volume as in C."""
+    crystal = experiment.crystal
+    n_a, n_b, n_c = (float(n) for n in counts)
+    if crystal.shape == "round" or physical:
+        gram = np.diag([n_a * n_a, n_b * n_b, n_c * n_c])
+    else:
+        stars = np.array([cell.a_star, cell.b_star, cell.c_star])
+        gram = stars @ stars.T * (n_a * n_a * n_b * n_b * n_c * n_c)
+    gram = gram * crystal.fudge
+    return parameters.Lattice(
+        shape=SHAPES.index(crystal.shape),
+        n_a=n_a,
+        n_b=n_b,
+        n_c=n_c,
+        metric_hh=float(gram[0, 0]),
+        metric_kk=float(gram[1, 1]),
+        metric_ll=float(gram[2, 2]),
+        metric_hk=float(2.0 * gram[0, 1]),
+        metric_hl=float(2.0 * gram[0, 2]),
+        metric_kl=float(2.0 * gram[1, 2]),
+    )
+
+
+def _rules(experiment: Experiment, steps: int, *, physical: bool) -> parameters.Rules:
+    sampling = experiment.sampling
+    fluence = experiment.beam.photons_per_m2
+    water = experiment.crystal.water_um / 1e6
+    background = (
+        WATER_F * WATER_F * physics.R_E_SQUARED * fluence * water * water * water * 1e6 * AVOGADRO / WATER_MOLAR_MASS
+    )
+    return parameters.Rules(
+        per_term=physical,
+        running_thick=sampling.oversample_thick and not physical,
+        running_polar=sampling.oversample_polar and not physical,
+        running_omega=sampling.oversample_omega and not physical,
+        skip_zero=water == 0.0,
+        background=0.0 if physical else background,
+        scale=physics.R_E_SQUARED * fluence / steps,
+        flat_background=background if physical else 0.0,
+    )

@@ -1,0 +1,99 @@
+"""Where the photons come from: directions and wavelengths (section 2.7; docs/physics.md, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bragg_numba.experiment import Beam
+from bragg_numba.plan.geometry import Geometry
+from bragg_numba.plan.steps import Steps, scan_steps
+from bragg_numba.plan.vectors import rotate_about, scale, unit
+
+#: Distance at which the reference places generated sources; only the direction matters.
+SOURCE_DISTANCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """``incident`` float64 (n, 3) unit vectors downstream, ``wavelength`` (n,) metres, ``weight`` (n,)."""
+
+    incident: np.ndarray
+    wavelength: np.ndarray
+    weight: np.ndarray
+    horizontal: Steps  #: radians
+    vertical: Steps
+    dispersion: Steps  #: fraction of the central wavelength
+    divergence_points: int
+
+
+def _kept_directions(beam: Beam, horizontal: Steps, vertical: Steps) -> list[tuple[float, float]]:
+    """Grid of (horizontal, vertical) deviations in radians, trimmed to an ellipse if round."""
+    kept = []
+    for i in range(horizontal.n):
+        across = horizontal.step * i - horizontal.range / 2.0
+        for j in range(vertical.n):
+            up = vertical.step * j - vertical.range / 2.0
+            if beam.round_divergence and horizontal.range > 0.0 and vertical.range > 0.0:
+                # With one of the ranges 0 the reference's test is NaN and keeps every point.
+                test = (
+                    (across * across - horizontal.step * horizontal.step / 4.0 * (1 - horizontal.n % 2))
+                    / horizontal.range
+                    / horizontal.range
+                )
+                test += (
+                    (up * up - vertical.step * vertical.step / 4.0 * (1 - vertical.n % 2))
+                    / vertical.range
+                    / vertical.range
+                )
+                if test * 4.0 > 1.1:
+                    continue
+            kept.append((across, up))
+    return kept
+
+
+def _milliradians(value: float | None) -> float | None:
+    return None if value is None else value / 1000.0
+
+
+def list_sources(beam: Beam, geometry: Geometry) -> Sources:
+    """List every source of the beam."""
+    central = beam.wavelength_A / 1.0e10
+    horizontal = scan_steps(
+        _milliradians(beam.horizontal_divergence_mrad),
+        _milliradians(beam.horizontal_divergence_step_mrad),
+        beam.horizontal_divergence_steps,
+        lone_range=1.0,
+    )
+    vertical = scan_steps(
+        _milliradians(beam.vertical_divergence_mrad),
+        _milliradians(beam.vertical_divergence_step_mrad),
+        beam.vertical_divergence_steps,
+        lone_range=1.0,
+    )
+    dispersion = scan_steps(beam.dispersion_percent / 100.0, None, beam.dispersion_steps, lone_range=1.0)
+    upstream = scale(geometry.beam, -SOURCE_DISTANCE)
+    rows = []
+    points = 0
+    if beam.sources is not None:
+        for x, y, z, weight, wavelength in beam.sources:
+            place = tuple(u if v is None else v for u, v in zip(upstream, (x, y, z), strict=True))
+            rows.append((unit(place), central if wavelength is None else wavelength, weight))
+    else:
+        for across, up in _kept_directions(beam, horizontal, vertical):
+            points += 1
+            place = rotate_about(geometry.polarization, upstream, up)
+            place = unit(rotate_about(geometry.vertical, place, across))
+            for i in range(dispersion.n):
+                wavelength = central * (1.0 + dispersion.step * i - dispersion.range / 2.0)
+                rows.append((place, wavelength, 1.0))
+    return Sources(
+        incident=-np.array([row[0] for row in rows]),
+        wavelength=np.array([row[1] for row in rows]),
+        weight=np.array([1.0 if row[2] is None else row[2] for row in rows]),
+        horizontal=horizontal,
+        vertical=vertical,
+        dispersion=dispersion,
+        divergence_points=points,
+    )

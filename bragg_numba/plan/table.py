@@ -1,0 +1,40 @@
+"""Structure factors as a dense table with a border (docs/physics.md, section 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bragg_numba.experiment import StructureFactors
+from bragg_numba.plan.memory import require
+
+
+def dense_table(factors: StructureFactors, max_memory: int | None) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Return the first index per axis and F as float64 (h, k, l), with a border of one cell.
+
+    Cells that no reflection names, and the border, hold ``default_F``.
+
+    Raises
+    ------
+    InputError
+        If the table would take more memory than allowed.
+    """
+    if factors.indices is None:
+        return (0, 0, 0), np.full((1, 1, 1), factors.default_F)
+    first = factors.indices.min(axis=0).astype(np.int64) - 1
+    shape = tuple(n + 2 for n in factors.table_shape)
+    cells = shape[0] * shape[1] * shape[2]
+    # float64 for exact work and float32 squares for the fast kernels
+    require(
+        "the structure factor table",
+        12 * cells,
+        max_memory,
+        f"its indices span {shape[0] - 2} x {shape[1] - 2} x {shape[2] - 2} cells; is one of them wrong?",
+    )
+    table = np.full(shape, factors.default_F)
+    at = factors.indices - first
+    # Of a reflection listed twice the last value counts; numpy's assignment does not promise that.
+    flat = np.ravel_multi_index((at[:, 0], at[:, 1], at[:, 2]), shape)
+    _, last = np.unique(flat[::-1], return_index=True)
+    keep = len(flat) - 1 - last
+    table.reshape(-1)[flat[keep]] = factors.amplitudes[keep]
+    return tuple(int(n) for n in first), table

@@ -1,0 +1,84 @@
+"""What a frame amounts to, by nanoBragg's definitions, gathered row by row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bragg_numba.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Sum, brightest pixel and spread of the rendered pixels, photons.
+
+    ``mean`` and ``rms`` are over rendered pixels; ``rmsd`` is over the region of interest, masked pixels
+    included, as in nanoBragg. ``rms`` and ``rmsd`` divide by n - 1.
+    """
+
+    pixels: int
+    sum: float
+    max: float
+    max_slow: int
+    max_fast: int
+    max_fast_m: float  #: centre of the brightest pixel's last sub-pixel, along fast
+    max_slow_m: float
+    mean: float
+    rms: float
+    rmsd: float
+
+    def as_dict(self) -> dict:
+        """Plain numbers by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class StatisticsCollector:
+    """Gathers the sums of a frame's rows, tile by tile, in any order."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        n_slow = plan.shape[0]
+        self._sums = np.zeros((n_slow, 4))
+        self._sums[:, 2] = -1.0
+        self._counts = np.zeros(n_slow, dtype=np.int64)
+
+    def add(self, rows: np.ndarray, row_start: int = 0) -> None:
+        """Add rows (n, n_fast) float32 that begin at ``row_start`` of the frame."""
+        from bragg_numba.kernels import frame
+
+        stop = row_start + len(rows)
+        sums, counts = self._sums[row_start:stop], self._counts[row_start:stop]
+        frame.sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
+
+    def result(self) -> Statistics:
+        """Statistics of what was added."""
+        plan = self._plan
+        total, squares = float(self._sums[:, 0].sum()), float(self._sums[:, 1].sum())
+        n = int(self._counts.sum())
+        mean = total / max(n, 1)
+        roi = plan.roi
+        in_region = (roi[1] - roi[0] + 1) * (roi[3] - roi[2] + 1)
+        # sum (v - mean)^2 over the region without a second pass over the frame
+        spread = max(0.0, squares - 2.0 * mean * total + in_region * mean * mean)
+        slow = int(np.argmax(self._sums[:, 2]))
+        fast = int(self._sums[slow, 3])
+        brightest = float(self._sums[slow, 2])
+        if brightest <= 0.0:  # an empty frame has no brightest pixel
+            slow = fast = 0
+            brightest = 0.0
+        g = plan.geometry
+        last = g.pixel_size - g.subpixel_size / 2.0
+        return Statistics(
+            pixels=n,
+            sum=total,
+            max=brightest,
+            max_slow=slow,
+            max_fast=fast,
+            max_fast_m=g.pixel_size * fast + last,
+            max_slow_m=g.pixel_size * slow + last,
+            mean=mean,
+            rms=math.sqrt(squares / max(n - 1, 1)),
+            rmsd=math.sqrt(spread / max(in_region - 1, 1)),
+        )

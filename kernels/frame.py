@@ -1,0 +1,55 @@
+"""Sums over finished frames."""
+
+import math
+
+import numpy as np
+from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import cpu_kernel
+from numba import prange
+
+
+@cpu_kernel
+def sum_rows(image, roi, mask, row_start, sums, counts):
+    """Sum each row of image inside the region: sums[row] = total, squares, brightest, where (fast).
+
+    ``image`` float32 (rows, n_fast) starts at ``row_start`` of the frame; ``counts`` int64 gets the
+    rendered pixels. The order of the additions is fixed, so that threads cannot change the result.
+    """
+    for row in prange(image.shape[0]):
+        slow = row + row_start
+        total, squares, brightest, where = 0.0, 0.0, -1.0, -1
+        rendered = 0
+        if roi[2] <= slow <= roi[3]:
+            for fast in range(roi[0], roi[1] + 1):
+                value = np.float64(image[row, fast])
+                total += value
+                squares += value * value
+                if value > brightest:
+                    brightest, where = value, fast
+                if mask.size == 0 or mask[slow, fast]:
+                    rendered += 1
+        sums[row, 0] = total
+        sums[row, 1] = squares
+        sums[row, 2] = brightest
+        sums[row, 3] = where
+        counts[row] = rendered
+
+
+@cpu_kernel
+def sum_solid_angles(geometry, roi, mask, rows):
+    """Fill rows[slow] with the solid angle of the row's rendered pixels, steradian (eq. 5)."""
+    for slow in prange(rows.shape[0]):
+        total = 0.0
+        if roi[2] <= slow <= roi[3]:
+            for fast in range(roi[0], roi[1] + 1):
+                if mask.size == 0 or mask[slow, fast]:
+                    at_fast = geometry.subpixel_size * (fast * geometry.oversample) + geometry.subpixel_size / 2.0
+                    at_slow = geometry.subpixel_size * (slow * geometry.oversample) + geometry.subpixel_size / 2.0
+                    x, y, z = physics.pixel_position(geometry, at_fast, at_slow, 0.0)
+                    total += physics.solid_angle(
+                        math.sqrt(x * x + y * y + z * z),
+                        geometry.pixel_size,
+                        geometry.close_distance,
+                        geometry.point_pixel,
+                    )
+        rows[slow] = total

@@ -1,0 +1,100 @@
+"""What a kernel is told about the experiment: flat tuples of scalars, metres and radians.
+
+Flat, because numba's prange cannot carry a tuple inside a tuple; scalars, so that a GPU gets them as
+kernel arguments.
+"""
+
+from typing import NamedTuple
+
+SQUARE, ROUND, GAUSS, TOPHAT = 0, 1, 2, 3
+
+#: Names of the lattice shapes, indexed by the constants above.
+SHAPE_NAMES = ("square", "round", "gauss", "tophat")
+
+
+class Geometry(NamedTuple):
+    """Detector and beam axis; lab frame. ``origin`` is the outer corner of pixel (0, 0)."""
+
+    origin_x: float
+    origin_y: float
+    origin_z: float
+    fast_x: float
+    fast_y: float
+    fast_z: float
+    slow_x: float
+    slow_y: float
+    slow_z: float
+    normal_x: float
+    normal_y: float
+    normal_z: float
+    beam_x: float
+    beam_y: float
+    beam_z: float
+    polar_x: float
+    polar_y: float
+    polar_z: float
+    pixel_size: float
+    subpixel_size: float
+    close_distance: float
+    attenuation: float  #: 1/m
+    layer_step: float
+    curve_radius: float
+    curve_fast_sign: float
+    curve_slow_sign: float
+    beam_fast: float
+    beam_slow: float
+    kahn: float
+    dmin: float
+    n_fast: int
+    n_slow: int
+    oversample: int
+    layers: int
+    curved: bool
+    point_pixel: bool
+    polarized: bool
+    has_sensor: bool
+
+
+class Lattice(NamedTuple):
+    """Shape and size of the crystal; the metric belongs to round, gauss and tophat (eq. 14)."""
+
+    shape: int
+    n_a: float
+    n_b: float
+    n_c: float
+    metric_hh: float
+    metric_kk: float
+    metric_ll: float
+    metric_hk: float
+    metric_hl: float
+    metric_kl: float
+
+
+class Table(NamedTuple):
+    """Where the structure factor table lies: its first index and size per axis, border included.
+
+    The table carries a border of one cell that holds ``default_F``: an index outside is clamped into it.
+    """
+
+    h_first: int
+    k_first: int
+    l_first: int
+    h_count: int
+    k_count: int
+    l_count: int
+    has_table: bool
+    interpolate: bool
+    default_F: float
+
+
+class Rules(NamedTuple):
+    """How terms are put together, resolved from ``fidelity`` when the plan is made."""
+
+    per_term: bool  #: factors inside the sum (physical), not cached (nanobragg)
+    running_thick: bool  #: nanoBragg's running products
+    running_polar: bool
+    running_omega: bool
+    skip_zero: bool  #: no water: a zero lattice factor skips nanoBragg's running products
+    background: float  #: in units of F^2 per step sum, before scaling
+    scale: float  #: r_e^2 fluence / steps
+    flat_background: float  #: photons per steradian, added once (physical)

@@ -1,0 +1,237 @@
+"""The equations, each written once as a scalar function that every kernel inlines.
+
+Metres, radians and photons throughout. Equation numbers point to docs/physics.md.
+"""
+
+import math
+
+from bragg_numba.kernels._jit import device_function
+
+#: Square of the classical electron radius, m^2 (Thomson; the value that nanoBragg uses).
+R_E_SQUARED = 7.94079248018965e-30
+
+#: Adding and subtracting 1.5 * 2^52 rounds a float64 to the nearest integer (ties to even).
+ROUND_64 = 6755399441055744.0
+
+#: sqrt of the volume ratio that makes a sphere scatter as much as its cube (nanoBragg's constant).
+SPHERE_SCALE = 0.723601254558268
+
+
+# --- geometry -----------------------------------------------------------------------------------
+
+
+@device_function
+def rotate_about(axis_x, axis_y, axis_z, x, y, z, angle):
+    """Rotate (x, y, z) by ``angle`` about a unit axis, right-handed (Rodrigues; eq. 1)."""
+    sine = math.sin(angle)
+    cosine = math.cos(angle)
+    along = (axis_x * x + axis_y * y + axis_z * z) * (1.0 - cosine)
+    rotated_x = axis_x * along + x * cosine + (-axis_z * y + axis_y * z) * sine
+    rotated_y = axis_y * along + y * cosine + (axis_z * x - axis_x * z) * sine
+    rotated_z = axis_z * along + z * cosine + (-axis_y * x + axis_x * y) * sine
+    return rotated_x, rotated_y, rotated_z
+
+
+@device_function
+def flat_position(geometry, fast, slow, depth):
+    """Place a point of the flat detector in the lab, metres (eq. 2); ``depth`` lies along the normal."""
+    g = geometry
+    x = fast * g.fast_x + slow * g.slow_x + depth * g.normal_x + g.origin_x
+    y = fast * g.fast_y + slow * g.slow_y + depth * g.normal_y + g.origin_y
+    z = fast * g.fast_z + slow * g.slow_z + depth * g.normal_z + g.origin_z
+    return x, y, z
+
+
+@device_function
+def curved_position(geometry, fast, slow, depth):
+    """Place a point of the curved detector in the lab, metres (eq. 3).
+
+    The point where the direct beam hits stays; an offset along fast becomes a rotation about the slow
+    axis and an offset along slow one about the fast axis, arc length over radius.
+    """
+    g = geometry
+    radius = g.curve_radius + depth
+    along_fast = (fast - g.beam_fast) / g.curve_radius
+    along_slow = (slow - g.beam_slow) / g.curve_radius
+    x, y, z = radius * g.beam_x, radius * g.beam_y, radius * g.beam_z
+    x, y, z = rotate_about(g.slow_x, g.slow_y, g.slow_z, x, y, z, g.curve_fast_sign * along_fast)
+    return rotate_about(g.fast_x, g.fast_y, g.fast_z, x, y, z, g.curve_slow_sign * along_slow)
+
+
+@device_function
+def pixel_position(geometry, fast, slow, depth):
+    """Place a point of the detector, flat or curved, in the lab (metres)."""
+    if geometry.curved:
+        return curved_position(geometry, fast, slow, depth)
+    return flat_position(geometry, fast, slow, depth)
+
+
+@device_function
+def solid_angle(airpath, pixel_size, close_distance, point_pixel):
+    """Solid angle of a pixel, steradian (eq. 5): area times obliquity over distance squared."""
+    if point_pixel:
+        return 1.0 / airpath / airpath
+    return pixel_size * pixel_size / airpath / airpath * close_distance / airpath
+
+
+@device_function
+def capture_fraction(layer, layer_step, attenuation, parallax):
+    """Fraction of the photons that one sensor layer absorbs (eq. 6); parallax is cos of incidence."""
+    front = math.exp(-layer * layer_step * attenuation / parallax)
+    back = math.exp(-(layer + 1) * layer_step * attenuation / parallax)
+    return front - back
+
+
+# --- scattering ---------------------------------------------------------------------------------
+
+
+@device_function
+def scattering_vector(d_x, d_y, d_z, i_x, i_y, i_z, wavelength):
+    """Scattering vector q = (d - i) / wavelength, 1/m (eq. 4); d and i are unit vectors."""
+    return (d_x - i_x) / wavelength, (d_y - i_y) / wavelength, (d_z - i_z) / wavelength
+
+
+@device_function
+def is_beyond_dmin(q_x, q_y, q_z, dmin):
+    """Tell whether a scattering vector lies at higher resolution than ``dmin`` metres (eq. 7)."""
+    sin_theta_over_lambda = 0.5 * math.sqrt(q_x * q_x + q_y * q_y + q_z * q_z)
+    return dmin > 0.0 and sin_theta_over_lambda > 0.0 and dmin > 0.5 / sin_theta_over_lambda
+
+
+@device_function
+def polarization_factor(kahn, i_x, i_y, i_z, d_x, d_y, d_z, axis_x, axis_y, axis_z):
+    """Polarization factor (Kahn et al. 1982; eq. 8).
+
+    cos(2 psi) of the diffracted ray in the plane of E and B is (E^2 - B^2) / (E^2 + B^2).
+    """
+    cos_2theta = i_x * d_x + i_y * d_y + i_z * d_z
+    cos_squared = cos_2theta * cos_2theta
+    b_x = axis_y * i_z - axis_z * i_y
+    b_y = axis_z * i_x - axis_x * i_z
+    b_z = axis_x * i_y - axis_y * i_x
+    # |B| cancels from the ratio if E is built from the same B: E = i x B has the same length.
+    e_x = i_y * b_z - i_z * b_y
+    e_y = i_z * b_x - i_x * b_z
+    e_z = i_x * b_y - i_y * b_x
+    along_b = d_x * b_x + d_y * b_y + d_z * b_z
+    along_e = d_x * e_x + d_y * e_y + d_z * e_z
+    squares = along_e * along_e + along_b * along_b
+    cos_2psi = 1.0
+    if squares > 0.0:
+        cos_2psi = (along_e * along_e - along_b * along_b) / squares
+    return 0.5 * (1.0 + cos_squared - kahn * cos_2psi * (1.0 - cos_squared))
+
+
+@device_function
+def nearest_index(h):
+    """Nearest whole Miller index as a float, halves downwards: ceil(h - 1/2) as in nanoBragg (eq. 10)."""
+    return math.ceil(h - 0.5)
+
+
+# --- lattice transforms -------------------------------------------------------------------------
+#
+# Each returns the square of the lattice factor divided by its largest value, (Na Nb Nc)^2, so that
+# float32 sums cannot overflow; the plan carries the scale.
+
+
+@device_function
+def sin_pi(x):
+    """sin(pi x) for abs(x) <= 1/2 in float64: odd polynomial, relative error below 1.5e-16 (eq. 12).
+
+    No range reduction and no branch, so that a loop over pixels vectorises. The coefficients are the
+    minimax ones of sin(pi sqrt(u)) / sqrt(u) on [0, 1/4]; a test compares them with mpmath.
+    """
+    u = x * x
+    p = -0.000021122952927771243582
+    p = p * u + 0.00046597761697805214953
+    p = p * u - 0.0073703610716681788881
+    p = p * u + 0.082145878256550089741
+    p = p * u - 0.59926452877570948715
+    p = p * u + 2.5501640398597762522
+    p = p * u - 5.1677127800497525666
+    p = p * u + 3.1415926535897927919
+    return p * x
+
+
+@device_function
+def cos_pi(x):
+    """cos(pi x) for abs(x) <= 1/2 in float64, absolute error below 1e-15 (eq. 12)."""
+    # cos(pi x) = 1 - 2 sin^2(pi x / 2): no second table of coefficients.
+    half = sin_pi(0.5 * x)
+    return 1.0 - 2.0 * half * half
+
+
+@device_function
+def fraction(x):
+    """x minus its nearest integer, float64, in [-1/2, 1/2] (eq. 11)."""
+    return x - ((x + ROUND_64) - ROUND_64)
+
+
+@device_function
+def grating_squared(h, n):
+    """Interference of n equal cells in a row, [sin(pi n h) / (n sin(pi h))]^2 (eq. 13); 1 at peaks.
+
+    The function has period 1 up to a sign that the square drops, so that h is reduced first: this is
+    exact and keeps the argument of the sine small.
+    """
+    delta = fraction(h)
+    denominator = n * sin_pi(delta)
+    numerator = sin_pi(fraction(n * delta))
+    # Selects instead of branches, so that loops over pixels vectorise.
+    at_peak = denominator == 0.0
+    ratio = numerator / (1.0 if at_peak else denominator)
+    return 1.0 if at_peak else ratio * ratio
+
+
+@device_function
+def quadratic_form(lattice, d_h, d_k, d_l):
+    """Squared distance from the nearest reciprocal lattice point in the metric of the plan (eq. 14)."""
+    q = lattice
+    return (
+        q.metric_hh * d_h * d_h
+        + q.metric_kk * d_k * d_k
+        + q.metric_ll * d_l * d_l
+        + q.metric_hk * d_h * d_k
+        + q.metric_hl * d_h * d_l
+        + q.metric_kl * d_k * d_l
+    )
+
+
+@device_function
+def sphere_squared(radius_squared):
+    """Lattice factor of an ellipsoidal crystal, [SPHERE_SCALE * 3 (sin x / x - cos x) / x^2]^2 (eq. 15).
+
+    x = pi sqrt(radius_squared). Below x = 0.3 the series is used: the difference cancels there.
+    """
+    r = math.sqrt(radius_squared)
+    x = math.pi * r
+    u = x * x
+    series = 1.0 - u * (1.0 / 10.0 - u * (1.0 / 280.0 - u * (1.0 / 15120.0 - u / 1330560.0)))
+    phase = fraction(r)
+    safe = x if u > 0.09 else 1.0
+    # Reducing r by a whole number flips the sign of both terms: the square does not see it.
+    closed = 3.0 * (sin_pi(phase) / safe - cos_pi(phase)) / (safe * safe)
+    value = closed if u > 0.09 else series
+    return SPHERE_SCALE * value * SPHERE_SCALE * value
+
+
+@device_function
+def gauss_squared(radius_squared):
+    """Lattice factor of Gaussian spots, exp(-radius_squared / 0.63)^2 (eq. 16)."""
+    return math.exp(-2.0 * (radius_squared / 0.63))
+
+
+@device_function
+def tophat_squared(radius_squared):
+    """Lattice factor of top-hat spots: 1 within the square crystal's half width, else 0 (eq. 17)."""
+    return 1.0 if radius_squared < 0.3969 else 0.0
+
+
+@device_function
+def lagrange4(x, y0, y1, y2, y3):
+    """Cubic through the values at -1, 0, 1, 2, taken at x in [0, 1] (eq. 18)."""
+    w0 = -x * (x - 1.0) * (x - 2.0) / 6.0
+    w1 = (x + 1.0) * (x - 1.0) * (x - 2.0) / 2.0
+    w2 = -(x + 1.0) * x * (x - 2.0) / 2.0
+    w3 = (x + 1.0) * x * (x - 1.0) / 6.0
+    return w0 * y0 + w1 * y1 + w2 * y2 + w3 * y3
