@@ -13,4 +13,5 @@ serial_kernel = njit(cache=True, error_model="numpy", nogil=True)
 cpu_kernel = njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 
 # "contract" alone lets a product and a sum become one fused multiply-add: it only ever removes a rounding.
+# The tile kernels live on it: half of their operations are such pairs.
 fused_kernel = njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})

@@ -5,6 +5,8 @@ Metres, radians and photons throughout. Equation numbers point to docs/physics.m
 
 import math
 
+import numpy as np
+
 from bragg_numba.kernels._jit import device_function
 
 #: Square of the classical electron radius, m^2 (Thomson; the value that nanoBragg uses).
@@ -104,6 +106,8 @@ def polarization_factor(kahn, i_x, i_y, i_z, d_x, d_y, d_z, axis_x, axis_y, axis
 
     cos(2 psi) of the diffracted ray in the plane of E and B is (E^2 - B^2) / (E^2 + B^2).
     """
+    real = type(d_x)
+    one, half = real(1.0), real(0.5)
     cos_2theta = i_x * d_x + i_y * d_y + i_z * d_z
     cos_squared = cos_2theta * cos_2theta
     b_x = axis_y * i_z - axis_z * i_y
@@ -116,10 +120,10 @@ def polarization_factor(kahn, i_x, i_y, i_z, d_x, d_y, d_z, axis_x, axis_y, axis
     along_b = d_x * b_x + d_y * b_y + d_z * b_z
     along_e = d_x * e_x + d_y * e_y + d_z * e_z
     squares = along_e * along_e + along_b * along_b
-    cos_2psi = 1.0
-    if squares > 0.0:
-        cos_2psi = (along_e * along_e - along_b * along_b) / squares
-    return 0.5 * (1.0 + cos_squared - kahn * cos_2psi * (1.0 - cos_squared))
+    nowhere = squares == real(0.0)  # along the beam the angle does not matter
+    cos_2psi = (along_e * along_e - along_b * along_b) / (one if nowhere else squares)
+    cos_2psi = one if nowhere else cos_2psi
+    return half * (one + cos_squared - kahn * cos_2psi * (one - cos_squared))
 
 
 @device_function
@@ -235,3 +239,129 @@ def lagrange4(x, y0, y1, y2, y3):
     w2 = -(x + 1.0) * x * (x - 2.0) / 2.0
     w3 = (x + 1.0) * x * (x - 1.0) / 6.0
     return w0 * y0 + w1 * y1 + w2 * y2 + w3 * y3
+
+
+# --- float32 twins, for the tile kernels ---------------------------------------------------------
+#
+# The same equations on a phase that is already small. Constants are float32, so that nothing is widened.
+
+_SIN = tuple(
+    np.float32(c)
+    for c in (
+        3.1415926368954115438,
+        -5.167709684799476654,
+        2.5500697263299960901,
+        -0.5982421263420936507,
+        0.077560386790797222249,
+    )
+)
+_SIN_0, _SIN_1, _SIN_2, _SIN_3, _SIN_4 = _SIN
+_ONE, _TWO, _THREE, _HALF = (np.float32(c) for c in (1.0, 2.0, 3.0, 0.5))
+_PI = np.float32(math.pi)
+_SPHERE = np.float32(SPHERE_SCALE)
+_SERIES_1, _SERIES_2, _SERIES_3, _SERIES_4 = (
+    np.float32(c) for c in (1.0 / 10.0, 1.0 / 280.0, 1.0 / 15120.0, 1.0 / 1330560.0)
+)
+_TINY = np.float32(1e-30)
+_TOPHAT = np.float32(0.3969)
+_TOPHAT_DOUBT = np.float32(2e-4)
+_NAN = np.float32(np.nan)
+_LOG2E = np.float32(1.0 / math.log(2.0))
+_LOG2E_063 = np.float32(-2.0 / 0.63 / math.log(2.0))
+_EXP_LOWEST = np.float32(-126.0)
+_EXP2 = tuple(np.float32(math.log(2.0) ** n / math.factorial(n)) for n in range(7))
+_EXP2_0, _EXP2_1, _EXP2_2, _EXP2_3, _EXP2_4, _EXP2_5, _EXP2_6 = _EXP2
+
+
+@device_function
+def sin_pi_single(x):
+    """sin(pi x) for abs(x) <= 1/2 in float32; the polynomial's own error is 5e-9 (eq. 12)."""
+    u = x * x
+    p = _SIN_4 * u + _SIN_3
+    p = p * u + _SIN_2
+    p = p * u + _SIN_1
+    p = p * u + _SIN_0
+    return p * x
+
+
+@device_function
+def fraction_single(x):
+    """x minus its nearest integer, float32 (eq. 11)."""
+    return x - np.rint(x)
+
+
+@device_function
+def square_ratio_single(d_h, d_k, d_l, n_a, n_b, n_c):
+    """Product of the three gratings' squares, not normalised (eq. 13), for reduced d_h, d_k, d_l.
+
+    One division serves the three axes. Exactly at a peak it is 0/0: the NaN marks the pixel, and the
+    caller renders marked pixels in float64.
+    """
+    top = sin_pi_single(fraction_single(n_a * d_h))
+    top *= sin_pi_single(fraction_single(n_b * d_k))
+    top *= sin_pi_single(fraction_single(n_c * d_l))
+    bottom = sin_pi_single(d_h) * sin_pi_single(d_k) * sin_pi_single(d_l)
+    ratio = top / bottom
+    return ratio * ratio
+
+
+@device_function
+def quadratic_form_single(metric, d_h, d_k, d_l):
+    """quadratic_form on a tuple of six float32: hh, kk, ll, hk, hl, kl (eq. 14)."""
+    hh, kk, ll, hk, hl, kl = metric
+    return d_h * (hh * d_h + hk * d_k + hl * d_l) + d_k * (kk * d_k + kl * d_l) + ll * d_l * d_l
+
+
+@device_function
+def sphere_single(radius_squared):
+    """sphere_squared in float32 (eq. 15); the series serves up to x = 1."""
+    r = np.sqrt(radius_squared)
+    x = _PI * r
+    u = x * x
+    series = _ONE - u * (_SERIES_1 - u * (_SERIES_2 - u * (_SERIES_3 - u * _SERIES_4)))
+    phase = fraction_single(r)
+    half = sin_pi_single(_HALF * phase)
+    safe = x + _TINY
+    closed = _THREE * (sin_pi_single(phase) / safe - (_ONE - _TWO * half * half)) / (safe * safe)
+    value = _SPHERE * (closed if u > _ONE else series)
+    return value * value
+
+
+@device_function
+def exp2_single(x):
+    """2^x for x <= 0 in float32, relative error 2e-7; below 2^-126 it stays there."""
+    x = max(x, _EXP_LOWEST)
+    whole = np.rint(x)
+    f = x - whole
+    p = _EXP2_6 * f + _EXP2_5
+    p = p * f + _EXP2_4
+    p = p * f + _EXP2_3
+    p = p * f + _EXP2_2
+    p = p * f + _EXP2_1
+    p = p * f + _EXP2_0
+    # The exponent's bits of a float32 are a whole number: build 2^whole from them.
+    power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p * power
+
+
+@device_function
+def capture_single(layer, layer_depth, parallax):
+    """capture_fraction in float32 (eq. 6); ``layer_depth`` is the layer's thickness over the attenuation depth.
+
+    The difference of the two exponentials is 2^-front (1 - 2^-layer): relative error 2^-24 / layer_depth.
+    """
+    along = _LOG2E * layer_depth / parallax
+    return exp2_single(-layer * along) * (_ONE - exp2_single(-along))
+
+
+@device_function
+def gauss_single(radius_squared):
+    """gauss_squared in float32 (eq. 16)."""
+    return exp2_single(_LOG2E_063 * radius_squared)
+
+
+@device_function
+def tophat_single(radius_squared):
+    """tophat_squared in float32 (eq. 17); NaN where float32 cannot tell the side, for a float64 pass."""
+    value = _ONE if radius_squared < _TOPHAT else _ONE - _ONE
+    return _NAN if abs(radius_squared - _TOPHAT) < _TOPHAT_DOUBT else value

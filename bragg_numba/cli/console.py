@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from bragg_numba.errors import BraggError
 
@@ -12,10 +15,26 @@ from bragg_numba.errors import BraggError
 REFUSED, INTERRUPTED = 2, 130
 
 
+class UsageError(BraggError):
+    """A command line that a command does not understand."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``argparse`` parser whose errors are raised, not printed, and that takes no abbreviations."""
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message} ({self.prog} --help lists what it takes)")
+
+
 def guarded(run: Callable[[], int]) -> int:
     """Run a command; what a person can mend becomes one sentence on stderr and status 2."""
     try:
-        return run()
+        status = run()
+        sys.stdout.flush()  # here, where a reader that has gone can still be met
+        return status
     except BraggError as error:
         say_error(str(error))
         return REFUSED
@@ -26,8 +45,18 @@ def guarded(run: Callable[[], int]) -> int:
         say_error("the system has not enough memory for this job")
         return REFUSED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone: nobody to tell
+        _forget_stdout()
         return REFUSED
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        say_error(f"the system refused to read or write{where}: {error.strerror or error}")
+        return REFUSED
+
+
+def _forget_stdout() -> None:
+    """Send what is still buffered nowhere: its reader has gone, and Python would complain at the end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_error(sentence: str) -> None:

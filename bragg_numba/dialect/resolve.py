@@ -65,6 +65,65 @@ _OUTPUTS = {
 }
 
 
+#: Which flags set a field, so that an error can name what was typed.
+FLAGS_OF_FIELD = {
+    "Beam.wavelength_A": "lambda energy",
+    "Beam.fluence_per_m2": "fluence",
+    "Beam.flux_per_s": "flux",
+    "Beam.exposure_s": "exposure",
+    "Beam.beam_size_mm": "beamsize",
+    "Beam.polarization": "polar",
+    "Beam.dispersion_percent": "dispersion",
+    "Beam.dispersion_steps": "dispsteps",
+    "Beam.horizontal_divergence_mrad": "divergence hdivrange",
+    "Beam.vertical_divergence_mrad": "divergence vdivrange",
+    "Beam.horizontal_divergence_step_mrad": "hdivstep",
+    "Beam.vertical_divergence_step_mrad": "vdivstep",
+    "Beam.horizontal_divergence_steps": "divsteps hdivsteps",
+    "Beam.vertical_divergence_steps": "divsteps vdivsteps",
+    "Beam.sources": "sourcefile",
+    "Crystal.cell": "cell",
+    "Crystal.mosflm_matrix": "mat",
+    "Crystal.misset_deg": "misset",
+    "Crystal.misset_seed": "misset_seed",
+    "Crystal.cell_counts": "N Na Nb Nc",
+    "Crystal.size_mm": "xtalsize xtal_thick xtal_width xtal_height",
+    "Crystal.fudge": "fudge",
+    "Crystal.mosaic_spread_deg": "mosaic",
+    "Crystal.mosaic_domains": "mosaic_domains",
+    "Crystal.mosaic_seed": "mosaic_seed",
+    "Crystal.water_um": "water",
+    "Detector.pixel_mm": "pixel",
+    "Detector.n_fast": "detpixels detpixels_f",
+    "Detector.n_slow": "detpixels detpixels_s",
+    "Detector.size_fast_mm": "detsize detsize_f",
+    "Detector.size_slow_mm": "detsize detsize_s",
+    "Detector.distance_mm": "distance",
+    "Detector.close_distance_mm": "close_distance",
+    "Detector.beam_x_mm": "Xbeam",
+    "Detector.beam_y_mm": "Ybeam",
+    "Detector.close_x_mm": "Xclose",
+    "Detector.close_y_mm": "Yclose",
+    "Detector.org_x_px": "ORGX",
+    "Detector.org_y_px": "ORGY",
+    "Detector.origin_mm": "pix0_vector pix0_vector_mm",
+    "Detector.attenuation_depth_um": "detector_abs",
+    "Detector.thickness_um": "detector_thick",
+    "Detector.thickness_steps": "detector_thicksteps",
+    "Detector.mask": "mask",
+    "Rotation.phi_deg": "phi",
+    "Rotation.osc_deg": "osc",
+    "Rotation.phi_step_deg": "phistep",
+    "Rotation.phi_steps": "phisteps",
+    "Sampling.oversample": "oversample",
+    "Sampling.dmin_A": "dmin",
+    "Sampling.roi": "roi",
+    "StructureFactors.default_F": "default_F",
+    "StructureFactors.indices": "hkl",
+    "StructureFactors.amplitudes": "hkl",
+}
+
+
 @dataclass(slots=True)
 class Request:
     """What a command line asks for beside the experiment."""
@@ -99,7 +158,20 @@ def experiment_from_words(words) -> Experiment:
 
 
 def resolve(given: list[Given]) -> Request:
-    """Turn parsed flags into an Experiment and a Request; later flags win over earlier ones."""
+    """Turn parsed flags into an Experiment and a Request; later flags win over earlier ones.
+
+    Raises
+    ------
+    InputError
+        For a value that cannot be honoured; it names the flag that brought it.
+    """
+    try:
+        return _resolve(given)
+    except InputError as error:
+        raise _naming_the_flag(error, given) from None
+
+
+def _resolve(given: list[Given]) -> Request:
     options = _Options(given)
     notes: list[str] = []
     max_memory = _memory(options)
@@ -119,6 +191,14 @@ def resolve(given: list[Given]) -> Request:
     request = Request(experiment=experiment, dump_file=dump_file, max_memory=max_memory, notes=notes)
     _outputs(options, request)
     return request
+
+
+def _naming_the_flag(error: InputError, given: list[Given]) -> InputError:
+    """Return the error under the name of the last flag that sets the field that it is about."""
+    field_name = error.name.split("[")[0].split(" ")[0]
+    keys = FLAGS_OF_FIELD.get(field_name, "").split()
+    name = next((one.name for one in reversed(given) if one.flag.key in keys), None)
+    return error if name is None else InputError(name, str(error)[len(error.name) :].strip())
 
 
 class _Options:
@@ -180,15 +260,10 @@ class _Options:
 
 
 def _memory(options: _Options) -> int | None:
+    from bragg_numba.plan.memory import parse_bytes
+
     text = options.get("max-memory")
-    if text is None:
-        return None
-    units = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1.0)
-    try:
-        return int(check.number("-max-memory", float(number) * unit, low=1.0, high=1e18))
-    except (ValueError, OverflowError):
-        raise InputError("-max-memory", "must be a number of bytes", text, "for example 4e9, 500M, 2G") from None
+    return None if text is None else parse_bytes("-max-memory", text)
 
 
 def _beam(o: _Options, axes: dict) -> Beam:

@@ -19,7 +19,7 @@ def number(
     hint: str = "",
 ) -> float:
     """Return ``value`` as a finite float in [low, high] (and > above where that is given)."""
-    if isinstance(value, bool) or isinstance(value, (str, bytes)):
+    if isinstance(value, (bool, str, bytes)):
         raise InputError(name, "must be a number", value, hint)
     try:
         clean = float(value)

@@ -83,13 +83,13 @@ def _unpack_array(name: str, packed: dict) -> np.ndarray:
             raise ValueError(f"dtype {dtype} is not a number")
         shape = tuple(int(n) for n in packed["shape"])
         size = int(np.prod(shape, dtype=np.int64))
-        n_bytes = (size + 7) // 8 if dtype == bool else size * dtype.itemsize
+        n_bytes = (size + 7) // 8 if dtype.kind == "b" else size * dtype.itemsize
         stream = zlib.decompressobj()
         # Bounded: a small text must not unpack to more than its own header promises.
         data = stream.decompress(base64.b64decode(packed["zlib_base64"], validate=True), n_bytes + 1)
         if len(data) != n_bytes or min(shape, default=0) < 0:
             raise ValueError(f"holds {len(data)} bytes where its shape asks for {n_bytes}")
-        if dtype == bool:
+        if dtype.kind == "b":
             return np.unpackbits(np.frombuffer(data, np.uint8), count=size).astype(bool).reshape(shape)
         return np.frombuffer(data, dtype).reshape(shape).copy()
     except (KeyError, TypeError, ValueError, zlib.error) as error:

@@ -93,7 +93,7 @@ def _clean_sources(rows) -> tuple:
         x, y, z = (check.optional(check.number, name, part) for part in parts[:3])
         if (x, y, z) == (0.0, 0.0, 0.0):
             raise InputError(name, "must not lie at the crystal", row)
-        weight = check.optional(check.number, f"{name} weight", parts[3], low=0.0)
+        weight = check.optional(check.number, f"{name} weight", parts[3])
         wavelength = check.optional(
             check.number,
             f"{name} wavelength",
@@ -105,6 +105,4 @@ def _clean_sources(rows) -> tuple:
         clean.append((x, y, z, weight, wavelength))
     if not clean:
         raise InputError("Beam.sources", "must hold at least one source")
-    if all(row[3] == 0.0 for row in clean):
-        raise InputError("Beam.sources", "must have at least one weight above 0")
     return tuple(clean)

@@ -51,6 +51,8 @@ class Experiment(Noun):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
+        if self.fidelity == "physical":
+            _check_weights(self.beam.sources)
         roi = self.sampling.roi
         n_slow, n_fast = self.detector.shape
         if roi is not None and (roi[0] >= n_fast or roi[2] >= n_slow):
@@ -108,3 +110,13 @@ class Experiment(Noun):
         from bragg_numba.io.frame import experiment_text
 
         return cls.from_json(experiment_text(Path(path)))
+
+
+def _check_weights(sources) -> None:
+    """Source weights must make a mean; under fidelity nanobragg they are ignored, as in C."""
+    weights = [row[3] for row in sources or () if row[3] is not None]
+    for weight in weights:
+        if weight < 0.0:
+            raise InputError("Beam.sources weight", "must lie at or above 0 under fidelity physical", weight)
+    if sources and len(weights) == len(sources) and not any(weights):
+        raise InputError("Beam.sources", "must have at least one weight above 0 under fidelity physical")

@@ -8,7 +8,7 @@ import numpy as np
 
 from bragg_numba.io.atomic import atomic_path
 
-__all__ = ["write_png"]
+__all__ = ["Preview", "write_png"]
 
 # Lightness rises evenly from black through violet and orange to a warm white: equal steps look equal, and the
 # picture still reads when it is printed in grey.
@@ -25,8 +25,8 @@ _ANCHORS = np.array(
     ],
     dtype=np.float64,
 )
-# Photons this much below the brightest shown are near black.
-_DYNAMIC_RANGE = 1000.0
+# Photons this much below the brightest shown are near black: least and most, as the background asks.
+_DYNAMIC_RANGE = (20.0, 1000.0)
 
 
 def write_png(
@@ -52,28 +52,45 @@ def write_png(
         A longer image is reduced by a whole factor; each picture element shows the brightest of its pixels,
         so that no spot is lost.
     """
-    from PIL import Image
-
-    levels = _brightness(_reduced(np.asarray(photons), max_side), log, percentile)
-    picture = Image.fromarray(levels)
-    picture.putpalette(_palette().tobytes())  # one byte a pixel: a third of the size of full colour
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        picture.save(file, format="PNG")
+    preview = Preview(photons.shape, max_side)
+    preview.add(0, np.asarray(photons))
+    preview.write(path, log, percentile)
 
 
-def _reduced(photons: np.ndarray, max_side: int) -> np.ndarray:
-    """Return the image, or the maxima of its square blocks if it is longer than ``max_side``."""
-    factor = -(-max(photons.shape) // max_side)
-    if factor <= 1:
-        return np.nan_to_num(photons.astype(np.float32), nan=0.0)
-    n_slow, n_fast = (-(-size // factor) for size in photons.shape)
-    pooled = np.zeros((n_slow, n_fast), dtype=np.float32)
-    for row in range(factor):
-        for column in range(factor):
-            part = photons[row::factor, column::factor]
-            corner = pooled[: part.shape[0], : part.shape[1]]
-            np.fmax(corner, part, out=corner)
-    return pooled
+class Preview:
+    """A picture that is gathered from tiles of rows.
+
+    Parameters
+    ----------
+    shape
+        (slow, fast) of the image.
+    max_side
+        A longer image is reduced by a whole factor; each element shows the brightest of its pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], max_side: int = 2048) -> None:
+        self._factor = max(1, -(-max(shape) // max_side))
+        self._pooled = np.zeros(tuple(-(-size // self._factor) for size in shape), dtype=np.float32)
+
+    def add(self, row_start: int, rows: np.ndarray) -> None:
+        """Add rows (n, n_fast) of photons that begin at ``row_start``."""
+        factor = self._factor
+        for phase in range(factor):
+            part = rows[(phase - row_start) % factor :: factor]
+            first = (row_start + factor - 1 - phase) // factor  # element of the first row with this phase
+            target = self._pooled[first : first + len(part)]
+            for column in range(factor):
+                narrow = part[:, column::factor]
+                np.fmax(target[:, : narrow.shape[1]], narrow, out=target[:, : narrow.shape[1]], casting="same_kind")
+
+    def write(self, path: str | os.PathLike[str], log: bool = True, percentile: float = 99.9) -> None:
+        """Write the picture, whole or not at all; for the parameters see ``write_png``."""
+        from PIL import Image
+
+        picture = Image.fromarray(_brightness(self._pooled, log, percentile))
+        picture.putpalette(_palette().tobytes())  # one byte a pixel: a third of the size of full colour
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            picture.save(file, format="PNG")
 
 
 def _brightness(photons: np.ndarray, log: bool, percentile: float) -> np.ndarray:
@@ -81,10 +98,14 @@ def _brightness(photons: np.ndarray, log: bool, percentile: float) -> np.ndarray
     lit = photons[photons > 0]
     if not lit.size:
         return np.zeros(photons.shape, dtype=np.uint8)
-    top = max(float(np.percentile(lit, percentile)), float(np.finfo(np.float32).tiny))
+    # Two million pixels fix the scale as well as all of them.
+    low, high = np.percentile(lit[:: 1 + lit.size // 2_000_000], [50, percentile])
+    top = max(float(high), float(np.finfo(np.float32).tiny))
     share = np.clip(photons / np.float32(top), 0, 1)
     if log:
-        share = np.log1p(share * np.float32(_DYNAMIC_RANGE)) / np.float32(np.log1p(_DYNAMIC_RANGE))
+        # A background that covers the frame stays dark, and spots stand out of it.
+        rise = np.clip(top / max(2.0 * float(low), top * 1e-9), *_DYNAMIC_RANGE)
+        share = np.log1p(share * np.float32(rise)) / np.float32(np.log1p(rise))
     return np.rint(share * 255).astype(np.uint8)
 
 

@@ -56,6 +56,13 @@ class ClassicStream:
         umats[0] = np.eye(3)
         return umats
 
+    def uniforms(self, seed: int, count: int) -> np.ndarray:
+        """Return the first ``count`` uniform deviates of ``seed``, (count,) float64 in (0, 1), each a float32."""
+        from bragg_numba.kernels.classic_random import start_stream, uniform
+
+        start_stream(self._state, _checked_seed(seed))
+        return np.array([uniform(self._state) for _ in range(count)], dtype=np.float64)
+
     def noise_image(
         self,
         photons: np.ndarray,

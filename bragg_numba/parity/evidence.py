@@ -284,7 +284,7 @@ def _at(place) -> str:
     return "" if place is None else f" at slow {place[0]}, fast {place[1]}"
 
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2530; background: #fff; max-width: 1120px;
        margin: 2rem auto; padding: 0 1.2rem; }
@@ -325,7 +325,7 @@ def _page(evidence: Evidence, reference, ours, difference, bright: float, facts:
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(evidence.title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(evidence.title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )

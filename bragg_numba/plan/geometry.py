@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Detector, Experiment
-from bragg_numba.plan.vectors import Vector, combine, cross, dot, rotate_about, rotate_xyz, unit
+from bragg_numba.plan.vectors import Vector, combine, cross, dot, length, rotate_about, rotate_xyz, unit
 
 #: Degrees in a radian, formed as the reference forms it.
 DEGREES = 180.0 * (1.0 / math.pi)
@@ -235,7 +235,7 @@ def place_detector(experiment: Experiment) -> Geometry:
 
     close_fast, close_slow = -dot(origin, fast), -dot(origin, slow)
     close_distance = dot(origin, normal)
-    if not close_distance > 0.0:
+    if not close_distance > 8.0 * sys.float_info.epsilon * length(origin):  # less is a rounded 0: edge-on
         raise InputError(
             "Detector",
             "must have its plane in front of the crystal, on the side its normal points to",

@@ -25,6 +25,19 @@ def free_memory() -> int:
         return 2**32
 
 
+def parse_bytes(name: str, text: str) -> int:
+    """Return the bytes that ``text`` asks for: a number, or one with the unit K, M, G or T (powers of 1000)."""
+    units = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1.0)
+    try:
+        wanted = float(number) * unit if "_" not in number else -1.0
+    except ValueError:
+        wanted = -1.0
+    if not 1.0 <= wanted <= 1e18:
+        raise InputError(name, "must be a number of bytes, at least 1", text, "for example 4e9, 500M, 2G")
+    return int(wanted)
+
+
 def require(name: str, n_bytes: int, limit: int | None, hint: str = "") -> None:
     """Raise InputError if ``n_bytes`` is more than ``limit`` (default: 80 % of what is free)."""
     allowed = int(DEFAULT_SHARE * free_memory()) if limit is None else limit
@@ -32,5 +45,5 @@ def require(name: str, n_bytes: int, limit: int | None, hint: str = "") -> None:
         raise InputError(
             name,
             f"would take {n_bytes:,} bytes of memory where {allowed:,} are allowed",
-            hint=hint or "raise --max-memory or make it smaller",
+            hint=hint or "raise -max-memory or make it smaller",
         )

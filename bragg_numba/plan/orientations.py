@@ -7,24 +7,41 @@ import math
 import numpy as np
 
 from bragg_numba.experiment import Crystal
+from bragg_numba.noise.classic import ClassicStream
 from bragg_numba.plan.cell import Cell
 from bragg_numba.plan.geometry import DEGREES
 from bragg_numba.plan.steps import Steps
 from bragg_numba.plan.vectors import Vector, rotate_about
 
 
-def draw_misset(crystal: Crystal, *, physical: bool) -> Vector | None:
-    """Missetting angles in radians: as given, or drawn from ``misset_seed``; None for none."""
+def draw_misset(crystal: Crystal, stream: ClassicStream, *, physical: bool) -> Vector | None:
+    """Missetting angles in radians: as given, or drawn from ``misset_seed``; None for none.
+
+    ``stream`` is the run's generator: the mosaic domains draw from the same one afterwards.
+    """
     if crystal.misset_deg is None:
         return None
     if crystal.misset_deg != "random":
         return tuple(angle / DEGREES for angle in crystal.misset_deg)
-    from bragg_numba.noise.classic import ClassicStream
-
-    stream = ClassicStream()
     if not physical:
         return stream.misset_angles(crystal.misset_seed)
-    return _angles_of_rotation(uniform_rotation(*stream.uniforms(crystal.misset_seed, 3)))
+    return _angles_of_rotation(random_rotation(stream, crystal.misset_seed))
+
+
+#: Slots of the classic generator's shuffle table.
+_SLOTS = 32
+
+
+def random_rotation(stream: ClassicStream, seed: int) -> np.ndarray:
+    """Rotation matrix (3, 3), uniform over SO(3), from the three deviates of ``seed`` that C uses.
+
+    Over many seeds the first deviate is not uniform: the table's entry 0 chooses the slot to read, and
+    where it chooses itself it is below 1/32. Its distribution function, (min(32 u, 1) + 31 u) / 32, makes
+    it so.
+    """
+    first, second, third = stream.uniforms(seed, 3)
+    first = (min(_SLOTS * first, 1.0) + (_SLOTS - 1) * first) / _SLOTS
+    return uniform_rotation(first, second, third)
 
 
 def uniform_rotation(u1: float, u2: float, u3: float) -> np.ndarray:
@@ -51,7 +68,14 @@ def _angles_of_rotation(u: np.ndarray) -> Vector:
 
 
 def list_orientations(
-    cell: Cell, spindle: Vector, phi_start: float, phi: Steps, seed: int, spread: float, domains: int
+    cell: Cell,
+    spindle: Vector,
+    phi_start: float,
+    phi: Steps,
+    stream: ClassicStream,
+    seed: int,
+    spread: float,
+    domains: int,
 ) -> np.ndarray:
     """Real cell vectors a, b, c of every step, metres: float64 (phi.n * domains, 9), domains innermost.
 
@@ -66,9 +90,7 @@ def list_orientations(
     if spread <= 0.0 or domains == 1:
         # A single domain is the aligned one.
         return np.repeat(turned.reshape(phi.n, 9), domains, axis=0)
-    from bragg_numba.noise.classic import ClassicStream
-
-    umats = ClassicStream().mosaic_umats(spread, domains, seed)
+    umats = stream.mosaic_umats(spread, domains, seed)
     cells = np.empty((phi.n, domains, 3, 3))
     for row in range(3):
         # Written out, so that each component has the reference's order of operations.

@@ -7,22 +7,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment.crystal import SHAPES
 from bragg_numba.kernels import parameters, physics
+from bragg_numba.noise.classic import ClassicStream
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.geometry import DEGREES, Geometry, place_detector
 from bragg_numba.plan.memory import require
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.sources import Sources, list_sources
-from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps
+from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps, require_listable
 from bragg_numba.plan.table import dense_table
+from bragg_numba.plan.vectors import combine
 
 AVOGADRO = 6.02214179e23
 
 #: Structure factor of a water molecule in the forward direction, electrons, and its molar mass, g/mol.
 WATER_F = 2.57
 WATER_MOLAR_MASS = 18.0
+
+
+#: More terms than this are a slip of the pen: months on a workstation.
+MOST_PIXEL_STEPS = 1e16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +80,16 @@ class Plan:
         return fast * slow * self.steps * self.layers.n
 
 
-def make_plan(experiment: Experiment, max_memory: int | None = None) -> Plan:
+def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan | None = None) -> Plan:
     """Flatten an experiment.
 
     Parameters
     ----------
     max_memory
-        Bytes that the plan and one frame may take; default 80 % of what is free.
+        Bytes that the plan may take; default 80 % of what is free.
+    like
+        A plan whose structure factor tables are taken over if its experiment holds the same
+        ``structure_factors`` object: in a series they are made once.
 
     Raises
     ------
@@ -90,14 +100,14 @@ def make_plan(experiment: Experiment, max_memory: int | None = None) -> Plan:
     beam, crystal, sampling = experiment.beam, experiment.crystal, experiment.sampling
     physical = experiment.fidelity == "physical"
     detector = place_detector(experiment)
-    require("the image", 4 * detector.n_slow * detector.n_fast, max_memory, "use fewer pixels")
-    misset = draw_misset(crystal, physical=physical)
+    stream = ClassicStream()
+    misset = draw_misset(crystal, stream, physical=physical)
     cell = orient_cell(experiment, misset)
     counts = _cell_counts(experiment, cell, notes)
     interpolate = _interpolates(experiment, counts, physical=physical, notes=notes)
-    distance = detector.true_distance if physical else detector.distance
+    distance = _oversampling_distance(detector, physical=physical)
     oversample, recommended = _oversampling(experiment, cell, counts, distance, notes)
-    sources = list_sources(beam, detector)
+    sources = list_sources(beam, detector, physical=physical)
     spread, domains = _mosaic(experiment, notes)
     rotation = experiment.rotation
     phi = phi_steps(
@@ -106,18 +116,25 @@ def make_plan(experiment: Experiment, max_memory: int | None = None) -> Plan:
         rotation.phi_steps,
         one_degree=1.0 / DEGREES,
     )
+    shown = f"{phi.n} phi steps x {domains} mosaic domains"
+    require_listable("the number of crystal orientations", phi.n * domains, shown)
     require(
         "the list of crystal orientations",
         # cells, the domains' matrices and working copies
         3 * 72 * phi.n * domains,
         max_memory,
-        f"{phi.n} phi steps x {domains} mosaic domains",
+        shown,
     )
     cells = list_orientations(
-        cell, detector.spindle, rotation.phi_deg / DEGREES, phi, crystal.mosaic_seed, spread, domains
+        cell, detector.spindle, rotation.phi_deg / DEGREES, phi, stream, crystal.mosaic_seed, spread, domains
     )
     layers, attenuation = _sensor(experiment, physical=physical, notes=notes)
-    first, table = dense_table(experiment.structure_factors, max_memory)
+    if like is not None and like.experiment.structure_factors is experiment.structure_factors:
+        first, table = (like.lookup.h_first, like.lookup.k_first, like.lookup.l_first), like.table
+        table_squared = like.table_squared
+    else:
+        first, table = dense_table(experiment.structure_factors, max_memory)
+        table_squared = (table * table).astype(np.float32)
     steps = len(sources.wavelength) * len(cells) * oversample**2
     n_fast, n_slow = detector.n_fast, detector.n_slow
     roi = sampling.roi or (0, n_fast, 0, n_slow)
@@ -128,17 +145,18 @@ def make_plan(experiment: Experiment, max_memory: int | None = None) -> Plan:
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
             "has its own factors"
         )
-    return Plan(
+    plan = Plan(
         experiment=experiment,
         detector=detector,
         cell=cell,
         sources=sources,
         cells=cells,
         table=table,
-        table_squared=(table * table).astype(np.float32),
-        mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask,
+        table_squared=table_squared,
+        # A copy: numba compiles anew for read-only arrays.
+        mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
         roi=(roi[0], min(roi[1], n_fast - 1), roi[2], min(roi[3], n_slow - 1)),
-        geometry=_geometry(experiment, detector, oversample, layers, attenuation),
+        geometry=_geometry(experiment, detector, oversample, layers, attenuation, physical=physical),
         lattice=_lattice(experiment, cell, counts, physical=physical),
         lookup=parameters.Table(
             *first,
@@ -157,6 +175,18 @@ def make_plan(experiment: Experiment, max_memory: int | None = None) -> Plan:
         cell_counts=counts,
         notes=tuple(notes),
     )
+    _refuse_absurd(plan)
+    return plan
+
+
+def _refuse_absurd(plan: Plan) -> None:
+    if plan.pixel_steps > MOST_PIXEL_STEPS:
+        terms = f"{len(plan.sources.wavelength)} sources x {len(plan.cells)} orientations x {plan.layers.n} layers"
+        raise InputError(
+            "the image",
+            f"would take {plan.pixel_steps:.3g} pixel-steps, where {MOST_PIXEL_STEPS:.0e} are months of work",
+            hint=f"{plan.oversample} x {plan.oversample} sub-pixels x {terms}; lower -oversample or the steps",
+        )
 
 
 def _cell_counts(experiment: Experiment, cell: Cell, notes: list[str]) -> tuple[int, int, int]:
@@ -182,6 +212,13 @@ def _interpolates(experiment: Experiment, counts, *, physical: bool, notes: list
         # The reference decides before -xtalsize takes effect.
         wanted = min(counts if physical else experiment.crystal.cell_counts) <= 2
     return bool(wanted) and experiment.structure_factors.indices is not None
+
+
+def _oversampling_distance(detector: Geometry, *, physical: bool) -> float:
+    """Distance that sets the fringe width on the detector: along the beam where the beam meets the plane."""
+    if not physical:
+        return detector.distance
+    return detector.true_distance if 0.0 < detector.true_distance < math.inf else detector.close_distance
 
 
 def _oversampling(experiment, cell, counts, distance, notes) -> tuple[int, int]:
@@ -226,16 +263,30 @@ def _sensor(experiment: Experiment, *, physical: bool, notes: list[str]) -> tupl
     return layer_steps(thickness, d.thickness_steps, physical=physical), 1.0 / depth
 
 
-def _geometry(experiment, detector, oversample, layers, attenuation) -> parameters.Geometry:
+def _geometry(experiment, detector, oversample, layers, attenuation, *, physical: bool) -> parameters.Geometry:
     d = experiment.detector
     beam = experiment.beam
     # Which way a rotation about one axis carries the beam along the other (eq. 3).
     turn_fast = _triple(detector.slow, detector.beam, detector.fast)
     turn_slow = _triple(detector.fast, detector.beam, detector.slow)
-    hit = detector.true_distance if math.isfinite(detector.true_distance) else detector.distance
+    hits = 0.0 < detector.true_distance < math.inf
+    if d.curved and not hits:
+        raise InputError(
+            "Detector.curved",
+            "needs a detector that the beam hits: its distance is the radius",
+            hint="check -twotheta, -detector_rot* and the axes",
+        )
+    hit = detector.true_distance if hits else detector.distance
     to_hit = tuple(hit * b - o for b, o in zip(detector.beam, detector.origin, strict=True))
+    origin, close_distance = detector.origin, detector.close_distance
+    if physical and d.curved:
+        close_distance = hit  # every pixel faces the crystal
+    elif physical:
+        # A layer absorbs in its middle, not at its front: the error of few layers is then of second order.
+        origin = combine((1.0, origin), (layers.step / 2.0, detector.normal))
+        close_distance += layers.step / 2.0
     return parameters.Geometry(
-        *detector.origin,
+        *origin,
         *detector.fast,
         *detector.slow,
         *detector.normal,
@@ -243,7 +294,7 @@ def _geometry(experiment, detector, oversample, layers, attenuation) -> paramete
         *detector.polarization,
         pixel_size=detector.pixel_size,
         subpixel_size=detector.pixel_size / oversample,
-        close_distance=detector.close_distance,
+        close_distance=close_distance,
         attenuation=attenuation,
         layer_step=layers.step,
         curve_radius=hit,

@@ -8,7 +8,7 @@ import numpy as np
 
 from bragg_numba.experiment import Beam
 from bragg_numba.plan.geometry import Geometry
-from bragg_numba.plan.steps import Steps, scan_steps
+from bragg_numba.plan.steps import Steps, require_listable, scan_steps
 from bragg_numba.plan.vectors import rotate_about, scale, unit
 
 #: Distance at which the reference places generated sources; only the direction matters.
@@ -17,7 +17,10 @@ SOURCE_DISTANCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """``incident`` float64 (n, 3) unit vectors downstream, ``wavelength`` (n,) metres, ``weight`` (n,)."""
+    """``incident`` float64 (n, 3) unit vectors downstream, ``wavelength`` (n,) metres, ``weight`` (n,).
+
+    The weights have the mean 1, so that dividing the sum by the number of sources gives the weighted mean.
+    """
 
     incident: np.ndarray
     wavelength: np.ndarray
@@ -57,8 +60,14 @@ def _milliradians(value: float | None) -> float | None:
     return None if value is None else value / 1000.0
 
 
-def list_sources(beam: Beam, geometry: Geometry) -> Sources:
-    """List every source of the beam."""
+def _mean_one(weights: list[float | None]) -> np.ndarray:
+    """Weights scaled to a mean of 1; a weight that is not given counts as 1."""
+    found = np.array([1.0 if weight is None else weight for weight in weights])
+    return found * (len(found) / found.sum())
+
+
+def list_sources(beam: Beam, geometry: Geometry, *, physical: bool) -> Sources:
+    """List every source of the beam; under fidelity nanobragg all of them weigh the same, as in C."""
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
         _milliradians(beam.horizontal_divergence_mrad),
@@ -73,6 +82,9 @@ def list_sources(beam: Beam, geometry: Geometry) -> Sources:
         lone_range=1.0,
     )
     dispersion = scan_steps(beam.dispersion_percent / 100.0, None, beam.dispersion_steps, lone_range=1.0)
+    grid = horizontal.n * vertical.n * dispersion.n
+    shown = f"{horizontal.n} x {vertical.n} directions x {dispersion.n} wavelengths"
+    require_listable("the number of sources", 0 if beam.sources is not None else grid, shown)
     upstream = scale(geometry.beam, -SOURCE_DISTANCE)
     rows = []
     points = 0
@@ -91,7 +103,7 @@ def list_sources(beam: Beam, geometry: Geometry) -> Sources:
     return Sources(
         incident=-np.array([row[0] for row in rows]),
         wavelength=np.array([row[1] for row in rows]),
-        weight=np.array([1.0 if row[2] is None else row[2] for row in rows]),
+        weight=_mean_one([row[2] for row in rows]) if physical else np.ones(len(rows)),
         horizontal=horizontal,
         vertical=vertical,
         dispersion=dispersion,

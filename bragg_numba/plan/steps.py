@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bragg_numba.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
@@ -16,6 +18,23 @@ class Steps:
 
 
 ONE = Steps(1, 0.0, 0.0)
+
+#: More sources or orientations than this are a slip of the pen: listing them alone would take a minute.
+MOST_LISTED = 5_000_000
+
+
+def steps_within(span: float, step: float) -> int:
+    """Return how many steps of ``step`` > 0 cover ``span``, rounded up; a number without end is refused."""
+    wanted = span / step
+    if not wanted <= 1e18:
+        raise InputError("steps", "must be large enough to cover their range", step, f"the range is {span:g}")
+    return math.ceil(wanted)
+
+
+def require_listable(name: str, n: int, hint: str) -> None:
+    """Raise InputError if ``n`` things are too many to list."""
+    if n > MOST_LISTED:
+        raise InputError(name, f"must not be more than {MOST_LISTED:,}", n, hint)
 
 
 def scan_steps(span: float | None, step: float | None, n: int | None, *, lone_range: float) -> Steps:
@@ -30,7 +49,7 @@ def scan_steps(span: float | None, step: float | None, n: int | None, *, lone_ra
         elif step <= 0.0:
             found = Steps(2, span, span)
         else:
-            found = Steps(math.ceil(span / step), step, span)
+            found = Steps(steps_within(span, step), step, span)
     elif span is None:
         found = Steps(2, step, step) if step > 0.0 else Steps(n, lone_range / n, lone_range)
     elif step <= 0.0:
@@ -62,7 +81,7 @@ def phi_steps(osc: float | None, step: float | None, n: int | None, *, one_degre
             return Steps(2, given, given) if given > 0.0 else ONE
         if given <= 0.0:
             return Steps(2, osc / 2.0, osc)
-        return Steps(math.ceil(osc / given), given, osc)
+        return Steps(steps_within(osc, given), given, osc)
     if osc is None:
         return Steps(2, given, given) if given > 0.0 else Steps(n, one_degree / n, one_degree)
     return Steps(n, osc / n if given < 0.0 else given, osc)

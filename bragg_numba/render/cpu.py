@@ -8,6 +8,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.plan.plan import Plan
+from bragg_numba.render.precision import choose
 
 
 @contextmanager
@@ -41,35 +42,55 @@ class CpuRenderer:
         self.plan = plan
         self.missed = 0
         self._threads = thread_count
-        self.precision = precision
+        self.choice = choose(plan, precision)
+        self._table_squared = plan.table_squared.reshape(-1)
+
+    @property
+    def precision(self) -> str:
+        """``tile`` or ``float64``."""
+        return "tile" if self.choice.lanes else "float64"
 
     def render_rows(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
         """Render rows into ``out``, C-contiguous float32 (row_stop - row_start, n_fast), in photons.
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
+        with threads(self._threads):
+            if self.choice.lanes:
+                self._render_tile(row_start, row_stop, out)
+            else:
+                self._render_float64(row_start, row_stop, out)
+
+    def _plan_arguments(self) -> tuple:
+        plan, sources = self.plan, self.plan.sources
+        nouns = (plan.geometry, plan.lattice, plan.lookup, plan.rules)
+        return (*nouns, sources.incident, sources.wavelength, sources.weight, plan.cells, plan.table)
+
+    def _render_float64(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
         from bragg_numba.kernels import cpu
 
-        plan = self.plan
-        groups = plan.roi[1] // cpu.LANES - plan.roi[0] // cpu.LANES + 1
-        blocks = (row_stop - row_start) * groups // cpu.BLOCK_GROUPS + 1
-        missed = np.zeros(blocks, dtype=np.int64)
-        with threads(self._threads):
-            cpu.add_bragg_float64(
-                plan.geometry,
-                plan.lattice,
-                plan.lookup,
-                plan.rules,
-                plan.sources.incident,
-                plan.sources.wavelength,
-                plan.sources.weight,
-                plan.cells,
-                plan.table,
-                plan.roi,
-                plan.mask,
-                row_start,
-                row_stop,
-                out,
-                missed,
-            )
+        roi = self.plan.roi
+        groups = roi[1] // cpu.LANES_64 - roi[0] // cpu.LANES_64 + 1
+        missed = np.zeros((row_stop - row_start) * (groups // cpu.GROUPS_64 + 1), dtype=np.int64)
+        cpu.add_bragg_float64(
+            *self._plan_arguments(), roi, self.plan.mask, row_start, row_stop, out, missed
+        )
         self.missed += int(missed.sum())
+
+    def _render_tile(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
+        from bragg_numba.kernels import cpu, cpu_tile
+
+        lanes = self.choice.lanes
+        groups = cpu_tile.PIXELS // lanes
+        tile_rows = min(cpu.TILE_ROWS, groups, 1 << max(0, row_stop - row_start - 1).bit_length())
+        cpu.add_bragg_tile(
+            *self._plan_arguments(),
+            self._table_squared,
+            self.plan.roi,
+            self.plan.mask,
+            row_start,
+            row_stop,
+            (0,) * lanes,
+            tile_rows,
+            out,
+        )

@@ -24,7 +24,7 @@ def write_outputs(request, sim, image: np.ndarray, command: str) -> dict:
     plan: Plan = sim.plan
     written: dict = {"files": []}
     if request.dump_file:
-        _write_dump(request, plan, written)
+        write_dump_of(request, plan, written)
     if request.float_file:
         from bragg_numba.io.raw import write_raw
 
@@ -93,7 +93,7 @@ def smv_header(plan: Plan):
     )
 
 
-def _write_dump(request, plan: Plan, written: dict) -> None:
+def write_dump_of(request, plan: Plan, written: dict) -> None:
     """Write the cache of -hkl; where that fails the run goes on, as in nanoBragg."""
     from bragg_numba.io.structure_factor_files import write_dump
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment import _checks as check
+from bragg_numba.plan.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.cpu import CpuRenderer
 from bragg_numba.render.statistics import Statistics, StatisticsCollector
@@ -35,6 +37,8 @@ class Simulator:
         CPU threads; None: all.
     max_memory
         Bytes that the plan and the frame may take; None: 80 % of what is free.
+    plan
+        The experiment's plan where it was made before; None: made here.
 
     Examples
     --------
@@ -52,12 +56,14 @@ class Simulator:
         precision: str = "auto",
         threads: int | None = None,
         max_memory: int | None = None,
+        plan: Plan | None = None,
     ) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", experiment)
         check.choice("precision", precision, PRECISIONS)
-        self.plan: Plan = make_plan(experiment, max_memory)
+        self.plan: Plan = make_plan(experiment, max_memory) if plan is None else plan
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
+        self._max_memory = max_memory
         self._statistics: Statistics | None = None
         self._last: np.ndarray | None = None
 
@@ -108,6 +114,7 @@ class Simulator:
             (slow, fast) float32, photons. Pixels outside the region of interest or masked are 0.
         """
         if out is None:
+            self.require_image_memory()
             out = np.zeros(self.shape, dtype=np.float32)
         else:
             self._check_out(out)
@@ -154,6 +161,20 @@ class Simulator:
             self._statistics = collector.result()
         return self._statistics
 
+    def require_image_memory(self) -> None:
+        """Raise InputError if a whole frame takes more memory than is allowed."""
+        n_slow, n_fast = self.shape
+        require("the image", 4 * n_slow * n_fast, self._max_memory, f"{n_fast} x {n_slow} pixels")
+
+    def require_finite(self) -> None:
+        """Raise InputError if the last frame holds more photons in a pixel than float32 can."""
+        if not math.isfinite(self.statistics.sum):
+            raise InputError(
+                "the image",
+                "has pixels beyond the largest float32, 3.4e38 photons",
+                hint="lower the fluence, the structure factors or the size of the crystal",
+            )
+
     def solid_angle(self) -> float:
         """Solid angle of the rendered pixels, steradian."""
         from bragg_numba.kernels import frame
@@ -161,6 +182,15 @@ class Simulator:
         rows = np.zeros(self.shape[0])
         frame.sum_solid_angles(self.plan.geometry, self.plan.roi, self.plan.mask, rows)
         return float(rows.sum())
+
+    def trace(self, slow: int, fast: int, max_steps: int | None = None):
+        """Trace one pixel: a mapping of every intermediate quantity, see ``parity.trace.Trace``.
+
+        Computed in float64, whatever precision renders. ``max_steps`` bounds the sub-steps that are listed.
+        """
+        from bragg_numba.parity.trace import MAX_STEPS, trace_pixel
+
+        return trace_pixel(self.plan, slow, fast, MAX_STEPS if max_steps is None else max_steps)
 
     def _check_out(self, out) -> None:
         if not isinstance(out, np.ndarray) or out.shape != self.shape or out.dtype != np.float32:

@@ -1,0 +1,139 @@
+"""``bragg-numba info``: what a frame, the master of a series or an experiment holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "Say what a frame, the master file of a series or a saved experiment holds."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-command's arguments."""
+    parser.add_argument("file", help="frame.h5, X_master.h5 or experiment.json")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the file holds."""
+    report = describe(arguments.file)
+    if arguments.json:
+        print(json.dumps(report))
+        return 0
+    for line in _lines(report):
+        print(line)
+    return 0
+
+
+def describe(path: str) -> dict:
+    """Return what a file holds, as plain values by name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is none of the kinds.
+    """
+    from bragg_numba.io.atomic import file_error
+
+    try:
+        with open(path, "rb") as file:
+            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
+    except OSError as error:
+        raise file_error(path, error, "read") from None
+    if is_hdf5:
+        return _describe_hdf5(path)
+    from bragg_numba.experiment import Experiment
+
+    return {"file": path, "kind": "experiment", "experiment": _describe_experiment(Experiment.load(path))}
+
+
+def _describe_hdf5(path: str) -> dict:
+    from bragg_numba.io.frame import PROCESS, open_frame
+
+    with open_frame(path) as file:
+        data = file["/entry/data/data"]
+        report = {
+            "file": path,
+            "kind": "frame" if data.ndim < 3 or data.shape[0] == 1 else "series",
+            "frames": data.shape[0] if data.ndim == 3 else 1,
+            "pixels_slow_fast": list(data.shape[-2:]),
+            "dtype": str(data.dtype),
+            "compression": _filters(data),
+        }
+        if data.is_virtual:
+            report["data_files"] = sorted({source.file_name for source in data.virtual_sources()})
+        process = file.get(PROCESS)
+        if process is None:
+            return report
+        for name in ("program", "version", "date", "command", "versions"):
+            if name in process:
+                report[name] = _plain(process[name][()])
+        if isinstance(report.get("versions"), str):
+            report["versions"] = json.loads(report["versions"])
+        for name in ("seeds", "statistics"):
+            if name in process:
+                report[name] = {key: _plain(value[()]) for key, value in process[name].items()}
+        if "experiment" in process:
+            from bragg_numba.experiment import Experiment
+
+            report["experiment"] = _describe_experiment(Experiment.from_json(_plain(process["experiment"][()])))
+    return report
+
+
+def _plain(value):
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _filters(data) -> str:
+    # The numbers under which the HDF Group registered the filters.
+    names = {1: "gzip", 2: "shuffle", 32008: "bitshuffle", 32015: "zstd", 32004: "lz4"}
+    created = data.id.get_create_plist()
+    found = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
+    return ", ".join(names.get(number, f"filter {number}") for number in found) or "none"
+
+
+def _describe_experiment(experiment) -> dict:
+    """What was given of each part; what is left to its default is left out."""
+    import dataclasses
+
+    report = {"fidelity": experiment.fidelity}
+    for part in ("beam", "crystal", "detector", "rotation", "sampling"):
+        noun = getattr(experiment, part)
+        report[part] = {
+            field.name: _short(getattr(noun, field.name))
+            for field in dataclasses.fields(noun)
+            if _is_given(getattr(noun, field.name), field)
+        }
+    report["detector"]["pixels_slow_fast"] = list(experiment.detector.shape)
+    factors = experiment.structure_factors
+    report["structure_factors"] = {
+        "reflections": 0 if factors.indices is None else len(factors.indices),
+        "default_F": factors.default_F,
+    }
+    return report
+
+
+def _is_given(value, field) -> bool:
+    if hasattr(value, "shape"):
+        return True
+    return value is not None and value != field.default
+
+
+def _short(value):
+    if hasattr(value, "shape"):
+        return f"{value.dtype} {value.shape}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _lines(report: dict, indent: str = "") -> list[str]:
+    width = max((len(key) for key in report), default=0)
+    lines = []
+    for key, value in report.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        else:
+            shown = " ".join(map(str, value)) if isinstance(value, list) else value
+            lines.append(f"{indent}{key:<{width}}  {shown}")
+    return lines

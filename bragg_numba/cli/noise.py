@@ -1,0 +1,39 @@
+"""``bragg-numba noise``: photons become counts."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "Draw the Poisson counts of a file of photons: a series' master, or a frame."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-command's arguments."""
+    add = parser.add_argument
+    add("photons", help="photons.h5 or s_master.h5")
+    add("-o", "--output", metavar="FILE", required=True, help="NXmx file of counts to write")
+    add("--seed", metavar="N", help="of the noise; default: the series' own, else 1")
+    add("--scale", metavar="S", default="1", help="photons are multiplied by this first; default 1")
+    add("--counts", metavar="TYPE", default="uint16", help="uint16 or uint32; larger counts saturate; default uint16")
+    add("--compression", metavar="C", default="bslz4", help="bslz4, none, gzip or zstd; default bslz4")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the counts; print how many there are."""
+    from bragg_numba.cli.console import progress_bar
+    from bragg_numba.cli.series import _number, _whole
+    from bragg_numba.series.source import write_counts
+
+    with progress_bar("drawing") as progress:
+        done = write_counts(
+            arguments.photons,
+            arguments.output,
+            seed=_whole("--seed", arguments.seed),
+            scale=_number("--scale", arguments.scale),
+            counts=arguments.counts,
+            compression=arguments.compression,
+            progress=progress,
+        )
+    print(f"{done['photons']:.0f} photons on {done['frames']} frames ({done['overloads']} overloads)")
+    print(f"wrote {arguments.output}")
+    return 0

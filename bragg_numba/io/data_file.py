@@ -1,0 +1,99 @@
+"""Files of frames that grow one frame at a time and take their own name when they are whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.io.compression import Codec
+
+DATA = "/entry/data/data"
+
+#: End of the names of files that are not whole.
+PART = ".part"
+
+
+class PartFile:
+    """A file under a temporary name in its own folder, until ``publish``.
+
+    The name holds process and chance, so that two workers that were given the same job cannot meet.
+    """
+
+    def __init__(self, path) -> None:
+        self.path = Path(path)
+        self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+
+    def publish(self) -> None:
+        """Wait until the contents are on the disk, then rename."""
+        sync(self.part)
+        os.replace(self.part, self.path)
+        sync(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file if it is there."""
+        with suppress(OSError):
+            os.unlink(self.part)
+
+
+def sync(path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def leftovers(prefix) -> list[Path]:
+    """Temporary files of data files and masters that nobody finished, under this prefix."""
+    prefix = Path(prefix)
+    if not prefix.parent.is_dir():
+        return []
+    found = []
+    for path in prefix.parent.iterdir():
+        rest = path.name[len(prefix.name) :] if path.name.startswith(prefix.name) else ""
+        if rest.startswith(("_data_", "_master", "_counts_")) and rest.endswith(PART):
+            found.append(path)
+    return sorted(found)
+
+
+class FrameWriter:
+    """Appends packed frames to one dataset, one chunk a frame."""
+
+    def __init__(self, file, frames: int, shape: tuple[int, int], dtype: str, codec: Codec) -> None:
+        self._file, self._codec = file, codec
+        entry = file.require_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        data = entry.require_group("data")
+        data.attrs.update({"NX_class": "NXdata", "signal": "data"})
+        self._data = data.create_dataset(
+            "data", (frames, *shape), np.dtype(dtype), chunks=(1, *shape), **codec.dataset_options()
+        )
+        self._data.attrs["units"] = "photons" if dtype == "float32" else "counts"
+        self._data.attrs["long_name"] = f"{self._data.attrs['units']} (frame, slow, fast)"
+
+    def write(self, index: int, frame: np.ndarray, packed) -> None:
+        """Write frame ``index`` of this file; ``packed`` is what ``Codec.pack`` made of it."""
+        if packed is None:
+            self._data[index] = frame
+        else:
+            self._data.id.write_direct_chunk((index, 0, 0), packed)
+
+
+def refusal(path, error: Exception) -> InputError:
+    """The sentence for a file that the system or HDF5 would not write."""
+    text = str(error)
+    number = getattr(error, "errno", None)
+    if number:
+        text = os.strerror(number)
+    elif "errno = " in text:
+        # HDF5 hides the reason in its stack of messages.
+        text = os.strerror(int(text.split("errno = ")[1].split(",")[0]))
+    elif "No space left" in text:
+        text = "No space left on device"
+    return InputError(os.fspath(path), f"cannot be written: {text}")

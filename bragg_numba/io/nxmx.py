@@ -1,0 +1,299 @@
+"""NXmx files: what DIALS, XDS and CrystFEL want to know about frames, in the frame of McStas.
+
+McStas: z along the beam, y up, right-handed. Lengths in metres, angles in degrees.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import Experiment
+from bragg_numba.experiment.beam import ENERGY_WAVELENGTH_EV_A
+from bragg_numba.plan.geometry import FRAMES, Geometry
+
+#: Largest valid count. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
+SATURATION = {"uint16": 65533, "uint32": 2**31 - 3, "float32": 2**31 - 3}
+
+#: Bits of the pixel mask: no pixel there, and masked by the user. XDS's plugin takes bit 0 alone for "no data".
+GAP, USER = 1, 1 << 8
+
+#: DIALS refuses 0 and corrects parallax from the thickness: this much shifts no spot.
+NO_SENSOR_M = 1e-9
+
+TRUTH = "/entry/truth"
+
+
+@dataclass(frozen=True, slots=True)
+class McStasGeometry:
+    """The detector in the McStas frame; metres. ``origin`` is the outer corner of pixel (0, 0)."""
+
+    rotation: np.ndarray  #: (3, 3), laboratory to McStas
+    origin: np.ndarray
+    fast: np.ndarray
+    slow: np.ndarray
+    spindle: np.ndarray
+    pixel_size: float
+    n_fast: int
+    n_slow: int
+    distance: float
+    beam_center_px: tuple[float, float]  #: (fast, slow), from the outer corner
+
+
+def mcstas_rotation(experiment: Experiment, detector: Geometry) -> np.ndarray:
+    """Return the proper rotation (3, 3) from the laboratory to McStas.
+
+    The beam goes to +z. "Up" is against the slow axis that the convention's untilted detector has: this gives
+    (-z, y, x) for the frame of MOSFLM, (-x, -y, z) for those of XDS and DIALS, and nothing to do for ADXV's.
+    """
+    beam = np.array(detector.beam)
+    frame = FRAMES[experiment.detector.convention]
+    for down in (frame["slow"], frame["fast"]):
+        up = -np.array(down)
+        up = up - (up @ beam) * beam
+        if np.linalg.norm(up) > 1e-3:
+            break
+    up = up / np.linalg.norm(up)
+    # + 0.0 turns -0.0 into 0.0
+    return np.array([np.cross(up, beam), up, beam]) + 0.0
+
+
+def mcstas_geometry(experiment: Experiment, detector: Geometry) -> McStasGeometry:
+    """Turn a plan's detector into the McStas frame."""
+    turn = mcstas_rotation(experiment, detector)
+    hits = np.isfinite(detector.true_distance)
+    distance = detector.true_distance if hits else detector.close_distance
+    hit = distance * np.array(detector.beam) - np.array(detector.origin) if hits else np.zeros(3)
+    # The axes of a custom detector need not be at right angles.
+    axes = np.array([detector.fast, detector.slow]).T
+    centre = np.linalg.lstsq(axes, hit, rcond=None)[0] / detector.pixel_size
+    return McStasGeometry(
+        rotation=turn,
+        origin=turn @ np.array(detector.origin) + 0.0,
+        fast=turn @ np.array(detector.fast) + 0.0,
+        slow=turn @ np.array(detector.slow) + 0.0,
+        spindle=turn @ np.array(detector.spindle) + 0.0,
+        pixel_size=detector.pixel_size,
+        n_fast=detector.n_fast,
+        n_slow=detector.n_slow,
+        distance=float(distance),
+        beam_center_px=(float(centre[0]), float(centre[1])),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a master says about its frames, besides their pixels.
+
+    ``omega_deg`` is None for stills, else (n + 1,): where every frame starts, and where the last one ends.
+    ``wavelength_A`` is (1,), (n,) one a frame, or (m,) with ``wavelength_weights`` (m,).
+    """
+
+    plan: object  #: of the first frame
+    dtype: str  #: float32 for photons, uint16 or uint32 for counts
+    frames: int
+    omega_deg: np.ndarray | None = None
+    wavelength_A: np.ndarray
+    wavelength_weights: np.ndarray | None = None
+    process: dict[str, str]  #: text by name, for /entry/process
+
+    @property
+    def geometry(self) -> McStasGeometry:
+        """The detector in the McStas frame."""
+        return mcstas_geometry(self.plan.experiment, self.plan.detector)
+
+
+def now() -> str:
+    """The time as NeXus writes it; SOURCE_DATE_EPOCH, where set, makes files that can be made again byte by byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def write_head(file, description: Description, start_time: str) -> None:
+    """Write everything of an NXmx file but the frames and ``end_time``; ``file`` is an open h5py.File."""
+    import h5py
+
+    file.attrs.update(
+        {
+            "NX_class": "NXroot",
+            "default": "entry",
+            "creator": "bragg_numba",
+            "file_time": start_time,
+            "HDF5_Version": h5py.version.hdf5_version,
+        }
+    )
+    entry = group(file, "entry", "NXentry", default="data")
+    entry["definition"] = "NXmx"
+    entry["title"] = "simulated diffraction " + ("photons" if description.dtype == "float32" else "counts")
+    entry["start_time"] = start_time
+    entry["end_time_estimated"] = start_time
+    source = group(entry, "source", "NXsource")
+    source["name"] = "simulation"
+    source["name"].attrs["short_name"] = "simulation"
+    instrument = group(entry, "instrument", "NXinstrument")
+    instrument["name"] = "bragg_numba"
+    instrument["name"].attrs["short_name"] = "bragg_numba"
+    instrument["time_zone"] = "+00:00"
+    _write_beam(group(instrument, "beam", "NXbeam"), description)
+    _write_detector(group(instrument, "detector", "NXdetector"), description)
+    _write_sample(entry, description)
+    data = group(entry, "data", "NXdata", signal="data")
+    del data
+    process = group(entry, "process", "NXprocess")
+    process["program"] = "bragg_numba"
+    for name, text in description.process.items():
+        process[name] = text
+
+
+def group(parent, name: str, nx_class: str, **attributes):
+    """Create a group of a NeXus class."""
+    made = parent.create_group(name)
+    made.attrs["NX_class"] = nx_class
+    made.attrs.update(attributes)
+    return made
+
+
+def _put(parent, name: str, value, units: str | None = None):
+    parent[name] = value
+    if units is not None:
+        parent[name].attrs["units"] = units
+    return parent[name]
+
+
+def _write_beam(beam_group, description: Description) -> None:
+    beam = description.plan.experiment.beam
+    wavelength = np.asarray(description.wavelength_A, dtype=np.float64)
+    _put(beam_group, "incident_wavelength", wavelength[0] if len(wavelength) == 1 else wavelength, "angstrom")
+    if description.wavelength_weights is not None:
+        _put(beam_group, "incident_wavelength_weights", np.asarray(description.wavelength_weights, dtype=np.float64))
+    if beam.flux_per_s:
+        _put(beam_group, "total_flux", beam.flux_per_s, "Hz")
+    size = beam.beam_size_mm / 1000.0
+    if size < 1.0:  # the default of other programs' command lines is no size at all
+        _put(beam_group, "incident_beam_size", [size, size], "m")
+
+
+def _write_detector(detector, description: Description) -> None:
+    plan, g = description.plan, description.geometry
+    axis = "/entry/instrument/detector/transformations/translation"
+    detector["depends_on"] = axis
+    detector["type"] = "Pixel"
+    detector["description"] = "simulated pixel detector"
+    length = float(np.linalg.norm(g.origin))
+    direction = g.origin / length if length > 0.0 else np.array([0.0, 0.0, 1.0])
+    _axis(group(detector, "transformations", "NXtransformations"), "translation", length, "m", direction, ".")
+    module = group(detector, "module", "NXdetector_module")
+    module["data_origin"] = np.array([0, 0], dtype=np.int64)
+    module["data_size"] = np.array([g.n_slow, g.n_fast], dtype=np.int64)
+    offset = "/entry/instrument/detector/module/module_offset"
+    _axis(module, "module_offset", 0.0, "m", np.array([0.0, 0.0, 1.0]), axis)
+    _axis(module, "fast_pixel_direction", g.pixel_size, "m", g.fast, offset)
+    _axis(module, "slow_pixel_direction", g.pixel_size, "m", g.slow, offset)
+    _put(detector, "x_pixel_size", g.pixel_size, "m")
+    _put(detector, "y_pixel_size", g.pixel_size, "m")
+    _put(detector, "beam_center_x", g.beam_center_px[0], "pixel")
+    _put(detector, "beam_center_y", g.beam_center_px[1], "pixel")
+    _put(detector, "distance", g.distance, "m")
+    _put(detector, "detector_distance", g.distance, "m")
+    detector["sensor_material"] = "Si"
+    thickness = plan.experiment.detector.thickness_um * 1e-6 if plan.geometry.has_sensor else NO_SENSOR_M
+    _put(detector, "sensor_thickness", thickness, "m")
+    bits = 16 if description.dtype == "uint16" else 32
+    detector["bit_depth_readout"] = np.int64(bits)
+    detector["bit_depth_image"] = np.int64(bits)
+    detector["saturation_value"] = np.int64(SATURATION[description.dtype])
+    detector["underload_value"] = np.int64(0)
+    exposure = plan.experiment.beam.exposure_s
+    _put(detector, "count_time", exposure, "s")
+    _put(detector, "frame_time", exposure, "s")
+    for name in ("countrate_correction_applied", "flatfield_applied", "pixel_mask_applied"):
+        detector[name] = False
+    mask = detector.create_dataset("pixel_mask", data=pixel_mask(plan))
+    mask.attrs["bits"] = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
+    specific = group(detector, "detectorSpecific", "NXcollection")
+    import h5py
+
+    specific["nimages"] = np.int64(description.frames)
+    specific["ntrigger"] = np.int64(1)
+    specific["x_pixels_in_detector"] = np.int64(g.n_fast)
+    specific["y_pixels_in_detector"] = np.int64(g.n_slow)
+    _put(specific, "photon_energy", ENERGY_WAVELENGTH_EV_A / float(np.mean(description.wavelength_A)), "eV")
+    specific["pixel_mask"] = h5py.SoftLink("/entry/instrument/detector/pixel_mask")
+
+
+def _axis(parent, name: str, value, units: str, vector: np.ndarray, depends_on: str, kind: str = "translation"):
+    axis = _put(parent, name, value, units)
+    axis.attrs["transformation_type"] = kind
+    axis.attrs["vector"] = np.asarray(vector, dtype=np.float64)
+    axis.attrs["offset"] = np.zeros(3)
+    axis.attrs["offset_units"] = "m"
+    axis.attrs["depends_on"] = depends_on
+
+
+def pixel_mask(plan) -> np.ndarray:
+    """Return the mask of a plan, uint32 (slow, fast): 0 is a pixel that was rendered."""
+    mask = np.full(plan.shape, GAP | USER, dtype=np.uint32)
+    fast_min, fast_max, slow_min, slow_max = plan.roi
+    mask[slow_min : slow_max + 1, fast_min : fast_max + 1] = 0
+    if plan.mask.size:
+        mask[~plan.mask] |= GAP
+    return mask
+
+
+def _write_sample(entry, description: Description) -> None:
+    sample = group(entry, "sample", "NXsample")
+    sample["name"] = "simulated crystal"
+    omega = description.omega_deg
+    if omega is None:
+        sample["depends_on"] = "."
+        return
+    sample["depends_on"] = "/entry/sample/transformations/omega"
+    axes = group(sample, "transformations", "NXtransformations")
+    _axis(axes, "omega", omega[:-1], "deg", description.geometry.spindle, ".", "rotation")
+    _put(axes, "omega_end", omega[1:], "deg")
+    _put(axes, "omega_increment_set", float(np.mean(np.diff(omega))), "deg")
+
+
+def check_source(path, name: str, shape: tuple[int, ...], dtype: str, digest: str | None = None) -> None:
+    """Refuse a file whose dataset ``name`` is not there, or not of this shape, type and digest.
+
+    HDF5 itself would read a missing source of a virtual dataset as zeros.
+    """
+    problem = source_problem(path, name, shape, dtype, digest)
+    if problem:
+        raise InputError(os.fspath(path), problem)
+
+
+def source_problem(path, name: str, shape: tuple[int, ...], dtype: str, digest: str | None) -> str:
+    """What is wrong with a data file, or an empty text."""
+    import h5py
+
+    if not os.path.exists(path):
+        return "does not exist"
+    try:
+        with h5py.File(path, "r") as file:
+            if name not in file:
+                return f"has no {name}"
+            data = file[name]
+            if data.shape != shape or data.dtype != np.dtype(dtype):
+                return f"holds {data.dtype} {data.shape}, not {dtype} {shape}"
+            if digest is not None and file.attrs.get("bragg_numba_digest") != digest:
+                return "belongs to another series, or to other output options"
+            if not all(data.id.get_chunk_info_by_coord((i, 0, 0)).size for i in range(shape[0])):
+                return "lacks frames"
+    except (OSError, RuntimeError, KeyError) as error:
+        return f"is not a whole HDF5 file: {error}"
+    return ""
+
+
+def versions_text() -> str:
+    """Versions of this package and of what it computes and writes with, as JSON."""
+    from bragg_numba.io.frame import versions
+
+    return json.dumps(versions())

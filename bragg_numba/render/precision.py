@@ -1,0 +1,89 @@
+"""Which arithmetic renders a plan: the error bound of the tile kernels (docs/physics.md, section 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bragg_numba.experiment.crystal import SHAPES
+from bragg_numba.plan.plan import Plan
+
+#: Largest error of N h, in turns, at which an image stays within 1e-5 of each pixel + 2e-7 of the brightest.
+PHASE_BUDGET = 6e-7
+
+#: Pixels in a group: wide groups share more work, narrow ones carry smaller errors. Each choice is compiled.
+LANE_CHOICES = (8, 2)
+
+_EPS = 2.0**-24
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``lanes`` pixels in a group, or 0 for float64; ``error_turns`` is the bound; ``reason`` says why."""
+
+    lanes: int
+    error_turns: float
+    reason: str
+
+
+def phase_error(plan: Plan, lanes: int) -> float:
+    """Bound of the error of N h (turns) in float32 phases that span a group of ``lanes`` pixels (eq. 24).
+
+    The phase between a group's centre and its last pixel is at most (a / wavelength) |d - d_centre|, and
+    float32 carries it with a relative error of 2^-24.
+    """
+    g = plan.geometry
+    half = 0.5 * (lanes - 1) * g.pixel_size
+    nearest = _nearest_distance(plan)
+    per_wavelength = plan.cells.reshape(-1, 3, 3)
+    edges = np.sqrt((per_wavelength**2).sum(axis=2)).max(axis=0) / plan.sources.wavelength.min()
+    return float((_effective_counts(plan) * edges).max() * half / nearest * _EPS)
+
+
+def _effective_counts(plan: Plan) -> np.ndarray:
+    """How many fringes a unit of h, k, l holds: the cell counts, or the metric's square roots."""
+    lattice = plan.lattice
+    if plan.experiment.crystal.shape == SHAPES[0]:
+        return np.array([lattice.n_a, lattice.n_b, lattice.n_c])
+    metric = np.array([lattice.metric_hh, lattice.metric_kk, lattice.metric_ll])
+    # Per unit of radius gauss and round change no faster than the square crystal does per fringe.
+    return np.sqrt(metric)
+
+
+def _nearest_distance(plan: Plan) -> float:
+    """Distance from the crystal to the nearest point of the detector's plane (a bound: it may lie outside)."""
+    return plan.geometry.curve_radius if plan.geometry.curved else plan.geometry.close_distance
+
+
+def choose(plan: Plan, precision: str) -> Choice:
+    """Choose the arithmetic for a plan; ``precision`` is auto, tile or float64."""
+    if precision == "float64":
+        return Choice(0, 0.0, "asked for")
+    reason = _needs_float64(plan)
+    if reason:
+        return Choice(0, 0.0, reason)
+    for lanes in LANE_CHOICES:
+        error = phase_error(plan, lanes)
+        if error <= PHASE_BUDGET:
+            return Choice(lanes, error, f"phase error at most {error:.1e} turns")
+    if precision == "tile":
+        return Choice(lanes, error, f"asked for, with a phase error of up to {error:.1e} turns")
+    return Choice(0, 0.0, f"float32 phases could be wrong by {error:.1e} turns")
+
+
+def _needs_float64(plan: Plan) -> str:
+    """Why only the float64 kernel can render this plan; empty if that is not so."""
+    rules = plan.rules
+    if plan.lookup.interpolate:
+        return "tricubic interpolation"
+    if rules.running_thick or rules.running_polar or rules.running_omega:
+        return "running products of -oversample_*"
+    if plan.table.size >= 2**24:
+        return "a structure factor table of 2^24 cells or more"
+    # float32 sums of a chunk of terms must not overflow, nor the squares underflow
+    strongest = float(np.abs(plan.table).max()) ** 2
+    volume_squared = float(np.prod([float(n) ** 2 for n in plan.cell_counts]))
+    if strongest * volume_squared > 1e34 or 0.0 < strongest < 1e-25:
+        return "amplitudes beyond the range of float32"
+    return ""

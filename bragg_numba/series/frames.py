@@ -1,0 +1,333 @@
+"""The table of a series: what changes from frame to frame."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import Experiment
+from bragg_numba.experiment._noun import _plain, _unpack_array
+
+#: Columns of the table: type and shape of one frame's value. None: any length, rows of wavelength and weight.
+COLUMNS: dict[str, tuple[type, tuple | None]] = {
+    "orientation": (np.float64, (3, 3)),
+    "phi_deg": (np.float64, ()),
+    "wavelength_A": (np.float64, ()),
+    "spectrum": (np.float64, None),
+    "fluence_per_m2": (np.float64, ()),
+    "cell_counts": (np.int64, (3,)),
+    "mosaic_spread_deg": (np.float64, ()),
+    "mosaic_domains": (np.int64, ()),
+    "mosaic_seed": (np.int64, ()),
+    "beam_x_mm": (np.float64, ()),
+    "beam_y_mm": (np.float64, ()),
+    "seed": (np.uint64, ()),
+}
+
+#: Other names under which a table may bring a column, one number each: CSV files have no vectors.
+SPLIT_COLUMNS: dict[str, tuple[str, ...]] = {
+    "orientation": tuple(f"u{row}{column}" for row in (1, 2, 3) for column in (1, 2, 3)),
+    "quaternion": ("qw", "qx", "qy", "qz"),
+    "cell_counts": ("n_a", "n_b", "n_c"),
+}
+
+
+class FrameTable:
+    """Columns of equal length, one row a frame; only what changes has a column.
+
+    Parameters
+    ----------
+    columns
+        Name to array, first axis the frame: see ``COLUMNS``. ``quaternion`` (w, x, y, z) may stand for
+        ``orientation``; ``u11`` to ``u33``, ``qw`` to ``qz`` and ``n_a`` to ``n_c`` for their vectors.
+
+    Raises
+    ------
+    InputError
+        For an unknown column, a wrong shape or a number that is not finite.
+    """
+
+    def __init__(self, columns: Mapping[str, object]) -> None:
+        given = _join_split(dict(columns))
+        if "quaternion" in given:
+            if "orientation" in given:
+                raise InputError("frames", "must hold either orientation or quaternion, not both")
+            given["orientation"] = rotation_of_quaternion(given.pop("quaternion"))
+        for name in given:
+            if name not in COLUMNS:
+                raise InputError(f"frames.{name}", "is not a known column", hint=_near(name))
+        if not given:
+            raise InputError("frames", "must hold at least one column", hint=", ".join(COLUMNS))
+        # In the order of COLUMNS, so that equal tables have equal bytes.
+        self.columns = {name: _clean(name, given[name]) for name in COLUMNS if name in given}
+        lengths = {name: len(values) for name, values in self.columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise InputError("frames", "must have columns of one length", lengths)
+        if not len(self):
+            raise InputError("frames", "must hold at least one frame")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def row(self, index: int) -> dict:
+        """Return one frame's values by column."""
+        return {name: values[index] for name, values in self.columns.items()}
+
+    def digest(self, start: int, stop: int) -> str:
+        """Return a SHA-256 of the rows start..stop."""
+        found = hashlib.sha256()
+        for name, values in self.columns.items():
+            part = np.ascontiguousarray(values[start:stop])
+            found.update(f"{name} {part.dtype.str} {part.shape} ".encode())
+            found.update(part.tobytes())
+        return found.hexdigest()
+
+    def to_dict(self) -> dict:
+        """Return the columns as what ``json`` can write."""
+        return {name: _plain(values) for name, values in self.columns.items()}
+
+    @classmethod
+    def from_any(cls, frames) -> FrameTable:
+        """Build from a FrameTable, a structured array, a CSV file, a dict of columns or an iterable of dicts."""
+        if isinstance(frames, FrameTable):
+            return frames
+        if isinstance(frames, (str, os.PathLike)):
+            return cls(_read_csv(frames))
+        if isinstance(frames, np.ndarray):
+            if frames.dtype.names is None or frames.ndim != 1:
+                raise InputError("frames", "must be a structured array with one axis", frames.dtype)
+            return cls({name: frames[name] for name in frames.dtype.names})
+        if isinstance(frames, Mapping):
+            return cls({name: _unpacked(name, values) for name, values in frames.items()})
+        if isinstance(frames, Iterable):
+            return cls(_from_rows(frames))
+        raise InputError("frames", "must be a table: array, CSV file, columns or rows", type(frames).__name__)
+
+
+def apply_frame(experiment: Experiment, row: Mapping[str, object]) -> Experiment:
+    """Return the experiment of one frame.
+
+    ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
+    sizes in millimetres.
+    """
+    crystal, beam, changes = {}, {}, {}
+    for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed"):
+        if name in row:
+            crystal[name] = row[name].tolist()
+    if "cell_counts" in row:
+        crystal["size_mm"] = (None, None, None)
+    if "orientation" in row:
+        crystal["orientation"] = tuple(tuple(line) for line in row["orientation"].tolist())
+    if "wavelength_A" in row:
+        beam["wavelength_A"] = float(row["wavelength_A"])
+    if "spectrum" in row:
+        lines = row["spectrum"][np.isfinite(row["spectrum"]).all(axis=1)]
+        beam["sources"] = tuple((None, None, None, weight, length * 1e-10) for length, weight in lines.tolist())
+        beam["wavelength_A"] = float(np.average(lines[:, 0], weights=lines[:, 1]))
+    if "fluence_per_m2" in row:
+        beam.update(fluence_per_m2=float(row["fluence_per_m2"]), flux_per_s=0.0)
+    place = {name: float(row[name]) for name in ("beam_x_mm", "beam_y_mm") if name in row}
+    if crystal:
+        changes["crystal"] = experiment.crystal.replace(**crystal)
+    if beam:
+        changes["beam"] = experiment.beam.replace(**beam)
+    if place:
+        changes["detector"] = experiment.detector.replace(**place)
+    if "phi_deg" in row:
+        changes["rotation"] = experiment.rotation.replace(phi_deg=float(row["phi_deg"]))
+    return experiment.replace(**changes) if changes else experiment
+
+
+def check_against(experiment: Experiment, table: FrameTable) -> None:
+    """Refuse columns that this experiment could not honour."""
+    beam, detector = experiment.beam, experiment.detector
+    if "wavelength_A" in table and any(row[4] is not None for row in beam.sources or ()):
+        raise InputError("frames.wavelength_A", "has no effect: Beam.sources fixes the wavelengths")
+    if "wavelength_A" in table and experiment.crystal.mosflm_matrix is not None and experiment.crystal.cell is None:
+        raise InputError(
+            "frames.wavelength_A",
+            "would change the cell: mosflm_matrix is in units of the wavelength",
+            hint="give cell",
+        )
+    if "spectrum" in table:
+        if "wavelength_A" in table:
+            raise InputError("frames", "must hold either wavelength_A or spectrum, not both")
+        if beam.sources is not None or beam.dispersion_percent or _diverges(beam):
+            raise InputError("frames.spectrum", "cannot be combined with a divergence, dispersion or Beam.sources")
+        weights = table["spectrum"][..., 1]
+        if experiment.fidelity != "physical" and not _equal_weights(weights):
+            raise InputError(
+                "frames.spectrum",
+                "needs fidelity physical: like nanoBragg, fidelity nanobragg ignores the weights of sources",
+            )
+    centred = "beam_x_mm" in table or "beam_y_mm" in table
+    if centred and detector.origin_mm is not None:
+        raise InputError("frames.beam_x_mm", "has no effect: Detector.origin_mm fixes where the detector is")
+
+
+def _diverges(beam) -> bool:
+    return any(
+        getattr(beam, f"{axis}_divergence_{part}") is not None
+        for axis in ("horizontal", "vertical")
+        for part in ("mrad", "step_mrad", "steps")
+    )
+
+
+def _equal_weights(weights: np.ndarray) -> bool:
+    return bool(np.all((weights == weights[:, :1]) | np.isnan(weights)))
+
+
+def rotation_of_quaternion(values) -> np.ndarray:
+    """Rotation matrices (n, 3, 3) of quaternions (n, 4): w, x, y, z, of any length but 0."""
+    try:
+        q = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("frames.quaternion", "must be numbers w, x, y, z") from None
+    if q.ndim != 2 or q.shape[1] != 4:
+        raise InputError("frames.quaternion", "must have shape (frames, 4): w, x, y, z", q.shape)
+    size = np.linalg.norm(q, axis=1, keepdims=True)
+    if not (np.isfinite(size) & (size > 0)).all():
+        raise InputError("frames.quaternion", "must be finite and not 0")
+    w, x, y, z = (q / size).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+def _join_split(given: dict) -> dict:
+    for name, parts in SPLIT_COLUMNS.items():
+        found = [part for part in parts if part in given]
+        if not found:
+            continue
+        if len(found) != len(parts):
+            missing = ", ".join(part for part in parts if part not in given)
+            raise InputError("frames", f"must hold all of {', '.join(parts)}; missing: {missing}")
+        if name in given:
+            raise InputError("frames", f"must hold either {name} or {', '.join(parts)}, not both")
+        joined = np.stack([np.asarray(given.pop(part)) for part in parts], axis=1)
+        given[name] = joined.reshape(-1, 3, 3) if name == "orientation" else joined
+    return given
+
+
+def _clean(name: str, values) -> np.ndarray:
+    dtype, shape = COLUMNS[name]
+    try:
+        array = _pad_spectra(values) if shape is None else np.array(values)
+        if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"frames.{name}", "must be numbers, of one shape in every frame") from None
+    if shape == (3, 3) and array.ndim == 2 and array.shape[1] == 9:
+        array = array.reshape(-1, 3, 3)
+    if shape is None:
+        _check_spectra(array)
+    elif array.ndim == 0 or array.shape[1:] != shape:
+        raise InputError(f"frames.{name}", f"must have shape {('frames', *shape)}", array.shape)
+    elif not np.isfinite(array).all():
+        bad = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise InputError(f"frames.{name}", f"must be finite numbers; frame {bad} is not")
+    whole = np.issubdtype(dtype, np.integer)
+    if whole and array.size:
+        lowest, highest = (0, 2**64) if dtype is np.uint64 else (-(2**63), 2**63)
+        if not np.array_equal(array, np.rint(array)) or int(array.min()) < lowest or int(array.max()) >= highest:
+            raise InputError(f"frames.{name}", f"must be whole numbers from {lowest} to {highest - 1}")
+    clean = np.ascontiguousarray(array.astype(dtype))
+    clean.flags.writeable = False
+    return clean
+
+
+def _pad_spectra(values) -> np.ndarray:
+    """Spectra of different length as one array; NaN fills up the short ones."""
+    spectra = [np.asarray(one, dtype=np.float64) for one in values]
+    if any(one.ndim != 2 or one.shape[1] != 2 or not len(one) for one in spectra):
+        raise InputError("frames.spectrum", "must be rows of wavelength (angstrom) and weight in every frame")
+    out = np.full((len(spectra), max((len(one) for one in spectra), default=1), 2), np.nan)
+    for row, one in zip(out, spectra, strict=True):
+        row[: len(one)] = one
+    return out
+
+
+def _check_spectra(array: np.ndarray) -> None:
+    # A row of NaN is padding; half a row is not.
+    padding = np.isnan(array).any(axis=2)
+    if (np.isnan(array).all(axis=2) != padding).any() or padding.all(axis=1).any() or np.isinf(array).any():
+        raise InputError("frames.spectrum", "must hold finite wavelengths and weights")
+    weights = np.where(padding, 0.0, array[..., 1])
+    if (weights < 0).any() or not (weights.sum(axis=1) > 0).all():
+        raise InputError("frames.spectrum", "must have weights of at least 0, not all of them 0")
+
+
+def _unpacked(name: str, values):
+    if isinstance(values, dict) and "zlib_base64" in values:
+        return _unpack_array(f"frames.{name}", values)
+    return values
+
+
+def _from_rows(rows: Iterable[Mapping]) -> dict[str, list]:
+    columns: dict[str, list] = {}
+    for index, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise InputError(f"frames[{index}]", "must be a dict of column and value", row)
+        if index == 0:
+            columns = {name: [] for name in row}
+        if row.keys() != columns.keys():
+            odd = sorted(row.keys() ^ columns.keys())
+            raise InputError(f"frames[{index}]", f"must have the columns of the first frame; differs in {odd}")
+        for name, value in row.items():
+            columns[name].append(value)
+    return columns
+
+
+def _read_csv(path) -> dict[str, np.ndarray]:
+    name = os.fspath(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line and not line[0].lstrip().startswith("#")]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(lines) < 2:
+        raise InputError(name, "must hold a line of column names and at least one frame")
+    names = [word.strip() for word in lines[0]]
+    if len(set(names)) != len(names):
+        raise InputError(name, "must name every column once", names)
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(names):
+            raise InputError(name, f"must have {len(names)} values in frame {number}", len(line))
+    columns = {}
+    for place, column in enumerate(names):
+        words = [line[place].strip() for line in lines[1:]]
+        whole = COLUMNS.get(column, (float, ()))[0] in (np.int64, np.uint64) or column in SPLIT_COLUMNS["cell_counts"]
+        columns[column] = _numbers(name, column, words, whole=whole)
+    return columns
+
+
+def _numbers(path: str, column: str, words: list[str], *, whole: bool) -> np.ndarray:
+    for number, word in enumerate(words, start=1):
+        try:
+            int(word) if whole else float(word)
+        except ValueError:
+            kind = "a whole number" if whole else "a number"
+            raise InputError(f"{path}, frame {number}, {column}", f"must be {kind}", word) from None
+    # int first: a seed of 64 bits does not fit a float.
+    return np.array([int(word) for word in words]) if whole else np.array(words, dtype=np.float64)
+
+
+def _near(name: str) -> str:
+    known = [*COLUMNS, "quaternion"]
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

@@ -1,0 +1,85 @@
+"""What a series writes, and under which names."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import _checks as check
+from bragg_numba.io.compression import COMPRESSIONS
+
+COUNT_TYPES = ("uint16", "uint32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What is written for every frame."""
+
+    photons: bool = True  #: expected photons, float32
+    counts: str | None = None  #: Poisson counts as "uint16" or "uint32"; None: none
+    seed: int = 1  #: of the noise, where the table of frames has no seed
+    scale: float = 1.0  #: photons are multiplied by this before noise
+    compression: str = "bslz4"  #: or "none", "gzip", "zstd"
+    frames_per_file: int = 100
+    spots: bool = True  #: write the table of spots
+    spot_threshold: float = 1.0  #: photons below which a reflection is left out of it
+    backend: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
+        put("photons", check.flag(pre + "photons", self.photons))
+        put("counts", check.optional(check.choice, pre + "counts", self.counts, allowed=COUNT_TYPES))
+        if not self.photons and self.counts is None:
+            raise InputError("output", "must write photons or counts")
+        if isinstance(self.seed, float) and self.seed != int(self.seed):
+            raise InputError(pre + "seed", "must be a whole number", self.seed)
+        seed = int(check.number(pre + "seed", self.seed, low=0, high=2.0**64) and self.seed)
+        put("seed", seed)
+        put("scale", check.number(pre + "scale", self.scale, low=0.0, high=1e30))
+        put("compression", check.choice(pre + "compression", self.compression, COMPRESSIONS))
+        put("frames_per_file", check.count(pre + "frames_per_file", self.frames_per_file, low=1, high=1_000_000))
+        put("spots", check.flag(pre + "spots", self.spots))
+        put("spot_threshold", check.number(pre + "spot_threshold", self.spot_threshold, low=1e-30, high=1e30))
+
+    def to_dict(self) -> dict:
+        """Return plain values by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> OutputOptions:
+        """Build from a dict; an unknown name is an error that names the nearest."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+                raise InputError(f"output.{name}", "is not a known option", hint=hint)
+        return cls(**values)
+
+    @property
+    def products(self) -> dict[str, str]:
+        """Pixel type by product: "photons" float32, "counts" uint16 or uint32."""
+        found = {"photons": "float32"} if self.photons else {}
+        if self.counts is not None:
+            found["counts"] = self.counts
+        return found
+
+
+def master_path(prefix, product: str, options: OutputOptions) -> Path:
+    """Name of a product's master: PREFIX_master.h5; counts beside photons: PREFIX_counts_master.h5."""
+    return _named(prefix, product, options, "master.h5")
+
+
+def data_path(prefix, product: str, options: OutputOptions, number: int) -> Path:
+    """Name of data file ``number``, from 1: PREFIX_data_000001.h5."""
+    return _named(prefix, product, options, f"data_{number:06d}.h5")
+
+
+def _named(prefix, product: str, options: OutputOptions, end: str) -> Path:
+    middle = "counts_" if product == "counts" and options.photons else ""
+    return Path(f"{os.fspath(prefix)}_{middle}{end}")

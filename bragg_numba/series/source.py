@@ -1,0 +1,218 @@
+"""Frames that were written before: masters, single files and frames of the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import Experiment
+from bragg_numba.io import nxmx
+from bragg_numba.io.compression import Codec
+from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, refusal
+from bragg_numba.io.frame import PROCESS, open_frame
+from bragg_numba.series.series import Series, read_plan
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open file of frames."""
+
+    path: Path
+    file: object  #: h5py.File
+    series: Series
+    output: dict  #: the options it was written with, where known
+
+    @property
+    def frames(self):
+        """The dataset (n, slow, fast)."""
+        return self.file[DATA]
+
+    @property
+    def dtype(self) -> str:
+        """Name of the pixels' type."""
+        return self.frames.dtype.name
+
+    def truth(self, index: int) -> tuple[np.void | None, np.ndarray | None]:
+        """One frame's row and its spots, where the file has them."""
+        group = self.file.get(nxmx.TRUTH)
+        if group is None or "frames" not in group:
+            return None, None
+        row = group["frames"][index]
+        if "spots" in group:
+            table = group["spots"]
+        else:
+            per_file = int(group["frames"].attrs.get("frames_per_file", 1))
+            table = group.get(f"spots_{index // per_file + 1:06d}")
+        if table is None:
+            return row, None
+        first = int(row["first_spot"])
+        return row, table[first : first + int(row["spots"])]
+
+
+@contextmanager
+def open_source(path) -> Iterator[Source]:
+    """Open a master or frame that this package wrote; check that its data files are there.
+
+    Raises
+    ------
+    InputError
+        If it is not one, or a data file is missing: HDF5 alone would read zeros.
+    """
+    path = Path(path)
+    with open_frame(path) as file:
+        if f"{PROCESS}/experiment" not in file:
+            raise InputError(os.fspath(path), "holds no experiment", hint="it was not written by bragg_numba")
+        data = file[DATA]
+        if data.ndim != 3:
+            raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
+        if data.is_virtual:
+            for source in data.virtual_sources():
+                if not (path.parent / source.file_name).exists():
+                    raise InputError(os.fspath(path), f"lacks its data file {source.file_name}")
+        output: dict = {}
+        if f"{PROCESS}/series" in file:
+            series, output = read_plan(file[f"{PROCESS}/series"][()].decode("utf-8"))
+        else:
+            experiment = Experiment.from_json(file[f"{PROCESS}/experiment"][()].decode("utf-8"))
+            series = Series(experiment, {"phi_deg": np.full(len(data), experiment.rotation.phi_deg)})
+        if len(series) != len(data):
+            raise InputError(os.fspath(path), f"holds {len(data)} frames of a series of {len(series)}")
+        yield Source(path, file, series, output)
+
+
+def write_counts(
+    source_path,
+    path,
+    *,
+    seed: int | None = None,
+    scale: float = 1.0,
+    counts: str = "uint16",
+    compression: str = "bslz4",
+    progress=None,
+) -> dict:
+    """Draw the Poisson counts of photons that were written before, into one NXmx file.
+
+    The counts are those that the series itself would have written with this seed and scale.
+
+    Parameters
+    ----------
+    source_path
+        A master or frame of photons.
+    path
+        The file to write; it appears when it is whole.
+    seed
+        Of the noise; None: the seeds of the series.
+    scale
+        The photons are multiplied by it first.
+    counts
+        "uint16" or "uint32"; larger counts become the largest valid one.
+    progress
+        Called with the fraction done.
+
+    Returns
+    -------
+    dict
+        ``frames``, ``photons`` (their sum) and ``overloads``.
+    """
+    from bragg_numba.series.options import OutputOptions
+
+    options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression)
+    with open_source(source_path) as source:
+        if source.dtype != "float32":
+            raise InputError(os.fspath(source_path), f"holds {source.dtype}, not float32 photons")
+        return _rewrite(source, path, options, seed, progress)
+
+
+def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) -> dict:
+    """Copy frames into one NXmx file; a frame of the command line becomes one that DIALS imports."""
+    from bragg_numba.series.options import OutputOptions
+
+    options = OutputOptions(compression=compression)
+    with open_source(source_path) as source:
+        return _rewrite(source, path, options, None, progress)
+
+
+def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
+    import h5py
+
+    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts, saturate
+    from bragg_numba.series.write import describe
+
+    if Path(path).exists() and os.path.samefile(source.path, path):
+        raise InputError(os.fspath(path), "must not be the file that is read")
+    drawn = not options.photons
+    n, shape = len(source.series), tuple(source.frames.shape[1:])
+    dtype = options.counts if drawn else source.dtype
+    own_seeds = "seed" in source.series.frames and seed is None
+    default_seed = int(source.output.get("seed", 1)) if seed is None else seed
+    output = {**source.output, "photons": not drawn, "counts": options.counts, "scale": options.scale}
+    output["seed"] = default_seed
+    description, _ = describe(source.series, dtype, n, output)
+    codec = Codec(options.compression)
+    part = PartFile(path)
+    slots = [Slot(shape, {"counts": dtype} if drawn else {}) for _ in range(2)]
+    total, overloads = 0.0, 0
+    try:
+        with h5py.File(part.part, "x") as file, ThreadPoolExecutor(max_workers=1) as pool:
+            nxmx.write_head(file, description, nxmx.now())
+            writer = FrameWriter(file, n, shape, dtype, codec)
+            has_truth = source.truth(0)[0] is not None
+            tables = TruthWriter(file, n, spots=source.truth(0)[1] is not None) if has_truth else None
+            pending = None
+
+            def finish(item) -> None:
+                index, frame, future, row, spots = item
+                writer.write(index, frame, future.result())
+                if tables is not None:
+                    tables.append(index, row, spots)
+                if progress is not None:
+                    progress((index + 1) / n)
+
+            for index in range(n):
+                slot = slots[index % 2]
+                row, spots = source.truth(index)
+                frame = slot.photons if drawn else np.empty(shape, source.frames.dtype)
+                source.frames.read_direct(frame, np.s_[index])
+                if drawn:
+                    its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
+                    draw_counts(slot, its_seed, index, options.scale)
+                    over = saturate(slot, dtype)
+                    frame = slot.counts
+                    total, overloads = total + float(frame.sum(dtype=np.uint64)), overloads + over
+                    if row is not None:
+                        row["overloads"], row["noise_seed"] = over, its_seed
+                # Packed while the next frame is read and drawn into the other slot.
+                future = pool.submit(codec.pack, frame)
+                if pending is not None:
+                    finish(pending)
+                pending = (index, frame, future, row, spots)
+            finish(pending)
+            file["/entry"]["end_time"] = nxmx.now()
+        part.publish()
+    except (OSError, RuntimeError) as error:
+        raise refusal(path, error) from error
+    finally:
+        part.discard()
+    return {"frames": n, "photons": total, "overloads": overloads}
+
+
+def export_texts(source: Source, prefix) -> dict[str, str]:
+    """Text files for other programs: name to contents; XDS.INP for even sweeps alone."""
+    from bragg_numba.io.exports import crystfel_geom, xds_input
+    from bragg_numba.series.write import describe
+
+    description, _ = describe(source.series, source.dtype, len(source.series), source.output)
+    files = {f"{os.fspath(prefix)}.geom": crystfel_geom(description)}
+    if description.omega_deg is not None:
+        name = source.path.name
+        template = name.replace("_master.h5", "_??????.h5") if name.endswith("_master.h5") else name
+        cell = description.plan.cell
+        files[f"{os.fspath(prefix)}_XDS.INP"] = xds_input(description, template, (*cell.lengths_A, *cell.angles_deg))
+    return files

@@ -1,0 +1,200 @@
+"""Who renders the data files: this process, processes on this machine, or a Dask cluster."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from bragg_numba.errors import BraggError, InputError
+from bragg_numba.series.options import OutputOptions
+from bragg_numba.series.stages import StageClock
+
+#: Seconds without a single worker after which a series gives up.
+PATIENCE = 120.0
+
+
+def choose(workers: int | str | None, scheduler: str | None, threads: int | None) -> Callable:
+    """Return what runs jobs: a function of (series, options, prefix, jobs, clock, tell).
+
+    Raises
+    ------
+    InputError
+        For workers that are no number or ``local:N``, or if Dask is needed and not installed.
+    """
+    if scheduler is not None:
+        if workers is not None:
+            raise InputError("workers", "must be left out with a scheduler: it has its own", workers)
+        _need_dask()
+        return functools.partial(_run_on_scheduler, scheduler, threads)
+    if workers is None:
+        return functools.partial(_run_here, threads)
+    text = str(workers)
+    number = text.removeprefix("local:")
+    if not number.isdigit() or not 1 <= int(number) <= 4096:
+        raise InputError("workers", "must be a number from 1 to 4096, or local:N", workers)
+    _need_dask()
+    return functools.partial(_run_locally, int(number), threads)
+
+
+def _need_dask() -> None:
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "workers", "need dask.distributed", hint="pip install 'bragg-numba[cluster]', or leave the option out"
+        ) from None
+
+
+def _run_here(threads, series, options: OutputOptions, prefix: Path, jobs, clock: StageClock, tell) -> None:
+    from bragg_numba.series.pipeline import write_data_files
+
+    for job in jobs:
+        write_data_files(
+            series,
+            options,
+            prefix,
+            job.number,
+            job.frames,
+            job.digest,
+            threads=threads,
+            on_frame=lambda: tell(1),
+            clock=clock,
+        )
+
+
+def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tell) -> None:
+    from distributed import LocalCluster
+
+    share = threads or max(1, (os.cpu_count() or 1) // number)
+    try:
+        cluster = LocalCluster(
+            n_workers=min(number, len(jobs)),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            # Each process gets its share of the cores; numba reads this when it is imported.
+            env={"NUMBA_NUM_THREADS": str(share)},
+            silence_logs=50,
+        )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise InputError("workers", f"could not be started: {error}") from None
+    try:
+        _run_with(cluster, None, series, options, prefix, jobs, clock, tell)
+    finally:
+        with suppress(Exception):
+            cluster.close(timeout=10)
+        from bragg_numba.io.data_file import leftovers
+
+        # Nobody writes any more: what is left belongs to workers that died.
+        for path in leftovers(prefix):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _run_on_scheduler(address: str, threads, series, options, prefix, jobs, clock, tell) -> None:
+    _run_with(address, threads, series, options, prefix, jobs, clock, tell)
+
+
+def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, tell) -> None:
+    from distributed import Client
+
+    try:
+        client = Client(where, timeout=30, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise InputError("scheduler", f"cannot be reached: {error}", where) from None
+    with client, client.as_current():
+        futures = {}
+        try:
+            text = client.scatter(series.to_json(options.to_dict()), broadcast=False)
+            for job in jobs:
+                future = client.submit(
+                    render_job,
+                    text,
+                    os.fspath(prefix),
+                    job.number,
+                    job.frames.start,
+                    job.frames.stop,
+                    job.digest,
+                    threads,
+                    pure=False,
+                    key=f"bragg-{job.digest[:16]}-{job.number}",
+                )
+                futures[future] = job
+            _gather(client, futures, clock, tell)
+        except BaseException:
+            with suppress(Exception):
+                client.cancel(list(futures))
+            raise
+
+
+def _gather(client, futures: dict, clock: StageClock, tell) -> None:
+    """Wait for all jobs; a worker that dies hands its job to another."""
+    from distributed import wait
+
+    waiting = set(futures)
+    seen_worker = time.monotonic()
+    while waiting:
+        try:
+            done = wait(list(waiting), timeout=2, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        except Exception as error:
+            raise InputError("scheduler", f"was lost: {error or type(error).__name__}", hint=_RESUME) from None
+        for future in done:
+            _take(future, futures[future], clock, tell)
+            waiting.discard(future)
+            future.release()
+        if client.status != "running":
+            raise InputError("scheduler", "was lost", hint=_RESUME)
+        if client.scheduler_info().get("workers"):
+            seen_worker = time.monotonic()
+        elif time.monotonic() - seen_worker > PATIENCE:
+            raise InputError("scheduler", f"has had no worker for {PATIENCE:.0f} seconds", hint=_RESUME)
+
+
+_RESUME = "what is whole stays; resume completes the series"
+
+
+def _take(future, job, clock: StageClock, tell) -> None:
+    if future.status == "finished":
+        clock.add(future.result())
+        tell(len(job.frames))
+        return
+    if future.status in ("cancelled", "lost"):
+        raise InputError("scheduler", "was lost, and the jobs with it", hint=_RESUME)
+    error = future.exception()
+    frames = f"frames {job.frames.start} to {job.frames.stop - 1}"
+    if isinstance(error, BraggError):
+        raise error
+    if type(error).__name__ == "KilledWorker":
+        raise InputError(f"the workers of {frames}", "died again and again", hint=f"out of memory? {_RESUME}")
+    raise InputError(f"the worker of {frames}", f"failed: {type(error).__name__}: {error}", hint=_RESUME)
+
+
+@functools.lru_cache(maxsize=2)
+def _series_of(text: str):
+
+    from bragg_numba.series.series import read_plan
+
+    series, output = read_plan(text)
+    return series, OutputOptions.from_dict(output)
+
+
+def render_job(text, prefix, number: int, start: int, stop: int, digest: str, threads) -> dict[str, float]:
+    """Write one data file of every product; runs in a worker. Returns seconds by stage."""
+    from bragg_numba.series.pipeline import write_data_files
+
+    series, options = _series_of(text)
+    clock = StageClock()
+    try:
+        write_data_files(
+            series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock
+        )
+    except BraggError as error:
+        # A BraggError made of several parts does not travel; one made of text does.
+        raise BraggError(str(error)) from None
+    return clock.seconds

@@ -1,0 +1,314 @@
+"""Writing a series: jobs, workers, checks, and the masters last of all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.io import nxmx
+from bragg_numba.io.data_file import DATA, PartFile, leftovers, refusal
+from bragg_numba.series.options import OutputOptions, data_path, master_path
+from bragg_numba.series.stages import Progress, SeriesResult, StageClock
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One data file of every product: its number, from 1, its frames, and a digest of all that fixes its bytes."""
+
+    number: int
+    frames: range
+    digest: str
+
+
+def write_series(
+    series,
+    prefix,
+    options: OutputOptions,
+    *,
+    workers: int | str | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> SeriesResult:
+    """Write a series; see ``Series.write``."""
+    from bragg_numba.series import workers as crews
+
+    started = time.perf_counter()
+    crew = crews.choose(workers, scheduler, threads)
+    prefix = Path(os.path.abspath(prefix))
+    if not prefix.name or prefix.is_dir():
+        raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
+    options = _settled(series, options)
+    _make_folder(prefix)
+    with _only_writer(prefix):
+        jobs = list_jobs(series, options)
+        if overwrite:
+            _remove(prefix)
+        missing = _missing(prefix, options, jobs, series, resume=resume)
+        for path in leftovers(prefix):
+            with suppress(OSError):
+                path.unlink()
+        clock = StageClock()
+        kept = len(series) - sum(len(job.frames) for job in missing)
+        tell = _teller(progress, kept, len(series), started)
+        tell(0)
+        try:
+            if missing:
+                crew(series, options, prefix, missing, clock, tell)
+            with clock("master"):
+                masters, notes = publish_masters(series, options, prefix, jobs)
+        except OSError as error:
+            raise refusal(prefix, error) from error
+    files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
+    return SeriesResult(
+        masters=tuple(str(path) for path in masters),
+        data_files=tuple(str(path) for path in files),
+        frames=len(series),
+        rendered=len(series) - kept,
+        bytes=sum(path.stat().st_size for path in [*files, *masters]),
+        seconds=time.perf_counter() - started,
+        stages=dict(clock.seconds),
+        notes=tuple(notes),
+    )
+
+
+def list_jobs(series, options: OutputOptions) -> list[Job]:
+    """Cut a series into data files of equal length; the last may be shorter."""
+    from bragg_numba import __version__
+
+    n, size = len(series), options.frames_per_file
+    common = hashlib.sha256(series.experiment.to_json().encode())
+    common.update(json.dumps({**options.to_dict(), "version": __version__}, sort_keys=True).encode())
+    jobs = []
+    for number, start in enumerate(range(0, n, size), start=1):
+        frames = range(start, min(start + size, n))
+        digest = common.copy()
+        digest.update(f"{start} {frames.stop} {series.frames.digest(start, frames.stop)}".encode())
+        jobs.append(Job(number, frames, digest.hexdigest()))
+    return jobs
+
+
+def _settled(series, options: OutputOptions) -> OutputOptions:
+    """Choose the backend once, so that every worker and every resumed run takes the same."""
+    if options.backend != "auto":
+        return options
+    from bragg_numba.render.simulator import Simulator
+
+    return replace(options, backend=Simulator(series.experiment_of(0), precision=options.precision).backend)
+
+
+def _make_folder(prefix: Path) -> None:
+    """Make the folder and try to write in it, before any work is done."""
+    probe = PartFile(prefix.with_name(f"{prefix.name}_data_probe"))
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(probe.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise InputError(os.fspath(prefix.parent), f"cannot be written: {error.strerror or error}") from None
+    finally:
+        probe.discard()
+
+
+class _only_writer:
+    """Keeps a second process from writing the same series; the system drops the lock of a process that dies."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._path = prefix.with_name(f".{prefix.name}.lock")
+        self._handle = -1
+
+    def __enter__(self) -> None:
+        try:
+            import fcntl
+        except ImportError:
+            return
+        self._handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._handle)
+            self._handle = -1
+            raise InputError(os.fspath(self._path.parent), "holds this series, which another process writes") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def __exit__(self, *_) -> None:
+        if self._handle >= 0:
+            with suppress(OSError):
+                os.unlink(self._path)
+            os.close(self._handle)
+
+
+def _existing(prefix: Path) -> list[Path]:
+    """Masters first, then data files, of any earlier series of this name."""
+    names = [path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name) and path.suffix == ".h5"]
+    rests = {path: path.name[len(prefix.name) :] for path in names}
+    masters = [path for path, rest in rests.items() if rest in ("_master.h5", "_counts_master.h5")]
+    data = [path for path, rest in rests.items() if rest.startswith(("_data_", "_counts_data_"))]
+    return sorted(masters) + sorted(data)
+
+
+def _remove(prefix: Path) -> None:
+    # Masters first: at no moment does one stand beside files that are not its own.
+    for path in _existing(prefix):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise refusal(path, error) from None
+
+
+def _missing(prefix: Path, options: OutputOptions, jobs: list[Job], series, *, resume: bool) -> list[Job]:
+    """Jobs that are still to be done."""
+    existing = _existing(prefix)
+    if existing and not resume:
+        raise InputError(
+            os.fspath(existing[0]), "exists already", hint="resume completes the series, overwrite starts it anew"
+        )
+    shape = series.experiment.detector.shape
+    missing = []
+    for job in jobs:
+        problems = []
+        for product, dtype in options.products.items():
+            path = data_path(prefix, product, options, job.number)
+            problem = nxmx.source_problem(path, DATA, (len(job.frames), *shape), dtype, job.digest)
+            if problem.startswith(("belongs", "holds")):
+                raise InputError(os.fspath(path), problem, hint="overwrite starts the series anew")
+            problems.append(problem)
+        if any(problems):
+            missing.append(job)
+    # A master beside missing data would be a lie until the end of this run.
+    if missing:
+        for path in existing:
+            if path.name.endswith("master.h5"):
+                path.unlink()
+    return missing
+
+
+def _teller(progress, kept: int, total: int, started: float) -> Callable[[int], None]:
+    done = 0
+
+    def tell(frames: int) -> None:
+        nonlocal done
+        done += frames
+        if progress is not None:
+            progress(Progress(kept + done, total, done, time.perf_counter() - started))
+
+    return tell
+
+
+def publish_masters(series, options: OutputOptions, prefix: Path, jobs: list[Job]) -> tuple[list[Path], list[str]]:
+    """Check every data file, then write the master of each product; return their names and notes."""
+    shape = series.experiment.detector.shape
+    for product, dtype in options.products.items():
+        for job in jobs:
+            path = data_path(prefix, product, options, job.number)
+            nxmx.check_source(path, DATA, (len(job.frames), *shape), dtype, job.digest)
+    masters, notes = [], []
+    for product, dtype in options.products.items():
+        description, notes = describe(series, dtype, len(series), options.to_dict())
+        part = PartFile(master_path(prefix, product, options))
+        try:
+            _write_master(part.part, description, options, prefix, product, jobs)
+            part.publish()
+        finally:
+            part.discard()
+        masters.append(part.path)
+    return masters, notes
+
+
+def _write_master(path, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job]) -> None:
+    import h5py
+
+    started = nxmx.now()
+    shape = description.plan.shape
+    with h5py.File(path, "x") as file:
+        nxmx.write_head(file, description, started)
+        data = file["/entry/data"]
+        layout = h5py.VirtualLayout((description.frames, *shape), np.dtype(description.dtype))
+        truth = nxmx.group(file["/entry"], "truth", "NXcollection")
+        rows = []
+        for job in jobs:
+            source = data_path(prefix, product, options, job.number)
+            # Names alone: the series can be moved as a whole.
+            virtual = h5py.VirtualSource(source.name, DATA, (len(job.frames), *shape), np.dtype(description.dtype))
+            layout[job.frames.start : job.frames.stop] = virtual
+            data[f"data_{job.number:06d}"] = h5py.ExternalLink(source.name, DATA)
+            if options.spots:
+                truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
+            with h5py.File(source, "r") as whole:
+                rows.append(whole["/entry/truth/frames"][()])
+                truth.attrs["units"] = whole["/entry/truth"].attrs["units"]
+        frames = data.create_virtual_dataset("data", layout)
+        frames.attrs["units"] = "photons" if product == "photons" else "counts"
+        frames.attrs["long_name"] = f"{frames.attrs['units']} (frame, slow, fast)"
+        truth["frames"] = np.concatenate(rows)
+        truth["frames"].attrs["frames_per_file"] = options.frames_per_file
+        # The mark of a whole file.
+        file["/entry"]["end_time"] = nxmx.now()
+
+
+def describe(series, dtype: str, frames: int, output: dict) -> tuple[nxmx.Description, list[str]]:
+    """What the master of a series says, and notes on what NXmx cannot say."""
+    from bragg_numba.plan.plan import make_plan
+
+    notes: list[str] = []
+    table = series.frames
+    centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
+    experiment = series.experiment_of(0)
+    if any(np.ptp(values) > 0.0 for values in centres):
+        notes.append("the beam centre varies: the master holds the experiment's own, the table of frames every frame's")
+        experiment = experiment.replace(detector=series.experiment.detector)
+    plan = make_plan(experiment)
+    if experiment.detector.curved:
+        notes.append("NXmx knows no curved detectors: the master describes the plane that touches at the beam centre")
+    omega = _omega(series, plan, notes)
+    wavelength, weights = _wavelengths(series, plan)
+    return nxmx.Description(
+        plan=plan,
+        dtype=dtype,
+        frames=frames,
+        omega_deg=omega,
+        wavelength_A=wavelength,
+        wavelength_weights=weights,
+        process={
+            "versions": nxmx.versions_text(),
+            "experiment": series.experiment.to_json(),
+            "series": series.to_json(output),
+        },
+    ), notes
+
+
+def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
+    """Start of every frame and end of the last, for an even sweep; else None."""
+    if "phi_deg" not in series.frames or "orientation" in series.frames:
+        return None
+    starts, width = series.frames["phi_deg"], float(np.degrees(plan.phi.range))
+    if width <= 0.0 or not np.allclose(np.diff(starts), width, rtol=0.0, atol=1e-6 * width):
+        notes.append("phi_deg is no even sweep: the master calls the frames stills, the table of frames has each phi")
+        return None
+    return np.append(starts, starts[-1] + width)
+
+
+def _wavelengths(series, plan) -> tuple[np.ndarray, np.ndarray | None]:
+    table = series.frames
+    if "wavelength_A" in table:
+        return table["wavelength_A"], None
+    if "spectrum" in table:
+        lines = table["spectrum"]
+        return np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1), None
+    weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
+    wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
+    if len(wavelengths) == 1:
+        listed = series.experiment.beam.sources is not None
+        return np.array([wavelengths[0] * 1e10 if listed else series.experiment.beam.wavelength_A]), None
+    return wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum()

@@ -1,0 +1,51 @@
+"""Set-up that every test shares: the kernels' cache, two threads, the long profile."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _fresh_kernel_cache() -> None:
+    spec = importlib.util.spec_from_file_location("_numba_cache", ROOT / "scripts" / "_numba_cache.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    os.environ["NUMBA_CACHE_DIR"] = str(module.cache_folder())
+
+
+# Both count only if they are set before numba is imported.
+assert "numba" not in sys.modules, "numba was imported before the tests could name its cache folder"
+_fresh_kernel_cache()
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long profile: slow tests and 3000 fuzz examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from hypothesis import HealthCheck, settings
+
+    unhurried = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("short", max_examples=200, derandomize=True, **unhurried)
+    settings.register_profile("long", max_examples=3000, **unhurried)
+    settings.load_profile("long" if config.getoption("--long") else "short")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="belongs to the long profile: --long"))
+
+
+@pytest.fixture
+def golden_folder() -> Path:
+    """tests/golden."""
+    return ROOT / "tests" / "golden"

@@ -1,0 +1,44 @@
+"""kernels/ is a layer of its own: no file formats, no configuration, no compiler flags outside _jit.py."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import bragg_numba.kernels
+import pytest
+
+FOLDER = Path(bragg_numba.kernels.__file__).parent
+MODULES = sorted(FOLDER.glob("*.py"))
+ALLOWED = ("math", "typing", "numpy", "numba", "bragg_numba.kernels", "__future__")
+DECORATOR_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "stencil"}
+
+
+def _imports(tree: ast.Module):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where a name comes from"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_kernels_import_only_math_numba_numpy_and_themselves(path):
+    for name in _imports(ast.parse(path.read_text())):
+        assert any(name == allowed or name.startswith(allowed + ".") for allowed in ALLOWED), name
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.stem != "_jit"], ids=lambda path: path.stem)
+def test_compiler_flags_stand_only_in_the_jit_module(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "numba":
+            assert not DECORATOR_MAKERS & {alias.name for alias in node.names}
+        if isinstance(node, ast.keyword):
+            assert node.arg != "fastmath"
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in DECORATOR_MAKERS
+
+
+def test_there_are_kernels_to_check():
+    assert {"physics", "cpu", "parameters"} <= {path.stem for path in MODULES}
