@@ -123,7 +123,9 @@ def print_table(sim, statistics, seconds: float, stages, files) -> None:
     table.add_column(justify="right")
     cells = " x ".join(map(str, plan.cell_counts))
     table.add_row("frame", f"{n_fast} x {n_slow} pixels, {plan.phi.n} phi steps x {plan.domains} domains")
-    table.add_row("crystal", f"{cells} unit cells, {len(plan.experiment.structure_factors.indices):,} structure factors")
+    table.add_row(
+        "crystal", f"{cells} unit cells, {len(plan.experiment.structure_factors.indices):,} structure factors"
+    )
     table.add_row("photons on the frame", f"{statistics.sum:,.0f}")
     table.add_row(
         "brightest pixel",

@@ -5,10 +5,9 @@ what a pixel gets does not depend on how the frame is cut into tiles, blocks or 
 """
 
 import numpy as np
-from numba import prange
-
 from bragg_numba.kernels import cpu_float64, cpu_tile
 from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
+from numba import prange
 
 #: Pixels in a group, and groups in a block, of the float64 kernel.
 LANES_64, GROUPS_64 = 16, 64
@@ -110,9 +109,7 @@ def add_bragg_float64(
                 work,
                 values,
             )
-            store_groups(
-                values, 1, LANES_64, rows, columns, n_groups, LANES_64, row_start, roi, mask, image
-            )
+            store_groups(values, 1, LANES_64, rows, columns, n_groups, LANES_64, row_start, roi, mask, image)
 
 
 @serial_kernel
@@ -146,6 +143,8 @@ def add_bragg_tile(
     mask,
     row_start,
     row_stop,
+    counts,
+    near_half,
     lane_shape,
     tile_rows,
     image,
@@ -180,6 +179,8 @@ def add_bragg_tile(
                 rows,
                 columns,
                 n_groups,
+                counts,
+                near_half,
                 lane_shape,
                 work,
                 factors,

@@ -7,7 +7,6 @@ so that the loops over pixels are long and vectorise.
 import math
 
 import numpy as np
-
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import serial_kernel
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
@@ -133,8 +132,11 @@ def multiply_structure_factors(lookup, table, indices, n, scale, squares):
 
 
 @serial_kernel
-def sensor_captures(geometry, layer, toward, n, captures):
-    """Fill captures[pixel] with the fraction that this layer absorbs; 1 without a sensor (eq. 6)."""
+def sensor_captures(geometry, layer, upright, toward, n, captures):
+    """Fill captures[pixel] with the fraction that this layer absorbs; 1 without a sensor (eq. 6).
+
+    ``upright``: rays meet a curved sensor head-on.
+    """
     for pixel in range(n):
         captures[pixel] = 1.0
     if geometry.has_sensor:
@@ -144,9 +146,9 @@ def sensor_captures(geometry, layer, toward, n, captures):
                 + toward[1, pixel] * geometry.normal_y
                 + toward[2, pixel] * geometry.normal_z
             )
-            captures[pixel] = physics.capture_fraction(
-                layer, geometry.layer_step, geometry.attenuation, parallax
-            )
+            if geometry.curved and upright:
+                parallax = 1.0
+            captures[pixel] = physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, parallax)
 
 
 @serial_kernel
@@ -277,12 +279,11 @@ def render_float64(
             sub_slow, sub_fast = sub // geometry.oversample, sub % geometry.oversample
             aim_at_pixels(geometry, rows, columns, n_groups, lanes, sub_slow, sub_fast, depth, toward, airpath)
             if sub == 0 or rules.running_thick or rules.per_term:
-                sensor_captures(geometry, layer, toward, n, captures)
+                sensor_captures(geometry, layer, rules.per_term, toward, n, captures)
             if (layer == 0 and sub == 0) or rules.running_omega or rules.per_term:
+                near = geometry.close_distance + (depth if rules.per_term else 0.0)
                 for pixel in range(n):
-                    omegas[pixel] = physics.solid_angle(
-                        airpath[pixel], geometry.pixel_size, geometry.close_distance, geometry.point_pixel
-                    )
+                    omegas[pixel] = physics.solid_angle(airpath[pixel], geometry.pixel_size, near, geometry.point_pixel)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
                 scatter_from_source(geometry, beam, wavelength[source], toward, n, scatter, keeps)

@@ -14,9 +14,8 @@ loops over groups stay scalar (ten times slower).
 import math
 
 import numpy as np
-
 from bragg_numba.kernels import physics
-from bragg_numba.kernels._jit import fused_kernel
+from bragg_numba.kernels._jit import device_function, fused_kernel
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
 
 #: Pixels in a block: its working rows stay in the first-level cache.
@@ -30,10 +29,12 @@ _X, _Y, _Z = 0, PIXELS, 2 * PIXELS  # from the group's centre direction to the p
 _SUM, _TERM, _STRETCH = 3 * PIXELS, 4 * PIXELS, 5 * PIXELS  # _STRETCH: centre's distance over the pixel's
 _OMEGA, _POLAR, _CAPTURE, _WEIGHT = 6 * PIXELS, 7 * PIXELS, 8 * PIXELS, 9 * PIXELS
 # ... or one a group.
-_H, _K, _L = 10 * PIXELS, 11 * PIXELS, 12 * PIXELS  # fractions of the phases at the centres
-_H_NEAR, _K_NEAR, _L_NEAR = 13 * PIXELS, 14 * PIXELS, 15 * PIXELS  # whole parts, from the table's start
-_AIM_X, _AIM_Y, _AIM_Z, _NEARNESS = 16 * PIXELS, 17 * PIXELS, 18 * PIXELS, 19 * PIXELS  # _NEARNESS: 1/distance
-ROWS_32 = 20
+_H, _K, _L = 10 * PIXELS, 11 * PIXELS, 12 * PIXELS  # fine parts of the phases at the centres (eq. 22)
+_H_COARSE, _K_COARSE, _L_COARSE = 13 * PIXELS, 14 * PIXELS, 15 * PIXELS
+_H_TURNS, _K_TURNS, _L_TURNS = 16 * PIXELS, 17 * PIXELS, 18 * PIXELS  # fractions of n times the coarse parts
+_H_NEAR, _K_NEAR, _L_NEAR = 19 * PIXELS, 20 * PIXELS, 21 * PIXELS  # whole parts, from the table's start
+_AIM_X, _AIM_Y, _AIM_Z, _NEARNESS = 22 * PIXELS, 23 * PIXELS, 24 * PIXELS, 25 * PIXELS  # _NEARNESS: 1/distance
+ROWS_32 = 26
 
 #: Where render_tile leaves the photons: work[VALUES + lane * groups + group].
 VALUES = _SUM
@@ -121,10 +122,10 @@ def offsets_anywhere(geometry, rows, columns, n_groups, lane_shape, sub_slow, su
 
 
 @fused_kernel
-def solid_angles(geometry, lane_shape, work):
-    """Fill the row _OMEGA (eq. 5)."""
+def solid_angles(geometry, near, lane_shape, work):
+    """Fill the row _OMEGA (eq. 5); ``near`` is the distance of the layer's plane."""
     groups = PIXELS // len(lane_shape)
-    area = np.float32(geometry.pixel_size * geometry.pixel_size * geometry.close_distance)
+    area = np.float32(geometry.pixel_size * geometry.pixel_size * near)
     for lane in range(len(lane_shape)):
         for group in range(groups):
             pixel = lane * groups + group
@@ -134,8 +135,8 @@ def solid_angles(geometry, lane_shape, work):
 
 
 @fused_kernel
-def sensor_captures(geometry, layer, lane_shape, work):
-    """Fill the row _CAPTURE (eq. 6)."""
+def sensor_captures(geometry, layer, upright, lane_shape, work):
+    """Fill the row _CAPTURE (eq. 6); ``upright``: rays meet a curved sensor head-on."""
     groups = PIXELS // len(lane_shape)
     n_x, n_y, n_z = (
         np.float32(geometry.normal_x),
@@ -150,6 +151,9 @@ def sensor_captures(geometry, layer, lane_shape, work):
                 + (work[_AIM_Y + group] + work[_Y + pixel]) * n_y
                 + (work[_AIM_Z + group] + work[_Z + pixel]) * n_z
             )
+    if geometry.curved and upright:
+        for pixel in range(PIXELS):
+            work[_CAPTURE + pixel] = np.float32(1.0)
     layer_depth = geometry.layer_step * geometry.attenuation
     if layer_depth >= THIN_LAYER:
         for pixel in range(PIXELS):
@@ -200,50 +204,62 @@ def scatter_at_groups(incident, wavelength, lane_shape, work):
         work[_Q + 2, group] = (work[_AIM + 2, group] - i_z) / wavelength
 
 
+@device_function
+def scatter_at_pixel(geometry, incident, wavelength, row, column, sub, depth):
+    """Scattering vector of one sub-pixel in float64, rounded as the float64 renderer rounds it (eq. 4)."""
+    slow = geometry.subpixel_size * (row * geometry.oversample + sub // geometry.oversample)
+    fast = geometry.subpixel_size * (column * geometry.oversample + sub % geometry.oversample)
+    half = geometry.subpixel_size / 2.0
+    x, y, z = physics.pixel_position(geometry, fast + half, slow + half, depth)
+    r = math.sqrt(x * x + y * y + z * z)
+    return physics.scattering_vector(x / r, y / r, z / r, incident[0], incident[1], incident[2], wavelength)
+
+
 @fused_kernel
 def keep_within_dmin(geometry, incident, wavelength, rows, columns, n_groups, lane_shape, sub, depth, work):
-    """Fill the row _WEIGHT with 1, or 0 beyond dmin, exactly as the float64 renderer decides (eq. 7)."""
+    """Fill the row _WEIGHT with 1, or 0 beyond dmin (eq. 7)."""
     for pixel in range(PIXELS):
         work[_WEIGHT + pixel] = np.float32(0.0)
     groups = PIXELS // len(lane_shape)
-    i_x, i_y, i_z = incident
-    sub_slow, sub_fast = sub // geometry.oversample, sub % geometry.oversample
     for group in range(n_groups):
-        slow = geometry.subpixel_size * (rows[group] * geometry.oversample + sub_slow)
-        slow += geometry.subpixel_size / 2.0
         for lane in range(len(lane_shape)):
-            fast = geometry.subpixel_size * ((columns[group] + lane) * geometry.oversample + sub_fast)
-            fast += geometry.subpixel_size / 2.0
-            x, y, z = physics.pixel_position(geometry, fast, slow, depth)
-            r = math.sqrt(x * x + y * y + z * z)
-            q_x, q_y, q_z = physics.scattering_vector(x / r, y / r, z / r, i_x, i_y, i_z, wavelength)
-            beyond = physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin)
-            work[_WEIGHT + lane * groups + group] = np.float32(0.0 if beyond else 1.0)
+            q_x, q_y, q_z = scatter_at_pixel(
+                geometry, incident, wavelength, rows[group], columns[group] + lane, sub, depth
+            )
+            if not physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin):
+                work[_WEIGHT + lane * groups + group] = np.float32(1.0)
 
 
 @fused_kernel
-def reduce_phases(cell, lookup, lane_shape, centres, work):
-    """Fill _H, _K, _L with the fractions of h, k, l at the centres and _H_NEAR.. with the whole parts."""
+def reduce_axis(a_x, a_y, a_z, n, first, groups, fine_row, coarse_row, turns_row, near_row, q, work):
+    """Fill the float32 rows of one index at the groups' centres: fine, coarse, turns and whole parts (eq. 22)."""
+    q_x, q_y, q_z = q[_Q], q[_Q + 1], q[_Q + 2]
+    fine_part, coarse_part = work[fine_row : fine_row + groups], work[coarse_row : coarse_row + groups]
+    turns_part, near_part = work[turns_row : turns_row + groups], work[near_row : near_row + groups]
+    for group in range(groups):
+        whole, coarse, fine, turns = physics.split_phase(a_x * q_x[group] + a_y * q_y[group] + a_z * q_z[group], n)
+        fine_part[group] = np.float32(fine)
+        coarse_part[group] = np.float32(coarse)
+        turns_part[group] = np.float32(turns)
+        near_part[group] = np.float32(whole - first)
+
+
+@fused_kernel
+def reduce_phases(cell, lattice, lookup, lane_shape, centres, work):
+    """Fill the float32 rows of h, k, l at the groups' centres."""
     a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = cell
-    for group in range(PIXELS // len(lane_shape)):
-        q_x, q_y, q_z = centres[_Q, group], centres[_Q + 1, group], centres[_Q + 2, group]
-        h = a_x * q_x + a_y * q_y + a_z * q_z
-        k = b_x * q_x + b_y * q_y + b_z * q_z
-        l = c_x * q_x + c_y * q_y + c_z * q_z  # noqa: E741
-        h_near, k_near, l_near = np.rint(h), np.rint(k), np.rint(l)
-        work[_H + group] = np.float32(h - h_near)
-        work[_K + group] = np.float32(k - k_near)
-        work[_L + group] = np.float32(l - l_near)
-        work[_H_NEAR + group] = np.float32(h_near - lookup.h_first)
-        work[_K_NEAR + group] = np.float32(k_near - lookup.k_first)
-        work[_L_NEAR + group] = np.float32(l_near - lookup.l_first)
+    groups = PIXELS // len(lane_shape)
+    h_first, k_first, l_first = float(lookup.h_first), float(lookup.k_first), float(lookup.l_first)
+    reduce_axis(a_x, a_y, a_z, lattice.n_a, h_first, groups, _H, _H_COARSE, _H_TURNS, _H_NEAR, centres, work)
+    reduce_axis(b_x, b_y, b_z, lattice.n_b, k_first, groups, _K, _K_COARSE, _K_TURNS, _K_NEAR, centres, work)
+    reduce_axis(c_x, c_y, c_z, lattice.n_c, l_first, groups, _L, _L_COARSE, _L_TURNS, _L_NEAR, centres, work)
 
 
 @fused_kernel
 def add_square(slopes, counts, f_squared, lane_shape, work):
     """Add f_squared times the square crystal's lattice factor of one step to _SUM (eq. 13)."""
     a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
-    n_a, n_b, n_c = counts
+    n_a, n_b, n_c, same_a, same_b, same_c = counts
     groups = PIXELS // len(lane_shape)
     for lane in range(len(lane_shape)):
         for group in range(groups):
@@ -253,28 +269,70 @@ def add_square(slopes, counts, f_squared, lane_shape, work):
             k = work[_K + group] + b_x * x + b_y * y + b_z * z
             l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
             work[_SUM + pixel] += f_squared * physics.square_ratio_single(
-                physics.fraction_single(h),
-                physics.fraction_single(k),
-                physics.fraction_single(l),
-                n_a,
-                n_b,
-                n_c,
+                physics.turns_single(work[_H_TURNS + group], n_a, same_a, h),
+                physics.turns_single(work[_K_TURNS + group], n_b, same_b, k),
+                physics.turns_single(work[_L_TURNS + group], n_c, same_c, l),
+                physics.fraction_single(work[_H_COARSE + group] + h),
+                physics.fraction_single(work[_K_COARSE + group] + k),
+                physics.fraction_single(work[_L_COARSE + group] + l),
             )
 
 
+@device_function
+def table_place(lookup, h, k, l):  # noqa: E741
+    """Place of whole indices, counted from the table's start, in the flat table; outside: on its border."""
+    zero = np.float32(0.0)
+    i = min(max(h, zero), np.float32(lookup.h_count - 1))
+    j = min(max(k, zero), np.float32(lookup.k_count - 1))
+    m = min(max(l, zero), np.float32(lookup.l_count - 1))
+    # Whole numbers below 2^24 are exact in float32; larger tables are rendered in float64.
+    return np.int32((i * np.float32(lookup.k_count) + j) * np.float32(lookup.l_count) + m)
+
+
+@device_function
+def is_half(d_h, d_k, d_l, near_half):
+    """Tell whether a phase lies so near to a half that float32 cannot say which index is the nearest."""
+    return max(abs(d_h), max(abs(d_k), abs(d_l))) > near_half
+
+
 @fused_kernel
-def square_terms(slopes, counts, lookup, lane_shape, work, at):
+def settle_halves(
+    geometry, lattice, lookup, cell, incident, wavelength, rows, columns, n_groups, lane_shape, sub, depth, work, at
+):
+    """Give the pixels that is_half marked (at < 0) the index, and the radius, that float64 finds."""
+    lowest = np.int32(0)
+    for pixel in range(PIXELS):
+        lowest = min(lowest, at[pixel])
+    if lowest == 0:
+        return
+    groups = PIXELS // len(lane_shape)
+    for pixel in range(PIXELS):
+        if at[pixel] >= 0:
+            continue
+        at[pixel] = 0
+        lane, group = pixel // groups, pixel % groups
+        if group >= n_groups:
+            continue
+        q_x, q_y, q_z = scatter_at_pixel(geometry, incident, wavelength, rows[group], columns[group] + lane, sub, depth)
+        h = cell[0] * q_x + cell[1] * q_y + cell[2] * q_z
+        k = cell[3] * q_x + cell[4] * q_y + cell[5] * q_z
+        l = cell[6] * q_x + cell[7] * q_y + cell[8] * q_z  # noqa: E741
+        h_near, k_near, l_near = physics.nearest_index(h), physics.nearest_index(k), physics.nearest_index(l)
+        i = _clamp(h_near - lookup.h_first, lookup.h_count)
+        j = _clamp(k_near - lookup.k_first, lookup.k_count)
+        m = _clamp(l_near - lookup.l_first, lookup.l_count)
+        at[pixel] = np.int32((i * lookup.k_count + j) * lookup.l_count + m)
+        if lattice.shape != SQUARE:
+            radius_squared = physics.quadratic_form(lattice, h - h_near, k - k_near, l - l_near)
+            work[_TERM + pixel] = np.float32(radius_squared)
+
+
+@fused_kernel
+def square_terms(slopes, counts, lookup, near_half, lane_shape, work, at):
     """Fill _TERM with the square crystal's lattice factor and at[pixel] with the place in the table."""
     a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
-    n_a, n_b, n_c = counts
+    n_a, n_b, n_c, same_a, same_b, same_c = counts
     groups = PIXELS // len(lane_shape)
-    zero = np.float32(0.0)
-    h_last, k_last, l_last = (
-        np.float32(lookup.h_count - 1),
-        np.float32(lookup.k_count - 1),
-        np.float32(lookup.l_count - 1),
-    )
-    k_size, l_size = np.float32(lookup.k_count), np.float32(lookup.l_count)
     for lane in range(len(lane_shape)):
         for group in range(groups):
             pixel = lane * groups + group
@@ -282,39 +340,44 @@ def square_terms(slopes, counts, lookup, lane_shape, work, at):
             h = work[_H + group] + a_x * x + a_y * y + a_z * z
             k = work[_K + group] + b_x * x + b_y * y + b_z * z
             l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
+            t_h = physics.turns_single(work[_H_TURNS + group], n_a, same_a, h)
+            t_k = physics.turns_single(work[_K_TURNS + group], n_b, same_b, k)
+            t_l = physics.turns_single(work[_L_TURNS + group], n_c, same_c, l)
+            h, k, l = work[_H_COARSE + group] + h, work[_K_COARSE + group] + k, work[_L_COARSE + group] + l  # noqa: E741
             h_near, k_near, l_near = np.rint(h), np.rint(k), np.rint(l)
-            work[_TERM + pixel] = physics.square_ratio_single(h - h_near, k - k_near, l - l_near, n_a, n_b, n_c)
-            i = min(max(h_near + work[_H_NEAR + group], zero), h_last)
-            j = min(max(k_near + work[_K_NEAR + group], zero), k_last)
-            m = min(max(l_near + work[_L_NEAR + group], zero), l_last)
-            at[pixel] = np.int32((i * k_size + j) * l_size + m)
+            d_h, d_k, d_l = h - h_near, k - k_near, l - l_near
+            work[_TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
+            place = table_place(
+                lookup,
+                h_near + work[_H_NEAR + group],
+                k_near + work[_K_NEAR + group],
+                l_near + work[_L_NEAR + group],
+            )
+            at[pixel] = np.int32(-1) if is_half(d_h, d_k, d_l, near_half) else place
 
 
 @fused_kernel
-def radial_terms(slopes, metric, lookup, lane_shape, work, at):
+def radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at):
     """Fill _TERM with the squared radius (eq. 14) and at[pixel] with the place in the table."""
     a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
     groups = PIXELS // len(lane_shape)
-    zero = np.float32(0.0)
-    h_last, k_last, l_last = (
-        np.float32(lookup.h_count - 1),
-        np.float32(lookup.k_count - 1),
-        np.float32(lookup.l_count - 1),
-    )
-    k_size, l_size = np.float32(lookup.k_count), np.float32(lookup.l_count)
     for lane in range(len(lane_shape)):
         for group in range(groups):
             pixel = lane * groups + group
             x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
-            h = work[_H + group] + a_x * x + a_y * y + a_z * z
-            k = work[_K + group] + b_x * x + b_y * y + b_z * z
-            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
+            h = work[_H + group] + a_x * x + a_y * y + a_z * z + work[_H_COARSE + group]
+            k = work[_K + group] + b_x * x + b_y * y + b_z * z + work[_K_COARSE + group]
+            l = work[_L + group] + c_x * x + c_y * y + c_z * z + work[_L_COARSE + group]  # noqa: E741
             h_near, k_near, l_near = np.rint(h), np.rint(k), np.rint(l)
-            work[_TERM + pixel] = physics.quadratic_form_single(metric, h - h_near, k - k_near, l - l_near)
-            i = min(max(h_near + work[_H_NEAR + group], zero), h_last)
-            j = min(max(k_near + work[_K_NEAR + group], zero), k_last)
-            m = min(max(l_near + work[_L_NEAR + group], zero), l_last)
-            at[pixel] = np.int32((i * k_size + j) * l_size + m)
+            d_h, d_k, d_l = h - h_near, k - k_near, l - l_near
+            work[_TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
+            place = table_place(
+                lookup,
+                h_near + work[_H_NEAR + group],
+                k_near + work[_K_NEAR + group],
+                l_near + work[_L_NEAR + group],
+            )
+            at[pixel] = np.int32(-1) if is_half(d_h, d_k, d_l, near_half) else place
 
 
 @fused_kernel
@@ -457,6 +520,8 @@ def render_tile(
     rows,
     columns,
     n_groups,
+    counts,
+    near_half,
     lane_shape,
     work,
     factors,
@@ -470,6 +535,10 @@ def render_tile(
         float32, flat: squared structure factors with their border.
     rows, columns
         int64: each group's row and first pixel.
+    counts
+        float32 (6,): cells along a, b, c, twice over (physics.turns_single says why).
+    near_half
+        Distance from a whole index, just below 1/2, beyond which float64 decides which index is nearest.
     lane_shape
         Tuple of as many items as a group has pixels.
     work
@@ -479,7 +548,7 @@ def render_tile(
     at
         int32 (PIXELS,).
     """
-    counts = (np.float32(lattice.n_a), np.float32(lattice.n_b), np.float32(lattice.n_c))
+    twice = (counts[0], counts[1], counts[2], counts[3], counts[4], counts[5])
     metric = (
         np.float32(lattice.metric_hh),
         np.float32(lattice.metric_kk),
@@ -516,9 +585,10 @@ def render_tile(
             else:
                 offsets_on_flat(geometry, lane_shape, work)
             if geometry.has_sensor and (rules.per_term or (sub == 0 and layer == geometry.layers - 1)):
-                sensor_captures(geometry, layer, lane_shape, work)
+                sensor_captures(geometry, layer, rules.per_term, lane_shape, work)
             if rules.per_term or (sub == 0 and layer == 0):
-                solid_angles(geometry, lane_shape, work)
+                near = geometry.close_distance + (depth if rules.per_term else 0.0)
+                solid_angles(geometry, near, lane_shape, work)
             spread = 0.0
             if dark_possible:
                 spread = spread_of_block(n_groups, lane_shape, factors, work)
@@ -556,14 +626,31 @@ def render_tile(
                         np.float32(c[7] * per),
                         np.float32(c[8] * per),
                     )
-                    reduce_phases(cell, lookup, lane_shape, factors, work)
+                    reduce_phases(cell, lattice, lookup, lane_shape, factors, work)
                     if lattice.shape == SQUARE and not lookup.has_table:
-                        add_square(slopes, counts, table[0], lane_shape, work)
+                        add_square(slopes, twice, table[0], lane_shape, work)
                     else:
                         if lattice.shape == SQUARE:
-                            square_terms(slopes, counts, lookup, lane_shape, work, at)
+                            square_terms(slopes, twice, lookup, near_half, lane_shape, work, at)
                         else:
-                            radial_terms(slopes, metric, lookup, lane_shape, work, at)
+                            radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at)
+                        settle_halves(
+                            geometry,
+                            lattice,
+                            lookup,
+                            cell,
+                            beam,
+                            wavelength[source],
+                            rows,
+                            columns,
+                            n_groups,
+                            lane_shape,
+                            sub,
+                            depth,
+                            work,
+                            at,
+                        )
+                        if lattice.shape != SQUARE:
                             shape_terms(lattice.shape, work)
                         add_terms(lookup.has_table, table, at, work)
                     waiting += 1

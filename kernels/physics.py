@@ -6,7 +6,6 @@ Metres, radians and photons throughout. Equation numbers point to docs/physics.m
 import math
 
 import numpy as np
-
 from bragg_numba.kernels._jit import device_function
 
 #: Square of the classical electron radius, m^2 (Thomson; the value that nanoBragg uses).
@@ -14,6 +13,9 @@ R_E_SQUARED = 7.94079248018965e-30
 
 #: Adding and subtracting 1.5 * 2^52 rounds a float64 to the nearest integer (ties to even).
 ROUND_64 = 6755399441055744.0
+
+#: The same for multiples of 2^-12.
+ROUND_12 = ROUND_64 / 4096.0
 
 #: sqrt of the volume ratio that makes a sphere scatter as much as its cube (nanoBragg's constant).
 SPHERE_SCALE = 0.723601254558268
@@ -285,21 +287,47 @@ def sin_pi_single(x):
 
 
 @device_function
+def split_phase(h, n):
+    """Split a phase h (turns) for float32: nearest whole, coarse and fine part, and coarse turns of n h (eq. 22).
+
+    h = whole + coarse + fine. The coarse part is a multiple of 2^-12, so that it and the fraction of
+    n * coarse are exact in float32; the fine part is small, so that its 24 bits reach 2^-37. What a pixel
+    adds to the fine part then enters h and n h alike, and their ratio stays true at a peak.
+    """
+    whole = np.rint(h)
+    fraction_of_h = h - whole
+    coarse = (fraction_of_h + ROUND_12) - ROUND_12
+    turns = n * coarse
+    return whole, coarse, fraction_of_h - coarse, turns - np.rint(turns)
+
+
+@device_function
 def fraction_single(x):
     """x minus its nearest integer, float32 (eq. 11)."""
     return x - np.rint(x)
 
 
 @device_function
-def square_ratio_single(d_h, d_k, d_l, n_a, n_b, n_c):
-    """Product of the three gratings' squares, not normalised (eq. 13), for reduced d_h, d_k, d_l.
+def turns_single(turns, n, same_n, fine):
+    """n h less its nearest whole number, from the coarse part's turns and the fine part of h (eq. 22).
 
-    One division serves the three axes. Exactly at a peak it is 0/0: the NaN marks the pixel, and the
-    caller renders marked pixels in float64.
+    The whole number is taken off before the last multiply-add, which must be a fused one: the result then
+    has its own 24 bits, and near a peak it stays n times the phase that the denominator sees. ``same_n``
+    equals ``n``; a compiler that knew it would share the product, and a shared product is not fused.
     """
-    top = sin_pi_single(fraction_single(n_a * d_h))
-    top *= sin_pi_single(fraction_single(n_b * d_k))
-    top *= sin_pi_single(fraction_single(n_c * d_l))
+    whole = np.rint(turns + n * fine)
+    return (turns - whole) + same_n * fine
+
+
+@device_function
+def square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l):
+    """Product of the three gratings' squares, not normalised (eq. 13).
+
+    t are the phases n h in turns, d the phases h, both less their nearest whole number. One division
+    serves the three axes. Exactly at a peak it is 0/0: the NaN marks the pixel, and the caller renders
+    marked pixels in float64.
+    """
+    top = sin_pi_single(t_h) * sin_pi_single(t_k) * sin_pi_single(t_l)
     bottom = sin_pi_single(d_h) * sin_pi_single(d_k) * sin_pi_single(d_l)
     ratio = top / bottom
     return ratio * ratio

@@ -19,9 +19,49 @@ N_COLUMNS = 9
 #: Gauss-Legendre nodes for integrals over the autocorrelation: exact to 1e-12 up to REACH fringes.
 _x, _w = np.polynomial.legendre.leggauss(32)
 NODES, WEIGHTS = (_x + 1.0) / 2.0, _w / 2.0
+_x, _w = np.polynomial.legendre.leggauss(8)
+FEW_NODES, FEW_WEIGHTS = (_x + 1.0) / 2.0, _w / 2.0
 
 #: How far from the Ewald sphere a reflection is followed, in fringes (square, round) or in units of the metric.
 REACH = 4.0
+
+
+@serial_kernel
+def closed_integrals(a, b, c, longest, omega):
+    """Integrals over 0 <= t <= longest of the autocorrelation p_a p_b p_c times cos, and of pairs times sin.
+
+    p_a = 1 - a t and so on. The recursion divides by omega: not for small omega * longest. Returns the first,
+    and those of p_b p_c, p_a p_c, p_a p_b.
+    """
+    per, sine, cosine = 1.0 / omega, math.sin(omega * longest), math.cos(omega * longest)
+    squared = longest * longest
+    c_0, s_0 = per * sine, per * (1.0 - cosine)
+    c_1, s_1 = per * (longest * sine - s_0), per * (c_0 - longest * cosine)
+    c_2, s_2 = per * (squared * sine - 2.0 * s_1), per * (2.0 * c_1 - squared * cosine)
+    c_3 = per * (squared * longest * sine - 3.0 * s_2)
+    whole = c_0 - (a + b + c) * c_1 + (a * b + a * c + b * c) * c_2 - a * b * c * c_3
+    return (
+        whole,
+        s_0 - (b + c) * s_1 + b * c * s_2,
+        s_0 - (a + c) * s_1 + a * c * s_2,
+        s_0 - (a + b) * s_1 + a * b * s_2,
+    )
+
+
+@serial_kernel
+def sampled_integrals(a, b, c, longest, omega):
+    """The same by quadrature: for omega * longest up to 1/2, where 8 nodes are exact to rounding."""
+    whole, s_a, s_b, s_c = 0.0, 0.0, 0.0, 0.0
+    for i in range(len(FEW_NODES)):
+        t = longest * FEW_NODES[i]
+        p_a, p_b, p_c = 1.0 - a * t, 1.0 - b * t, 1.0 - c * t
+        w = longest * FEW_WEIGHTS[i]
+        whole += w * math.cos(omega * t) * p_a * p_b * p_c
+        sine = w * math.sin(omega * t)
+        s_a += sine * p_b * p_c
+        s_b += sine * p_a * p_c
+        s_c += sine * p_a * p_b
+    return whole, s_a, s_b, s_c
 
 
 @serial_kernel
@@ -37,16 +77,10 @@ def square_slice(n_x, n_y, n_z, zeta, star, counts, volume, out):
     a, b, c = abs(u_a), abs(u_b), abs(u_c)
     longest = 1.0 / max(a, b, c)
     omega = 2.0 * math.pi * zeta
-    whole, s_a, s_b, s_c = 0.0, 0.0, 0.0, 0.0
-    for i in range(len(NODES)):
-        t = longest * NODES[i]
-        p_a, p_b, p_c = 1.0 - a * t, 1.0 - b * t, 1.0 - c * t
-        w = longest * WEIGHTS[i]
-        whole += w * math.cos(omega * t) * p_a * p_b * p_c
-        sine = w * math.sin(omega * t)
-        s_a += sine * p_b * p_c
-        s_b += sine * p_a * p_c
-        s_c += sine * p_a * p_b
+    if abs(omega) * longest > 0.5:
+        whole, s_a, s_b, s_c = closed_integrals(a, b, c, longest, omega)
+    else:
+        whole, s_a, s_b, s_c = sampled_integrals(a, b, c, longest, omega)
     crystal = volume * counts[0] * counts[1] * counts[2]
     out[0] = 2.0 * whole / crystal
     s_a *= _sign(u_a) / counts[0]
@@ -180,7 +214,8 @@ def place_spot(g, per_term, d_x, d_y, d_z, point):
     point[1] = slow / captured
     if g.curved:
         position = physics.curved_position(g, point[0], point[1], 0.0)
-        obliquity = 1.0
+        # The arcs are a sphere's longitude and latitude: rows draw together away from the equator.
+        obliquity = math.cos((point[0] - g.beam_fast) / g.curve_radius)
     else:
         position = physics.flat_position(g, point[0], point[1], 0.0)
         obliquity = parallax

@@ -154,6 +154,7 @@ def _parser() -> _Parser:
     )
     add("--save-diff", action="store_true", help="also keep ours - reference as diff.bin, raw float32")
     add("--c-bin", metavar="PATH", help="the nanoBragg program (default: $NB_C_BIN, else ./nanoBragg)")
+    add("--timeout", type=_seconds, metavar="S", help="seconds that each program may take (default: no limit)")
     add("--py-bin", metavar="CMD", help="our command, as a shell would take it (default: this package's)")
     return parser
 
@@ -186,6 +187,10 @@ def _percentile(text: str) -> float:
     return _number(text, float, "a percentile above 0, up to 100", lambda value: 0.0 < value <= 100.0)
 
 
+def _seconds(text: str) -> float:
+    return _number(text, float, "seconds above 0", lambda value: 0.0 < value < float("inf"))
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """The command line, understood."""
@@ -200,6 +205,7 @@ class _Request:
     save_diff: bool
     c_bin: str
     py_bin: tuple[str, ...]
+    timeout: float | None
     flags: tuple[str, ...]
 
 
@@ -228,6 +234,7 @@ def _parse(words: list[str]) -> _Request | None:
         save_diff=options.save_diff,
         c_bin=options.c_bin or os.environ.get("NB_C_BIN") or "./nanoBragg",
         py_bin=_our_command(options.py_bin),
+        timeout=options.timeout,
         flags=flags,
     )
 
@@ -284,8 +291,11 @@ def _compare_programs(request: _Request) -> int:
             _Plan("ours", "py", our_command, dict(os.environ), folder, Path(scratch)),
         ]
         evidence.write_commands(folder, [(plan.comment(), plan.command(flags)) for plan in plans])
-        runs = tuple(_run(plan, flags) for plan in plans)
-        _insist_on_success(runs, folder)
+        runs = []
+        for plan in plans:
+            runs.append(_run(plan, flags, request.timeout))
+            # One at a time: where the reference fails nobody waits for ours.
+            _insist_on_success(runs, folder)
         shapes = [plan.shape() for plan in plans]
     reference, ours = (
         images.load_image(run.floats, _fitting(run.floats, shape, shapes[0]))
@@ -303,7 +313,7 @@ def _compare_programs(request: _Request) -> int:
         folder=folder,
         title="nanoBragg.c against bragg-numba",
         notes=(*notes, *more),
-        runs=runs,
+        runs=tuple(runs),
         binary=reference_command[0],
     )
 
@@ -392,7 +402,7 @@ class _Plan:
         return None
 
 
-def _run(plan: _Plan, flags: Sequence[str]):
+def _run(plan: _Plan, flags: Sequence[str], timeout: float | None):
     """Run one program in the caller's folder, where the names of its input files mean what they say."""
     from bragg_numba.parity.evidence import ProgramRun
 
@@ -403,8 +413,17 @@ def _run(plan: _Plan, flags: Sequence[str]):
     with open(stdout, "wb") as out, open(stderr, "wb") as err:
         try:
             status = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=plan.variables, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=plan.variables,
+                timeout=timeout,
+                check=False,
             ).returncode
+        except subprocess.TimeoutExpired:
+            err.write(f"ended after {timeout:g} s (--timeout)\n".encode())
+            status = None
         except OSError as error:
             err.write(f"{error}\n".encode())
             status = None
@@ -425,7 +444,7 @@ def _insist_on_success(runs, folder: Path) -> None:
         if run.status == 0 and run.floats.is_file() and run.floats.stat().st_size > 0:
             continue
         if run.status is None:
-            what = "could not be started"
+            what = "did not finish"
         elif run.status < 0:
             what = f"was ended by signal {-run.status}"
         elif run.status:
@@ -440,6 +459,8 @@ def _insist_on_success(runs, folder: Path) -> None:
 def _last_words(run) -> str:
     for path in (run.stderr, run.stdout):
         lines = path.read_bytes().decode("utf-8", "replace").strip().splitlines()
+        if any(line.startswith("usage:") for line in lines):
+            return ": it printed its usage, so flags are missing"
         if lines:
             return f": {lines[-1].strip()[:200]}"
     return ""

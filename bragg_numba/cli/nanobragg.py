@@ -67,11 +67,15 @@ def _refuse_with_usage(usage: str, sentence: str) -> int:
 
 def render_request(request, command: str) -> int:
     """Render and write what a command line asks for; print the report."""
+    from bragg_numba.io.atomic import require_writable
     from bragg_numba.render.outputs import write_outputs
     from bragg_numba.render.report import plan_lines, plan_report
     from bragg_numba.render.simulator import Simulator
     from bragg_numba.render.streaming import stream_outputs, streams
 
+    for name in ("h5_file", "png_file", "float_file", "int_file", "noise_file", "pgm_file"):
+        if getattr(request, name):
+            require_writable(getattr(request, name))
     started = time.perf_counter()
     sim = Simulator(
         request.experiment,

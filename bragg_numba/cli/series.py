@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan; print what was written and where the time went."""
+    # Before numba starts its threads: waiting ones should leave the cores to those that pack and write.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bragg_numba.cli.console import say_notes
     from bragg_numba.series import OutputOptions, load_plan
     from bragg_numba.series.write import write_series

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from bragg_numba.errors import InputError
 from bragg_numba.experiment import _checks as check
 from bragg_numba.experiment._noun import Noun
 
@@ -82,12 +85,12 @@ class Beam(Noun):
 
 
 def _clean_sources(rows) -> tuple:
-    from bragg_numba.errors import InputError
-
     clean = []
+    if isinstance(rows, str) or not np.iterable(rows):
+        raise InputError("Beam.sources", "must be rows of 5 values", rows)
     for i, row in enumerate(rows):
         name = f"Beam.sources[{i}]"
-        parts = tuple(row)
+        parts = tuple(row) if np.iterable(row) else ()
         if len(parts) != 5:
             raise InputError(name, "must be 5 values: x, y, z, weight, wavelength_m", row)
         x, y, z = (check.optional(check.number, name, part) for part in parts[:3])

@@ -36,12 +36,12 @@ class StructureFactors(Noun):
                     hint="give indices and amplitudes (-hkl), or a default_F that is not 0 (-default_F)",
                 )
             return
-        indices = np.asarray(self.indices)
+        indices = _numbers(pre + "indices", self.indices)
         if indices.ndim != 2 or indices.shape[1] != 3 or len(indices) == 0:
             raise InputError(pre + "indices", "must have shape (n, 3) with n >= 1", indices.shape)
         if not np.array_equal(indices, np.rint(indices)) or np.abs(indices).max() > 1_000_000:
             raise InputError(pre + "indices", "must be whole numbers between -1000000 and 1000000")
-        amplitudes = np.asarray(self.amplitudes, dtype=np.float64)
+        amplitudes = _numbers(pre + "amplitudes", self.amplitudes).astype(np.float64)
         if amplitudes.shape != (len(indices),):
             raise InputError(pre + "amplitudes", f"must have shape ({len(indices)},)", amplitudes.shape)
         if not np.isfinite(amplitudes).all() or np.abs(amplitudes).max() > 1e15:
@@ -59,3 +59,14 @@ class StructureFactors(Noun):
             return (0, 0, 0)
         span = self.indices.max(axis=0).astype(np.int64) - self.indices.min(axis=0) + 1
         return tuple(int(n) for n in span)
+
+
+def _numbers(name: str, value) -> np.ndarray:
+    """Return ``value`` as an array of real numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = None
+    if array is None or array.dtype.kind not in "iuf":
+        raise InputError(name, "must be an array of numbers", value)
+    return array

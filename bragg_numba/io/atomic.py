@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bragg_numba.errors import InputError
 
-__all__ = ["atomic_path", "file_error", "write_bytes"]
+__all__ = ["atomic_path", "file_error", "require_writable", "write_bytes"]
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with _system_refusals(name, target):
             yield target
         return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = _temporary_beside(target)
     with _system_refusals(name, temporary):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
@@ -57,6 +57,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raise InputError if ``path`` plainly cannot be written, so that no work is done for nothing."""
+    target = Path(os.path.realpath(os.fspath(path)))
+    if os.path.isdir(target):
+        raise InputError(os.fspath(path), "cannot be written: it is a folder")
+    if os.path.exists(target) and not os.path.isfile(target):
+        return
+    temporary = _temporary_beside(target)
+    with _system_refusals(path, temporary):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.unlink(temporary)
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,49 @@ def leftovers(prefix) -> list[Path]:
         if rest.startswith(("_data_", "_master", "_counts_")) and rest.endswith(PART):
             found.append(path)
     return sorted(found)
+
+
+@contextmanager
+def create_hdf5(path, target):
+    """Create an HDF5 file that is closed without harm even after the system refused to write.
+
+    HDF5 keeps what it could not write, tries again when the file is closed and once more when the process ends,
+    and may crash there. After an error the file's handle is therefore led to nowhere, where everything fits.
+
+    Yields
+    ------
+    h5py.File
+        Open for writing.
+
+    Raises
+    ------
+    InputError
+        If the system refuses to write; it names ``target``.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "x")
+    except OSError as error:
+        raise refusal(target, error) from error
+    try:
+        yield file
+        file.flush()
+    except BaseException as error:
+        _lead_nowhere(file)
+        with suppress(Exception):
+            file.close()
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "errno = " in str(error)):
+            raise refusal(target, error) from error
+        raise
+    file.close()
+
+
+def _lead_nowhere(file) -> None:
+    with suppress(Exception):
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, file.id.get_vfd_handle())
+        os.close(nowhere)
 
 
 class FrameWriter:

@@ -46,6 +46,7 @@ class Point:
     values: dict[str, Any]
     golden: str | None = None
     images: tuple[str, ...] = ("float",)
+    precision: str | None = None  #: ours, where it is not for the run to choose
     thresholds: Thresholds = Thresholds()
 
     @property
@@ -141,7 +142,7 @@ def _thresholds(base: Thresholds, entry, name: str) -> Thresholds:
 
 _CASE_KEYS = {
     *("name", "stands_for", "flags", "sweep", "variants", "golden", "images", "thresholds", "law"),
-    *("differ_below", "brightest_within", "full_frame"),
+    *("differ_below", "brightest_within", "full_frame", "precision"),
 }
 
 
@@ -155,7 +156,14 @@ def _case(entry, places: dict[str, str], thresholds: Thresholds, where: str) -> 
     images = tuple(entry.get("images", ("float",)))
     if not images or set(images) - set(IMAGES):
         raise InputError(where, f"images must be some of {', '.join(IMAGES)}", images)
-    shared = {"images": images, "thresholds": _thresholds(thresholds, entry.get("thresholds"), where)}
+    precision = entry.get("precision")
+    if precision not in (None, "auto", "tile", "float64"):
+        raise InputError(where, "precision must be auto, tile or float64", precision)
+    shared = {
+        "images": images,
+        "precision": precision,
+        "thresholds": _thresholds(thresholds, entry.get("thresholds"), where),
+    }
     law = entry.get("law")
     if law is not None:
         _only(law, set(Law.__slots__), f"{where}: law")

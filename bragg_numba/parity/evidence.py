@@ -54,7 +54,7 @@ class ProgramRun:
 
     name: str  #: "reference" or "ours"
     command: tuple[str, ...]
-    status: int | None  #: exit status; None where it could not be started
+    status: int | None  #: exit status; None where it did not start or not finish
     seconds: float
     stdout: Path
     stderr: Path
@@ -444,7 +444,7 @@ def _run_section(run: ProgramRun) -> str:
         f"<details><summary>{path.name}</summary><pre>{escape(_tail(path))}</pre></details>"
         for path in (run.stdout, run.stderr)
     )
-    status = "could not be started" if run.status is None else f"exit status {run.status}"
+    status = "did not finish" if run.status is None else f"exit status {run.status}"
     return (
         f"<h2>{escape(run.name.capitalize())}</h2><pre>{escape(shlex.join(run.command))}</pre>"
         f'<p class="quiet">{run.seconds:.2f} s, {status}</p>{output}'

@@ -83,15 +83,23 @@ def _json(value):
 # --- the three sources of images ----------------------------------------------------------------
 
 
-def _output_words(stem: Path, words: Iterable[str], images: Iterable[str]) -> list[str]:
-    """Flags that send every output to files that start with ``stem``."""
-    named = {kind: f"{stem}{suffix}" for kind, suffix in _SUFFIX.items()}
-    flags = ["-floatfile", named["float"], "-intfile", named["int"]]
-    flags += ["-noisefile", named["noise"], "-pgmfile", named["pgm"]]
-    # Naming a noise file asks for noise; without these the programs would make what nobody compares.
-    flags += [] if "noise" in images else ["-nonoise"]
-    flags += [] if "pgm" in images else ["-nopgm"]
+_FLAGS = {"float": "-floatfile", "int": "-intfile", "noise": "-noisefile", "pgm": "-pgmfile"}
+
+
+def _our_outputs(stem: Path, words: Iterable[str], images: Iterable[str]) -> list[str]:
+    """Flags for the files that are compared and no others: which files are asked for decides the arithmetic."""
+    kinds = dict.fromkeys(["float", *images])
+    flags = [word for kind in kinds for word in (_FLAGS[kind], f"{stem}{_SUFFIX[kind]}")]
+    # Under its own name the cache of -hkl would feed the next run, as nanoBragg has it.
     return flags + (["-dump", f"{stem}_Fdump.bin"] if "-hkl" in words else [])
+
+
+def _their_outputs(stem: Path, words: Iterable[str], images: Iterable[str]) -> list[str]:
+    """Flags that send all that the C program always writes to files that start with ``stem``."""
+    flags = _our_outputs(stem, words, _FLAGS)
+    # Naming a noise file asks for noise; without these the program would make what nobody compares.
+    flags += [] if "noise" in images else ["-nonoise"]
+    return flags + ([] if "pgm" in images else ["-nopgm"])
 
 
 class _Images:
@@ -129,26 +137,30 @@ class Ours:
     def render(self, point: Point) -> _Images:
         """Run our command line; raise InputError with its sentence if it refuses."""
         from bragg_numba.cli.nanobragg import main
-        from bragg_numba.parity.images import smv_shape
+        from bragg_numba.dialect import experiment_from_words
 
         stem = self.folder / "py"
-        words = [*_output_words(stem, point.words, point.images), *point.words]
-        if self.precision != "auto":
-            words += ["-precision", self.precision]
+        words = [*_our_outputs(stem, point.words, point.images), *point.words]
+        words += ["-precision", point.precision or self.precision]
         printed, errors = io.StringIO(), io.StringIO()
         start = time.perf_counter()
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-            status = main(words)
-        seconds = time.perf_counter() - start
+        # In the scratch folder, as the reference: the caller's may hold an Fdump.bin, which would be read.
+        with contextlib.chdir(self.folder):
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+                status = main(words)
+            seconds = time.perf_counter() - start
+            if status == 0:
+                shape = experiment_from_words(list(point.words)).detector.shape
         if status != 0:
             said = errors.getvalue().strip().splitlines()
             raise InputError("our command", f"failed with exit status {status}", hint=said[-1] if said else "")
-        return _Images(stem, smv_shape(f"{stem}_int.img"), seconds)
+        return _Images(stem, shape, seconds)
 
     def time_cold(self, point: Point) -> float:
         """Seconds that our command takes in a process of its own, imports and all."""
         stem = self.folder / "cold"
-        words = [sys.executable, "-m", "bragg_numba.cli.nanobragg", *_output_words(stem, point.words, ("float",))]
+        words = [sys.executable, "-m", "bragg_numba.cli.nanobragg", *_our_outputs(stem, point.words, point.images)]
+        words += ["-precision", point.precision or self.precision]
         start = time.perf_counter()
         done = subprocess.run([*words, *point.words], capture_output=True, check=False, cwd=self.folder)
         seconds = time.perf_counter() - start
@@ -161,7 +173,9 @@ class Ours:
         from bragg_numba.experiment import Experiment
         from bragg_numba.render.simulator import Simulator
 
-        sim = Simulator(Experiment.from_nanobragg(list(point.words)), precision=self.precision)
+        with contextlib.chdir(self.folder):
+            experiment = Experiment.from_nanobragg(list(point.words))
+        sim = Simulator(experiment, precision=point.precision or self.precision)
         image = sim.render()
         start = time.perf_counter()
         sim.render(out=image)
@@ -182,7 +196,7 @@ class Reference:
     def render(self, point: Point, shape: tuple[int, int]) -> _Images:
         """Run the C program in a folder of its own; raise InputError if it fails."""
         stem = self.folder / "c"
-        words = [*_output_words(stem, point.words, point.images), *point.words]
+        words = [*_their_outputs(stem, point.words, point.images), *point.words]
         for suffix in _SUFFIX.values():
             Path(f"{stem}{suffix}").unlink(missing_ok=True)
         start = time.perf_counter()
@@ -414,7 +428,9 @@ class Runner:
         if case.brightest_within is not None:
             at = np.unravel_index(int(np.argmax(reference)), reference.shape)
             apart = max(abs(int(a) - b) for a, b in zip(at, outcome.brightest, strict=True))
-            if apart > case.brightest_within:
+            # Of peaks that symmetry makes equal either may win by a rounding.
+            equal = reference[outcome.brightest] >= (1.0 - point.thresholds.relative) * reference[at]
+            if apart > case.brightest_within and not equal:
                 outcome.fail(f"the brightest pixels lie {apart} pixels apart")
         for kind in point.images[1:] if point.images[0] == "float" else point.images:
             _same_counts(outcome, kind, theirs.counts(kind), mine.counts(kind))

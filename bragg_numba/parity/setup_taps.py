@@ -47,7 +47,7 @@ def setup_taps(plan: Plan) -> dict[str, float | str | tuple]:
     taps |= {f"{name}_after_twotheta": rotate_about(axes["twotheta"], turned[name], swing) for name, _ in _AXES}
     if plan.detector.pivot == "beam" and detector.origin_mm is None:
         taps |= _origin_terms(plan, axes["beam"], rotate_xyz(axes["normal"], tilt))
-    taps["pix0_vector"] = plan.geometry[:3]
+    taps["pix0_vector"] = plan.detector.origin
     return taps
 
 

@@ -170,7 +170,9 @@ def trace_pixel(plan: Plan, slow: int, fast: int, max_steps: int = MAX_STEPS) ->
 def _why_not_rendered(plan: Plan, slow: int, fast: int) -> str | None:
     fast_min, fast_max, slow_min, slow_max = plan.roi
     if not (fast_min <= fast <= fast_max and slow_min <= slow <= slow_max):
-        return f"the pixel lies outside the region of interest (fast {fast_min}..{fast_max}, slow {slow_min}..{slow_max})"
+        return (
+            f"the pixel lies outside the region of interest (fast {fast_min}..{fast_max}, slow {slow_min}..{slow_max})"
+        )
     if plan.mask.size and not plan.mask[slow, fast]:
         return "the pixel is masked"
     return None
@@ -221,7 +223,8 @@ class _Walk:
                 if sub == 0 or rules.running_thick or rules.per_term:
                     self.capture = self._capture(layer)
                 if (layer == 0 and sub == 0) or rules.running_omega or rules.per_term:
-                    self.omega = physics.solid_angle(airpath, g.pixel_size, g.close_distance, g.point_pixel)
+                    near = g.close_distance + (depth if rules.per_term else 0.0)
+                    self.omega = physics.solid_angle(airpath, g.pixel_size, near, g.point_pixel)
                 for source in range(len(self.plan.sources.wavelength)):
                     self._walk_source((*place, source), position, airpath)
 
@@ -242,6 +245,8 @@ class _Walk:
         if not g.has_sensor:
             return 1.0
         parallax = self.ray[0] * g.normal_x + self.ray[1] * g.normal_y + self.ray[2] * g.normal_z
+        if g.curved and self.plan.rules.per_term:
+            parallax = 1.0
         return physics.capture_fraction(layer, g.layer_step, g.attenuation, parallax)
 
     def _walk_source(self, place, position, airpath: float) -> None:
@@ -256,9 +261,7 @@ class _Walk:
         else:
             wanted = keep != 0.0 and (self.polar == 0.0 or rules.running_polar)
         if wanted:
-            self.polar = physics.polarization_factor(
-                g.kahn, *self.incident, *self.ray, g.polar_x, g.polar_y, g.polar_z
-            )
+            self.polar = physics.polarization_factor(g.kahn, *self.incident, *self.ray, g.polar_x, g.polar_y, g.polar_z)
         self.dropped += (keep == 0.0) * len(self.cells)
         if rules.per_term:
             share = self.omega * self.polar * self.capture

@@ -125,10 +125,15 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         max_memory,
         shown,
     )
+    layers, attenuation = _sensor(experiment, physical=physical, notes=notes)
+    n_fast, n_slow = detector.n_fast, detector.n_slow
+    roi = sampling.roi or (0, n_fast, 0, n_slow)
+    roi = (roi[0], min(roi[1], n_fast - 1), roi[2], min(roi[3], n_slow - 1))
+    pixels = (roi[1] - roi[0] + 1) * (roi[3] - roi[2] + 1)
+    _refuse_absurd(pixels, oversample, len(sources.wavelength), phi.n, domains, layers.n)
     cells = list_orientations(
         cell, detector.spindle, rotation.phi_deg / DEGREES, phi, stream, crystal.mosaic_seed, spread, domains
     )
-    layers, attenuation = _sensor(experiment, physical=physical, notes=notes)
     if like is not None and like.experiment.structure_factors is experiment.structure_factors:
         first, table = (like.lookup.h_first, like.lookup.k_first, like.lookup.l_first), like.table
         table_squared = like.table_squared
@@ -136,8 +141,6 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         first, table = dense_table(experiment.structure_factors, max_memory)
         table_squared = (table * table).astype(np.float32)
     steps = len(sources.wavelength) * len(cells) * oversample**2
-    n_fast, n_slow = detector.n_fast, detector.n_slow
-    roi = sampling.roi or (0, n_fast, 0, n_slow)
     has_table = experiment.structure_factors.indices is not None
     mask = experiment.detector.mask
     if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
@@ -145,7 +148,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
             "has its own factors"
         )
-    plan = Plan(
+    return Plan(
         experiment=experiment,
         detector=detector,
         cell=cell,
@@ -155,7 +158,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         table_squared=table_squared,
         # A copy: numba compiles anew for read-only arrays.
         mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
-        roi=(roi[0], min(roi[1], n_fast - 1), roi[2], min(roi[3], n_slow - 1)),
+        roi=roi,
         geometry=_geometry(experiment, detector, oversample, layers, attenuation, physical=physical),
         lattice=_lattice(experiment, cell, counts, physical=physical),
         lookup=parameters.Table(
@@ -175,17 +178,16 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         cell_counts=counts,
         notes=tuple(notes),
     )
-    _refuse_absurd(plan)
-    return plan
 
 
-def _refuse_absurd(plan: Plan) -> None:
-    if plan.pixel_steps > MOST_PIXEL_STEPS:
-        terms = f"{len(plan.sources.wavelength)} sources x {len(plan.cells)} orientations x {plan.layers.n} layers"
+def _refuse_absurd(pixels: int, oversample: int, sources: int, phi_steps: int, domains: int, layers: int) -> None:
+    terms = pixels * oversample**2 * sources * phi_steps * domains * layers
+    if terms > MOST_PIXEL_STEPS:
         raise InputError(
             "the image",
-            f"would take {plan.pixel_steps:.3g} pixel-steps, where {MOST_PIXEL_STEPS:.0e} are months of work",
-            hint=f"{plan.oversample} x {plan.oversample} sub-pixels x {terms}; lower -oversample or the steps",
+            f"would take {terms:.3g} pixel-steps, where {MOST_PIXEL_STEPS:.0e} are months of work",
+            hint=f"{pixels} pixels x {oversample}^2 sub-pixels x {sources} sources x {phi_steps} phi steps "
+            f"x {domains} mosaic domains x {layers} layers",
         )
 
 

@@ -63,6 +63,7 @@ def _milliradians(value: float | None) -> float | None:
 def _mean_one(weights: list[float | None]) -> np.ndarray:
     """Weights scaled to a mean of 1; a weight that is not given counts as 1."""
     found = np.array([1.0 if weight is None else weight for weight in weights])
+    found = found / found.max()  # the sum of any finite weights is then finite
     return found * (len(found) / found.sum())
 
 

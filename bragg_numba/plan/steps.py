@@ -19,8 +19,8 @@ class Steps:
 
 ONE = Steps(1, 0.0, 0.0)
 
-#: More sources or orientations than this are a slip of the pen: listing them alone would take a minute.
-MOST_LISTED = 5_000_000
+#: More sources or orientations than this are a slip of the pen: listing them alone would take long.
+MOST_LISTED = 2_000_000
 
 
 def steps_within(span: float, step: float) -> int:

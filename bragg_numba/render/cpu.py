@@ -72,9 +72,7 @@ class CpuRenderer:
         roi = self.plan.roi
         groups = roi[1] // cpu.LANES_64 - roi[0] // cpu.LANES_64 + 1
         missed = np.zeros((row_stop - row_start) * (groups // cpu.GROUPS_64 + 1), dtype=np.int64)
-        cpu.add_bragg_float64(
-            *self._plan_arguments(), roi, self.plan.mask, row_start, row_stop, out, missed
-        )
+        cpu.add_bragg_float64(*self._plan_arguments(), roi, self.plan.mask, row_start, row_stop, out, missed)
         self.missed += int(missed.sum())
 
     def _render_tile(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
@@ -90,6 +88,8 @@ class CpuRenderer:
             self.plan.mask,
             row_start,
             row_stop,
+            np.array(self.plan.cell_counts * 2, dtype=np.float32),
+            np.float32(self.choice.near_half),
             (0,) * lanes,
             tile_rows,
             out,

@@ -10,7 +10,7 @@ from bragg_numba.experiment.crystal import SHAPES
 from bragg_numba.plan.plan import Plan
 
 #: Largest error of N h, in turns, at which an image stays within 1e-5 of each pixel + 2e-7 of the brightest.
-PHASE_BUDGET = 6e-7
+PHASE_BUDGET = 4.3e-7
 
 #: Pixels in a group: wide groups share more work, narrow ones carry smaller errors. Each choice is compiled.
 LANE_CHOICES = (8, 2)
@@ -25,6 +25,7 @@ class Choice:
     lanes: int
     error_turns: float
     reason: str
+    near_half: float = 0.5  #: float64 decides which index is nearest to phases further than this from one
 
 
 def phase_error(plan: Plan, lanes: int) -> float:
@@ -33,12 +34,25 @@ def phase_error(plan: Plan, lanes: int) -> float:
     The phase between a group's centre and its last pixel is at most (a / wavelength) |d - d_centre|, and
     float32 carries it with a relative error of 2^-24.
     """
-    g = plan.geometry
-    half = 0.5 * (lanes - 1) * g.pixel_size
-    nearest = _nearest_distance(plan)
-    per_wavelength = plan.cells.reshape(-1, 3, 3)
-    edges = np.sqrt((per_wavelength**2).sum(axis=2)).max(axis=0) / plan.sources.wavelength.min()
-    return float((_effective_counts(plan) * edges).max() * half / nearest * _EPS)
+    counts = _effective_counts(plan)
+    error = float((counts * (_spans(plan, lanes) + 2.0**-13)).max() * _EPS)
+    if plan.experiment.crystal.shape == "round":
+        # Its fringes run on the radius itself, which float32 holds to half a unit of its last place.
+        error += float(counts.max()) * 0.25 * _EPS
+    return error
+
+
+def _spans(plan: Plan, lanes: int) -> np.ndarray:
+    """Largest change of h, k, l between the centre of a group and its last pixel."""
+    half = 0.5 * (lanes - 1) * plan.geometry.pixel_size
+    edges = np.sqrt((plan.cells.reshape(-1, 3, 3) ** 2).sum(axis=2)).max(axis=0)
+    return edges / plan.sources.wavelength.min() * half / _nearest_distance(plan)
+
+
+def _near_half(plan: Plan, lanes: int) -> float:
+    """Where float32 still knows the nearest index: 1/2 less twice the error of h."""
+    error = 0.5 * _EPS + 4.0 * _EPS * (float(_spans(plan, lanes).max()) + 2.0**-13)
+    return 0.5 - 2.0 * error
 
 
 def _effective_counts(plan: Plan) -> np.ndarray:
@@ -66,9 +80,10 @@ def choose(plan: Plan, precision: str) -> Choice:
     for lanes in LANE_CHOICES:
         error = phase_error(plan, lanes)
         if error <= PHASE_BUDGET:
-            return Choice(lanes, error, f"phase error at most {error:.1e} turns")
+            return Choice(lanes, error, f"phase error at most {error:.1e} turns", _near_half(plan, lanes))
     if precision == "tile":
-        return Choice(lanes, error, f"asked for, with a phase error of up to {error:.1e} turns")
+        reason = f"asked for, with a phase error of up to {error:.1e} turns"
+        return Choice(lanes, error, reason, _near_half(plan, lanes))
     return Choice(0, 0.0, f"float32 phases could be wrong by {error:.1e} turns")
 
 

@@ -32,6 +32,8 @@ def stream_outputs(request, sim, command: str, progress: Callable[[float], None]
     from bragg_numba.render.outputs import used_seeds, write_dump_of
 
     n_slow, n_fast = sim.shape
+    for path in (request.float_file, request.h5_file):
+        _require_disk(path, 4 * n_slow * n_fast)
     written: dict = {"files": []}
     if request.dump_file:
         write_dump_of(request, sim.plan, written)
@@ -61,3 +63,15 @@ def stream_outputs(request, sim, command: str, progress: Callable[[float], None]
             preview.write(request.png_file)
     written["files"] += [name for name in (request.float_file, request.h5_file, request.png_file) if name]
     return written
+
+
+def _require_disk(path: str | None, n_bytes: int) -> None:
+    """Refuse to begin a file that its disk cannot hold."""
+    import os
+    import shutil
+
+    from bragg_numba.errors import InputError
+
+    folder = os.path.dirname(os.path.realpath(path)) if path else None
+    if folder and os.path.isdir(folder) and (free := shutil.disk_usage(folder).free) < n_bytes:
+        raise InputError(path, f"would take {n_bytes:,} bytes where its disk has {free:,}")

@@ -96,7 +96,8 @@ class FrameTable:
 
     def to_dict(self) -> dict:
         """Return the columns as what ``json`` can write."""
-        return {name: _plain(values) for name, values in self.columns.items()}
+        # Seeds as numbers: packed arrays know no unsigned integers.
+        return {name: values.tolist() if name == "seed" else _plain(values) for name, values in self.columns.items()}
 
     @classmethod
     def from_any(cls, frames) -> FrameTable:
@@ -227,7 +228,7 @@ def _join_split(given: dict) -> dict:
 def _clean(name: str, values) -> np.ndarray:
     dtype, shape = COLUMNS[name]
     try:
-        array = _pad_spectra(values) if shape is None else np.array(values)
+        array = _pad_spectra(values) if shape is None else _numeric(values)
         if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
             raise ValueError
     except (TypeError, ValueError):
@@ -244,11 +245,21 @@ def _clean(name: str, values) -> np.ndarray:
     whole = np.issubdtype(dtype, np.integer)
     if whole and array.size:
         lowest, highest = (0, 2**64) if dtype is np.uint64 else (-(2**63), 2**63)
-        if not np.array_equal(array, np.rint(array)) or int(array.min()) < lowest or int(array.max()) >= highest:
+        broken = array.dtype.kind == "f" and not np.array_equal(array, np.rint(array))
+        if broken or int(array.min()) < lowest or int(array.max()) >= highest:
             raise InputError(f"frames.{name}", f"must be whole numbers from {lowest} to {highest - 1}")
     clean = np.ascontiguousarray(array.astype(dtype))
     clean.flags.writeable = False
     return clean
+
+
+def _numeric(values) -> np.ndarray:
+    """An array of numbers; whole numbers stay whole, even those of 64 bits without a sign."""
+    if not isinstance(values, np.ndarray):
+        values = list(values)
+        if all(isinstance(one, (int, np.integer)) and one >= 0 for one in values) and values:
+            return np.array([int(one) for one in values], dtype=np.uint64)
+    return np.array(values)
 
 
 def _pad_spectra(values) -> np.ndarray:
@@ -316,7 +327,7 @@ def _read_csv(path) -> dict[str, np.ndarray]:
     return columns
 
 
-def _numbers(path: str, column: str, words: list[str], *, whole: bool) -> np.ndarray:
+def _numbers(path: str, column: str, words: list[str], *, whole: bool) -> np.ndarray | list[int]:
     for number, word in enumerate(words, start=1):
         try:
             int(word) if whole else float(word)
@@ -324,7 +335,7 @@ def _numbers(path: str, column: str, words: list[str], *, whole: bool) -> np.nda
             kind = "a whole number" if whole else "a number"
             raise InputError(f"{path}, frame {number}, {column}", f"must be {kind}", word) from None
     # int first: a seed of 64 bits does not fit a float.
-    return np.array([int(word) for word in words]) if whole else np.array(words, dtype=np.float64)
+    return [int(word) for word in words] if whole else np.array(words, dtype=np.float64)
 
 
 def _near(name: str) -> str:

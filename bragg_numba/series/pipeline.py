@@ -10,9 +10,8 @@ from contextlib import ExitStack, suppress
 
 import numpy as np
 
-from bragg_numba.errors import BraggError
 from bragg_numba.io.compression import Codec
-from bragg_numba.io.data_file import FrameWriter, PartFile, refusal
+from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.series import truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
@@ -122,40 +121,19 @@ def write_data_files(
     parts = {product: PartFile(data_path(prefix, product, options, number)) for product in options.products}
     try:
         with ExitStack() as stack:
-            try:
-                job = _Job(series, options, frames, threads, clock, on_frame)
-                files = {product: stack.enter_context(_open(part, digest)) for product, part in parts.items()}
-                job.run(files)
-            except OSError as error:
-                raise refusal(prefix, error) from error
+            files = {}
+            for product, part in parts.items():
+                files[product] = stack.enter_context(create_hdf5(part.part, prefix))
+                files[product].attrs.update({"NX_class": "NXroot", "default": "entry", DIGEST: digest})
+            _Job(series, options, frames, threads, clock, on_frame).run(files)
         with clock("write"):
             for part in parts.values():
                 part.publish()
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise refusal(prefix, error) from error
     finally:
         for part in parts.values():
             part.discard()
-
-
-class _open:
-    """An HDF5 file whose closing never hides the error that came before it."""
-
-    def __init__(self, part: PartFile, digest: str) -> None:
-        import h5py
-
-        self._file = h5py.File(part.part, "x")
-        self._file.attrs.update({"NX_class": "NXroot", "default": "entry", DIGEST: digest})
-
-    def __enter__(self):
-        return self._file
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            self._file.close()
-            return
-        with suppress(Exception):
-            self._file.close()
 
 
 class _Job:
@@ -296,6 +274,3 @@ class TruthWriter:
                 self._spots.resize((first + len(spots),))
                 self._spots[first:] = spots
         self._frames[place] = record
-
-
-__all__ = ["BraggError", "Renderer", "write_data_files"]

@@ -15,7 +15,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
-from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, refusal
+from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame import PROCESS, open_frame
 from bragg_numba.series.series import Series, read_plan
 
@@ -140,8 +140,6 @@ def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) 
 
 
 def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
-    import h5py
-
     from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts, saturate
     from bragg_numba.series.write import describe
 
@@ -160,7 +158,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
     slots = [Slot(shape, {"counts": dtype} if drawn else {}) for _ in range(2)]
     total, overloads = 0.0, 0
     try:
-        with h5py.File(part.part, "x") as file, ThreadPoolExecutor(max_workers=1) as pool:
+        with create_hdf5(part.part, path) as file, ThreadPoolExecutor(max_workers=1) as pool:
             nxmx.write_head(file, description, nxmx.now())
             writer = FrameWriter(file, n, shape, dtype, codec)
             has_truth = source.truth(0)[0] is not None
@@ -196,7 +194,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
             finish(pending)
             file["/entry"]["end_time"] = nxmx.now()
         part.publish()
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise refusal(path, error) from error
     finally:
         part.discard()

@@ -144,7 +144,9 @@ def frame_record(plan: Plan, frame: int) -> np.ndarray:
     record = np.zeros((), dtype=FRAME)
     record["frame"] = frame
     record["orientation"] = orientation_matrix(plan)
-    record["reciprocal_per_A"] = np.array([cell.a_star, cell.b_star, cell.c_star]).T
+    # The inverse of what is rendered: under fidelity nanobragg the set-up's reciprocal vectors of a skewed cell
+    # are not quite those of its real ones.
+    record["reciprocal_per_A"] = np.linalg.inv([cell.a, cell.b, cell.c])
     record["cell"] = (*cell.lengths_A, *cell.angles_deg)
     record["phi_deg"] = experiment.rotation.phi_deg
     record["osc_deg"] = np.degrees(plan.phi.range)
@@ -163,7 +165,7 @@ def mean_wavelength(plan: Plan) -> float:
 
 def orientation_matrix(plan: Plan) -> np.ndarray:
     """U of U B at phi = 0: the rotation from the standard setting (a* along x, b* in the x-y plane) to the lab."""
-    stars = np.array([plan.cell.a_star, plan.cell.b_star, plan.cell.c_star]).T
+    stars = np.linalg.inv([plan.cell.a, plan.cell.b, plan.cell.c])
     # B is upper triangular with a positive diagonal: the QR decomposition, up to signs.
     u, b = np.linalg.qr(stars)
     return u * np.sign(np.diag(b))

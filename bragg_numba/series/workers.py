@@ -77,7 +77,7 @@ def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tel
             processes=True,
             dashboard_address=None,
             # Each process gets its share of the cores; numba reads this when it is imported.
-            env={"NUMBA_NUM_THREADS": str(share)},
+            env={"NUMBA_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "passive"},
             silence_logs=50,
         )
     except (OSError, RuntimeError, TimeoutError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io import nxmx
-from bragg_numba.io.data_file import DATA, PartFile, leftovers, refusal
+from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, refusal
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 
@@ -56,9 +56,7 @@ def write_series(
         if overwrite:
             _remove(prefix)
         missing = _missing(prefix, options, jobs, series, resume=resume)
-        for path in leftovers(prefix):
-            with suppress(OSError):
-                path.unlink()
+        _sweep_up(prefix)
         clock = StageClock()
         kept = len(series) - sum(len(job.frames) for job in missing)
         tell = _teller(progress, kept, len(series), started)
@@ -68,6 +66,8 @@ def write_series(
                 crew(series, options, prefix, missing, clock, tell)
             with clock("master"):
                 masters, notes = publish_masters(series, options, prefix, jobs)
+            # All is whole: what is left belongs to workers that died.
+            _sweep_up(prefix)
         except OSError as error:
             raise refusal(prefix, error) from error
     files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
@@ -81,6 +81,12 @@ def write_series(
         stages=dict(clock.seconds),
         notes=tuple(notes),
     )
+
+
+def _sweep_up(prefix: Path) -> None:
+    for path in leftovers(prefix):
+        with suppress(OSError):
+            path.unlink()
 
 
 def list_jobs(series, options: OutputOptions) -> list[Job]:
@@ -218,7 +224,7 @@ def publish_masters(series, options: OutputOptions, prefix: Path, jobs: list[Job
         description, notes = describe(series, dtype, len(series), options.to_dict())
         part = PartFile(master_path(prefix, product, options))
         try:
-            _write_master(part.part, description, options, prefix, product, jobs)
+            _write_master(part, description, options, prefix, product, jobs)
             part.publish()
         finally:
             part.discard()
@@ -226,12 +232,14 @@ def publish_masters(series, options: OutputOptions, prefix: Path, jobs: list[Job
     return masters, notes
 
 
-def _write_master(path, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job]) -> None:
+def _write_master(
+    part: PartFile, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job]
+) -> None:
     import h5py
 
     started = nxmx.now()
     shape = description.plan.shape
-    with h5py.File(path, "x") as file:
+    with create_hdf5(part.part, part.path) as file:
         nxmx.write_head(file, description, started)
         data = file["/entry/data"]
         layout = h5py.VirtualLayout((description.frames, *shape), np.dtype(description.dtype))

@@ -29,6 +29,11 @@ if {ours} and "-spoil" in words:
     image[-12:, -12:] = 0
 if {ours} and "-nan" in words:
     image[3, 4] = np.nan
+if "-sleep" in words:
+    __import__("time").sleep(60)
+if "-usage" in words:
+    print("usage: this", "-floatfile x", sep="\\n")
+    sys.exit(9)
 if "-nothing" not in words:
     image.tofile(value["-floatfile"])
 if "-header" in words:
@@ -291,3 +296,16 @@ def test_the_same_flags_have_the_same_hash_and_folders_never_collide(tmp_path):
     assert len(set(folders)) == 3
     assert len({folder.name.split("-")[2] for folder in folders}) == 1
     assert other.name.split("-")[2] != folders[0].name.split("-")[2]
+
+
+def test_a_program_that_takes_too_long_is_ended_and_named(programs, capsys):
+    assert compare(programs, "--timeout", "0.5", flags=("-sleep",)) == 2
+
+    said = capsys.readouterr().err
+    assert "reference did not finish" in said and "0.5 s" in said
+    assert compare(programs, "--timeout", "0", flags=("-N", "5")) == 1
+
+
+def test_a_program_that_prints_its_usage_is_said_to_lack_flags(programs, capsys):
+    assert compare(programs, flags=("-usage",)) == 2
+    assert "flags are missing" in capsys.readouterr().err
