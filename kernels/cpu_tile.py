@@ -230,18 +230,16 @@ def keep_within_dmin(geometry, incident, wavelength, rows, columns, n_groups, la
                 work[_WEIGHT + lane * groups + group] = np.float32(1.0)
 
 
-@fused_kernel
-def reduce_axis(a_x, a_y, a_z, n, first, groups, fine_row, coarse_row, turns_row, near_row, q, work):
+@device_function
+def reduce_axis(a_x, a_y, a_z, n, first, groups, fine_row, coarse_row, turns_row, near_row, centres, work):
     """Fill the float32 rows of one index at the groups' centres: fine, coarse, turns and whole parts (eq. 22)."""
-    q_x, q_y, q_z = q[_Q], q[_Q + 1], q[_Q + 2]
-    fine_part, coarse_part = work[fine_row : fine_row + groups], work[coarse_row : coarse_row + groups]
-    turns_part, near_part = work[turns_row : turns_row + groups], work[near_row : near_row + groups]
     for group in range(groups):
-        whole, coarse, fine, turns = physics.split_phase(a_x * q_x[group] + a_y * q_y[group] + a_z * q_z[group], n)
-        fine_part[group] = np.float32(fine)
-        coarse_part[group] = np.float32(coarse)
-        turns_part[group] = np.float32(turns)
-        near_part[group] = np.float32(whole - first)
+        h = a_x * centres[_Q, group] + a_y * centres[_Q + 1, group] + a_z * centres[_Q + 2, group]
+        whole, coarse, fine, turns = physics.split_phase(h, n)
+        work[fine_row + group] = np.float32(fine)
+        work[coarse_row + group] = np.float32(coarse)
+        work[turns_row + group] = np.float32(turns)
+        work[near_row + group] = np.float32(whole - first)
 
 
 @fused_kernel
@@ -268,13 +266,16 @@ def add_square(slopes, counts, f_squared, lane_shape, work):
             h = work[_H + group] + a_x * x + a_y * y + a_z * z
             k = work[_K + group] + b_x * x + b_y * y + b_z * z
             l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
+            _, d_h = physics.reduced_single(work[_H_COARSE + group], h)
+            _, d_k = physics.reduced_single(work[_K_COARSE + group], k)
+            _, d_l = physics.reduced_single(work[_L_COARSE + group], l)
             work[_SUM + pixel] += f_squared * physics.square_ratio_single(
                 physics.turns_single(work[_H_TURNS + group], n_a, same_a, h),
                 physics.turns_single(work[_K_TURNS + group], n_b, same_b, k),
                 physics.turns_single(work[_L_TURNS + group], n_c, same_c, l),
-                physics.fraction_single(work[_H_COARSE + group] + h),
-                physics.fraction_single(work[_K_COARSE + group] + k),
-                physics.fraction_single(work[_L_COARSE + group] + l),
+                d_h,
+                d_k,
+                d_l,
             )
 
 
@@ -343,9 +344,9 @@ def square_terms(slopes, counts, lookup, near_half, lane_shape, work, at):
             t_h = physics.turns_single(work[_H_TURNS + group], n_a, same_a, h)
             t_k = physics.turns_single(work[_K_TURNS + group], n_b, same_b, k)
             t_l = physics.turns_single(work[_L_TURNS + group], n_c, same_c, l)
-            h, k, l = work[_H_COARSE + group] + h, work[_K_COARSE + group] + k, work[_L_COARSE + group] + l  # noqa: E741
-            h_near, k_near, l_near = np.rint(h), np.rint(k), np.rint(l)
-            d_h, d_k, d_l = h - h_near, k - k_near, l - l_near
+            h_near, d_h = physics.reduced_single(work[_H_COARSE + group], h)
+            k_near, d_k = physics.reduced_single(work[_K_COARSE + group], k)
+            l_near, d_l = physics.reduced_single(work[_L_COARSE + group], l)
             work[_TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
             place = table_place(
                 lookup,
@@ -365,11 +366,12 @@ def radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at):
         for group in range(groups):
             pixel = lane * groups + group
             x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
-            h = work[_H + group] + a_x * x + a_y * y + a_z * z + work[_H_COARSE + group]
-            k = work[_K + group] + b_x * x + b_y * y + b_z * z + work[_K_COARSE + group]
-            l = work[_L + group] + c_x * x + c_y * y + c_z * z + work[_L_COARSE + group]  # noqa: E741
-            h_near, k_near, l_near = np.rint(h), np.rint(k), np.rint(l)
-            d_h, d_k, d_l = h - h_near, k - k_near, l - l_near
+            h = work[_H + group] + a_x * x + a_y * y + a_z * z
+            k = work[_K + group] + b_x * x + b_y * y + b_z * z
+            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
+            h_near, d_h = physics.reduced_single(work[_H_COARSE + group], h)
+            k_near, d_k = physics.reduced_single(work[_K_COARSE + group], k)
+            l_near, d_l = physics.reduced_single(work[_L_COARSE + group], l)
             work[_TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
             place = table_place(
                 lookup,

@@ -308,6 +308,16 @@ def fraction_single(x):
 
 
 @device_function
+def reduced_single(coarse, fine):
+    """Nearest whole number of h, and h less that number, from the parts of h (eq. 22).
+
+    The whole number is taken off the coarse part, where that is exact, before the fine part is added.
+    """
+    whole = np.rint(coarse + fine)
+    return whole, (coarse - whole) + fine
+
+
+@device_function
 def turns_single(turns, n, same_n, fine):
     """n h less its nearest whole number, from the coarse part's turns and the fine part of h (eq. 22).
 

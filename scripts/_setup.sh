@@ -58,7 +58,7 @@ set_up() {
     if ! grep -qxF "$stamp test" "$STAMP" 2>/dev/null && ! grep -qxF "$stamp $extra" "$STAMP" 2>/dev/null; then
         say "installing bragg_numba${extra:+ with its $extra extra} into .venv"
         rm -f "$STAMP"
-        if ! "$PYTHON" -m pip install --quiet --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" >&2; then
+        if ! "$PYTHON" -m pip install --quiet --quiet --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" >&2; then
             say "error: pip could not install the package; its own message stands above"
             exit 1
         fi

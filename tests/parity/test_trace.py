@@ -21,6 +21,12 @@ EPS = sys.float_info.epsilon
 SMALL = "-cell 70 80 90 75 85 95 -default_F 100 -N 5 -lambda 1.5 -misset 10 20 30 -distance 40 -detpixels 48 -pixel 1"
 
 
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Nobody's Fdump.bin: without -hkl it would be read, as nanoBragg does."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def golden(golden_folder, monkeypatch):
     """The golden file, opened beside its input files."""

@@ -1,0 +1,66 @@
+"""The cases whose speed is watched: nanoBragg command lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PROTEIN = Path(__file__).parent.parent / "examples" / "2erl_P1.hkl"
+_CUBIC = "-cell 100 100 100 90 90 90 -default_F 100"
+_ONE_K = "-detpixels 1024 -pixel 0.1 -distance 100"
+
+#: name: (title, command line, speed over the yardstick that is asked for or None, over the C program or None)
+CASES = {
+    "benchmark_4096": (
+        "one step, 4096^2, N 5",
+        f"-lambda 6.2 {_CUBIC} -N 5 -distance 100 -detpixels 4096 -pixel 0.1 -oversample 1",
+        26.0,
+        60.0,
+    ),
+    "mosaic": (
+        "50 mosaic domains, 1024^2, N 20",
+        f"{_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -mosaic 1 -mosaic_dom 50",
+        85.0,
+        100.0,
+    ),
+    "protein": (
+        "protein table, 2048^2, N 20, 10 domains",
+        f"-hkl {_PROTEIN} -cell 53.91 23.1 23.1 90 110.4 90 -misset 12 -23 41 -lambda 1.1 -N 20 -distance 250 "
+        "-detpixels 2048 -pixel 0.15 -fluence 1e24 -oversample 1 -mosaic 0.05 -mosaic_dom 10",
+        None,
+        60.0,
+    ),
+    "sources": (
+        "20 wavelengths x 9 directions, 1024^2, N 20",
+        f"{_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -dispersion 1 -dispsteps 20 -divergence 2 -divsteps 3 "
+        "-square_div",
+        None,
+        60.0,
+    ),
+    "oversample": ("oversample 4, 1024^2, N 20", f"{_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 4", None, 50.0),
+    "round": (
+        "round, 1024^2, 20 domains",
+        f"-round_xtal {_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -mosaic 1 -mosaic_dom 20",
+        30.0,
+        None,
+    ),
+    "gauss": (
+        "gauss, 1024^2, 20 domains",
+        f"-gauss_xtal {_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -mosaic 1 -mosaic_dom 20",
+        30.0,
+        None,
+    ),
+    "tophat": (
+        "tophat, 1024^2, 20 domains",
+        f"-tophat_spots {_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -mosaic 1 -mosaic_dom 20",
+        30.0,
+        None,
+    ),
+}
+
+_LAYERS = (
+    f"{_CUBIC} -N 20 -lambda 1 -detpixels 512 -pixel 0.1 -distance 100 -oversample 2 -mosaic 1 -mosaic_dom 20 "
+    "-detector_thick 300 -detector_abs 500 -thicksteps 3"
+)
+
+#: The two fidelities of one experiment: 20 domains, oversample 2, 3 layers.
+FIDELITIES = {"nanobragg": _LAYERS, "physical": f"{_LAYERS} -fidelity physical"}
