@@ -15,6 +15,9 @@ LANES_64, GROUPS_64 = 16, 64
 #: Rows in a block of the tile kernel, where the frame has them: a compact block reaches few reflections.
 TILE_ROWS = 32
 
+#: Tiles that share one allocation of working memory: one per tile costs page faults.
+TILES_IN_RUN = 16
+
 
 @serial_kernel
 def list_groups(tile, tile_rows, tile_columns, lanes, top, bottom, roi, mask, rows, columns):
@@ -116,6 +119,11 @@ def add_bragg_float64(
 def doubtful_groups(values, groups, lanes, n_groups, rows, columns):
     """Move the groups that hold a NaN to the front of rows and columns; return how many there are."""
     found = 0
+    sound = 0
+    for pixel in range(groups * lanes):
+        sound += values[pixel] == values[pixel]
+    if sound == groups * lanes:
+        return found
     for group in range(n_groups):
         doubtful = False
         for lane in range(lanes):
@@ -158,14 +166,18 @@ def add_bragg_tile(
     groups = cpu_tile.PIXELS // lanes
     top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
     tile_columns = groups // tile_rows
-    for tile in prange(count_tiles(tile_rows, tile_columns, lanes, top, bottom, roi)):
+    n_tiles = count_tiles(tile_rows, tile_columns, lanes, top, bottom, roi)
+    for run in prange((n_tiles + TILES_IN_RUN - 1) // TILES_IN_RUN):
         rows = np.empty(groups, np.int64)
         columns = np.empty(groups, np.int64)
-        n_groups = list_groups(tile, tile_rows, tile_columns, lanes, top, bottom, roi, mask, rows, columns)
-        if n_groups > 0:
-            work = np.empty(cpu_tile.ROWS_32 * cpu_tile.PIXELS, np.float32)
-            factors = np.empty((cpu_tile.ROWS_64, cpu_tile.PIXELS))
-            at = np.empty(cpu_tile.PIXELS, np.int32)
+        work = np.empty(cpu_tile.ROWS_32 * cpu_tile.PIXELS, np.float32)
+        factors = np.empty((cpu_tile.ROWS_64, cpu_tile.PIXELS))
+        at = np.empty(cpu_tile.PIXELS, np.int32)
+        values = work[cpu_tile.VALUES : cpu_tile.VALUES + cpu_tile.PIXELS]
+        for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
+            n_groups = list_groups(tile, tile_rows, tile_columns, lanes, top, bottom, roi, mask, rows, columns)
+            if n_groups == 0:
+                continue
             cpu_tile.render_tile(
                 geometry,
                 lattice,
@@ -186,7 +198,6 @@ def add_bragg_tile(
                 factors,
                 at,
             )
-            values = work[cpu_tile.VALUES : cpu_tile.VALUES + cpu_tile.PIXELS]
             store_groups(values, groups, 1, rows, columns, n_groups, lanes, row_start, roi, mask, image)
             n_doubtful = doubtful_groups(values, groups, lanes, n_groups, rows, columns)
             if n_doubtful > 0:

@@ -44,6 +44,9 @@ _TOTAL, _SHARE = 0, 1
 _AIM, _DISTANCE, _Q = 2, 5, 6  # three rows, one row, three rows
 ROWS_64 = 9
 
+#: Answers of reach_of_block.
+DARK, INSIDE, ANYWHERE = 0, 1, 2
+
 #: Thinnest sensor layer, in attenuation depths, whose captured fraction is made in float32 (2^-24 / 0.05 = 1.2e-6).
 THIN_LAYER = 0.05
 
@@ -358,6 +361,46 @@ def square_terms(slopes, counts, lookup, near_half, lane_shape, work, at):
 
 
 @fused_kernel
+def places_of_groups(lookup, lane_shape, work):
+    """Turn the whole parts of each group into its place in the flat table, in the row _H_NEAR.
+
+    Whole numbers below 2^24 are exact in float32; larger tables are rendered in float64.
+    """
+    k_size, l_size = np.float32(lookup.k_count), np.float32(lookup.l_count)
+    for group in range(PIXELS // len(lane_shape)):
+        place = (work[_H_NEAR + group] * k_size + work[_K_NEAR + group]) * l_size + work[_L_NEAR + group]
+        work[_H_NEAR + group] = place
+
+
+@fused_kernel
+def square_terms_inside(slopes, counts, lookup, near_half, lane_shape, work, at):
+    """square_terms for a block whose every index lies in the table; _H_NEAR holds places_of_groups."""
+    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
+    n_a, n_b, n_c, same_a, same_b, same_c = counts
+    groups = PIXELS // len(lane_shape)
+    k_size, l_size = np.float32(lookup.k_count), np.float32(lookup.l_count)
+    h_size = k_size * l_size
+    half_squared = near_half * near_half
+    for lane in range(len(lane_shape)):
+        for group in range(groups):
+            pixel = lane * groups + group
+            x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
+            h = work[_H + group] + a_x * x + a_y * y + a_z * z
+            k = work[_K + group] + b_x * x + b_y * y + b_z * z
+            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
+            t_h = physics.turns_single(work[_H_TURNS + group], n_a, same_a, h)
+            t_k = physics.turns_single(work[_K_TURNS + group], n_b, same_b, k)
+            t_l = physics.turns_single(work[_L_TURNS + group], n_c, same_c, l)
+            h_near, d_h = physics.reduced_single(work[_H_COARSE + group], h)
+            k_near, d_k = physics.reduced_single(work[_K_COARSE + group], k)
+            l_near, d_l = physics.reduced_single(work[_L_COARSE + group], l)
+            work[_TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
+            place = np.int32(work[_H_NEAR + group] + h_near * h_size + k_near * l_size + l_near)
+            doubtful = max(max(d_h * d_h, d_k * d_k), d_l * d_l) > half_squared
+            at[pixel] = np.int32(-1) if doubtful else place
+
+
+@fused_kernel
 def radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at):
     """Fill _TERM with the squared radius (eq. 14) and at[pixel] with the place in the table."""
     a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
@@ -409,11 +452,11 @@ def add_terms(has_table, table, at, work):
 
 
 @fused_kernel
-def is_dark(cell, wavelength, incident, lookup, table, lane_shape, spread, centres):
-    """Tell whether no reflection that this block can reach in this step has an amplitude.
+def reach_of_block(cell, wavelength, incident, lookup, table, lane_shape, spread, centres):
+    """What reflections a block can reach in one step: DARK (none has an amplitude), INSIDE the table, or any.
 
-    The indices within ``spread`` of the block's middle direction are looked up; exact, for what it
-    skips is zero. Blocks that reach many reflections are not searched.
+    The indices within ``spread`` of the block's middle direction are looked up; skipping is exact, for
+    what is skipped is zero. Blocks that reach many reflections are not searched.
     """
     middle = PIXELS // len(lane_shape) // 2
     d_x, d_y, d_z = centres[_AIM, middle], centres[_AIM + 1, middle], centres[_AIM + 2, middle]
@@ -421,17 +464,25 @@ def is_dark(cell, wavelength, incident, lookup, table, lane_shape, spread, centr
     h_low, h_high = _reach(cell[0], cell[1], cell[2], q_x, q_y, q_z, spread / wavelength)
     k_low, k_high = _reach(cell[3], cell[4], cell[5], q_x, q_y, q_z, spread / wavelength)
     l_low, l_high = _reach(cell[6], cell[7], cell[8], q_x, q_y, q_z, spread / wavelength)
-    h_low, h_high = _clamp(h_low - lookup.h_first, lookup.h_count), _clamp(h_high - lookup.h_first, lookup.h_count)
-    k_low, k_high = _clamp(k_low - lookup.k_first, lookup.k_count), _clamp(k_high - lookup.k_first, lookup.k_count)
-    l_low, l_high = _clamp(l_low - lookup.l_first, lookup.l_count), _clamp(l_high - lookup.l_first, lookup.l_count)
-    if (h_high - h_low + 1) * (k_high - k_low + 1) * (l_high - l_low + 1) > 64:
-        return False
-    for h in range(h_low, h_high + 1):
-        for k in range(k_low, k_high + 1):
-            for l in range(l_low, l_high + 1):  # noqa: E741
+    h_low, h_high = h_low - lookup.h_first, h_high - lookup.h_first
+    k_low, k_high = k_low - lookup.k_first, k_high - lookup.k_first
+    l_low, l_high = l_low - lookup.l_first, l_high - lookup.l_first
+    inside = h_low >= 0.0 and h_high < lookup.h_count and k_low >= 0.0 and k_high < lookup.k_count
+    inside = inside and l_low >= 0.0 and l_high < lookup.l_count
+    reached = INSIDE if inside else ANYWHERE
+    if lookup.default_F != 0.0:
+        return reached
+    h_0, h_1 = _clamp(h_low, lookup.h_count), _clamp(h_high, lookup.h_count)
+    k_0, k_1 = _clamp(k_low, lookup.k_count), _clamp(k_high, lookup.k_count)
+    l_0, l_1 = _clamp(l_low, lookup.l_count), _clamp(l_high, lookup.l_count)
+    if (h_1 - h_0 + 1) * (k_1 - k_0 + 1) * (l_1 - l_0 + 1) > 64:
+        return reached
+    for h in range(h_0, h_1 + 1):
+        for k in range(k_0, k_1 + 1):
+            for l in range(l_0, l_1 + 1):  # noqa: E741
                 if table[(h * lookup.k_count + k) * lookup.l_count + l] != 0.0:
-                    return False
-    return True
+                    return reached
+    return DARK
 
 
 @fused_kernel
@@ -563,7 +614,6 @@ def render_tile(
     if lattice.shape != SQUARE:
         lattice_scale = (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
     weighted = rules.per_term or geometry.dmin > 0.0
-    dark_possible = lookup.has_table and lookup.default_F == 0.0
     zero, one = np.float32(0.0), np.float32(1.0)
     for pixel in range(PIXELS):
         factors[_TOTAL, pixel] = 0.0
@@ -592,7 +642,7 @@ def render_tile(
                 near = geometry.close_distance + (depth if rules.per_term else 0.0)
                 solid_angles(geometry, near, lane_shape, work)
             spread = 0.0
-            if dark_possible:
+            if lookup.has_table:
                 spread = spread_of_block(n_groups, lane_shape, factors, work)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
@@ -612,10 +662,13 @@ def render_tile(
                 for step in range(len(cells)):
                     c = cells[step]
                     cell = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
-                    if dark_possible and is_dark(
-                        cell, wavelength[source], beam, lookup, table, lane_shape, spread, factors
-                    ):
-                        continue
+                    reached = ANYWHERE
+                    if lookup.has_table:
+                        reached = reach_of_block(
+                            cell, wavelength[source], beam, lookup, table, lane_shape, spread, factors
+                        )
+                        if reached == DARK:
+                            continue
                     per = 1.0 / wavelength[source]
                     slopes = (
                         np.float32(c[0] * per),
@@ -632,7 +685,10 @@ def render_tile(
                     if lattice.shape == SQUARE and not lookup.has_table:
                         add_square(slopes, twice, table[0], lane_shape, work)
                     else:
-                        if lattice.shape == SQUARE:
+                        if lattice.shape == SQUARE and reached == INSIDE:
+                            places_of_groups(lookup, lane_shape, work)
+                            square_terms_inside(slopes, twice, lookup, near_half, lane_shape, work, at)
+                        elif lattice.shape == SQUARE:
                             square_terms(slopes, twice, lookup, near_half, lane_shape, work, at)
                         else:
                             radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at)

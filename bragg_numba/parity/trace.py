@@ -256,10 +256,8 @@ class _Walk:
         wavelength, weight = float(plan.sources.wavelength[source]), float(plan.sources.weight[source])
         q = physics.scattering_vector(*self.ray, *self.incident, wavelength)
         keep = 0.0 if g.dmin > 0.0 and physics.is_beyond_dmin(*q, g.dmin) else 1.0
-        if rules.per_term:
-            wanted = g.polarized
-        else:
-            wanted = keep != 0.0 and (self.polar == 0.0 or rules.running_polar)
+        cached = self.polar != 0.0 and not rules.running_polar
+        wanted = g.polarized if rules.per_term else keep != 0.0 and not cached
         if wanted:
             self.polar = physics.polarization_factor(g.kahn, *self.incident, *self.ray, g.polar_x, g.polar_y, g.polar_z)
         self.dropped += (keep == 0.0) * len(self.cells)
