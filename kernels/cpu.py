@@ -170,7 +170,7 @@ def add_bragg_tile(
     for run in prange((n_tiles + TILES_IN_RUN - 1) // TILES_IN_RUN):
         rows = np.empty(groups, np.int64)
         columns = np.empty(groups, np.int64)
-        work = np.empty(cpu_tile.ROWS_32 * cpu_tile.PIXELS, np.float32)
+        work = np.empty(cpu_tile.SIZE_32, np.float32)
         factors = np.empty((cpu_tile.ROWS_64, cpu_tile.PIXELS))
         at = np.empty(cpu_tile.PIXELS, np.int32)
         values = work[cpu_tile.VALUES : cpu_tile.VALUES + cpu_tile.PIXELS]

@@ -24,17 +24,26 @@ PIXELS = 1024
 #: Terms that are summed in float32 before they are added to the float64 total.
 CHUNK = 64
 
-# Rows of the float32 working array, one value a pixel ...
-_X, _Y, _Z = 0, PIXELS, 2 * PIXELS  # from the group's centre direction to the pixel's
-_SUM, _TERM, _STRETCH = 3 * PIXELS, 4 * PIXELS, 5 * PIXELS  # _STRETCH: centre's distance over the pixel's
-_OMEGA, _POLAR, _CAPTURE, _WEIGHT = 6 * PIXELS, 7 * PIXELS, 8 * PIXELS, 9 * PIXELS
+# Rows of the float32 working array. Each begins one cache line further than a whole number of 4096 bytes:
+# rows that lay 4096 bytes apart would all compete for the same eight lines of the first-level cache.
+_ROW = PIXELS + 16
+_GROUP_ROW = PIXELS // 2 + 16  # groups have two pixels or more
+
+# One value a pixel ...
+_X, _Y, _Z = 0, _ROW, 2 * _ROW  # from the group's centre direction to the pixel's
+_SUM, _TERM, _STRETCH = 3 * _ROW, 4 * _ROW, 5 * _ROW  # _STRETCH: centre's distance over the pixel's
+_OMEGA, _POLAR, _CAPTURE, _WEIGHT = 6 * _ROW, 7 * _ROW, 8 * _ROW, 9 * _ROW
 # ... or one a group.
-_H, _K, _L = 10 * PIXELS, 11 * PIXELS, 12 * PIXELS  # fine parts of the phases at the centres (eq. 22)
-_H_COARSE, _K_COARSE, _L_COARSE = 13 * PIXELS, 14 * PIXELS, 15 * PIXELS
-_H_TURNS, _K_TURNS, _L_TURNS = 16 * PIXELS, 17 * PIXELS, 18 * PIXELS  # fractions of n times the coarse parts
-_H_NEAR, _K_NEAR, _L_NEAR = 19 * PIXELS, 20 * PIXELS, 21 * PIXELS  # whole parts, from the table's start
-_AIM_X, _AIM_Y, _AIM_Z, _NEARNESS = 22 * PIXELS, 23 * PIXELS, 24 * PIXELS, 25 * PIXELS  # _NEARNESS: 1/distance
-ROWS_32 = 26
+_GROUPS = 10 * _ROW
+_H, _K, _L = _GROUPS, _GROUPS + _GROUP_ROW, _GROUPS + 2 * _GROUP_ROW  # fine parts of the phases (eq. 32)
+_H_COARSE, _K_COARSE, _L_COARSE = _GROUPS + 3 * _GROUP_ROW, _GROUPS + 4 * _GROUP_ROW, _GROUPS + 5 * _GROUP_ROW
+_H_TURNS, _K_TURNS, _L_TURNS = _GROUPS + 6 * _GROUP_ROW, _GROUPS + 7 * _GROUP_ROW, _GROUPS + 8 * _GROUP_ROW
+_H_NEAR, _K_NEAR, _L_NEAR = _GROUPS + 9 * _GROUP_ROW, _GROUPS + 10 * _GROUP_ROW, _GROUPS + 11 * _GROUP_ROW
+_AIM_X, _AIM_Y, _AIM_Z = _GROUPS + 12 * _GROUP_ROW, _GROUPS + 13 * _GROUP_ROW, _GROUPS + 14 * _GROUP_ROW
+_NEARNESS = _GROUPS + 15 * _GROUP_ROW  # 1 / distance of the centres
+
+#: Values in the float32 working array.
+SIZE_32 = _GROUPS + 16 * _GROUP_ROW
 
 #: Where render_tile leaves the photons: work[VALUES + lane * groups + group].
 VALUES = _SUM
@@ -235,7 +244,7 @@ def keep_within_dmin(geometry, incident, wavelength, rows, columns, n_groups, la
 
 @device_function
 def reduce_axis(a_x, a_y, a_z, n, first, groups, fine_row, coarse_row, turns_row, near_row, centres, work):
-    """Fill the float32 rows of one index at the groups' centres: fine, coarse, turns and whole parts (eq. 22)."""
+    """Fill the float32 rows of one index at the groups' centres: fine, coarse, turns and whole parts (eq. 32)."""
     for group in range(groups):
         h = a_x * centres[_Q, group] + a_y * centres[_Q + 1, group] + a_z * centres[_Q + 2, group]
         whole, coarse, fine, turns = physics.split_phase(h, n)
@@ -595,7 +604,7 @@ def render_tile(
     lane_shape
         Tuple of as many items as a group has pixels.
     work
-        float32 (ROWS_32 * PIXELS,).
+        float32 (SIZE_32,).
     factors
         float64 (ROWS_64, PIXELS).
     at

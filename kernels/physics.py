@@ -270,7 +270,7 @@ _TOPHAT_DOUBT = np.float32(2e-4)
 _NAN = np.float32(np.nan)
 _LOG2E = np.float32(1.0 / math.log(2.0))
 _LOG2E_063 = np.float32(-2.0 / 0.63 / math.log(2.0))
-_EXP_LOWEST = np.float32(-126.0)
+_EXP_LOWEST = np.float32(-127.0)
 _EXP2 = tuple(np.float32(math.log(2.0) ** n / math.factorial(n)) for n in range(7))
 _EXP2_0, _EXP2_1, _EXP2_2, _EXP2_3, _EXP2_4, _EXP2_5, _EXP2_6 = _EXP2
 
@@ -288,7 +288,7 @@ def sin_pi_single(x):
 
 @device_function
 def split_phase(h, n):
-    """Split a phase h (turns) for float32: nearest whole, coarse and fine part, and coarse turns of n h (eq. 22).
+    """Split a phase h (turns) for float32: nearest whole, coarse and fine part, and coarse turns of n h (eq. 32).
 
     h = whole + coarse + fine. The coarse part is a multiple of 2^-12, so that it and the fraction of
     n * coarse are exact in float32; the fine part is small, so that its 24 bits reach 2^-37. What a pixel
@@ -309,7 +309,7 @@ def fraction_single(x):
 
 @device_function
 def reduced_single(coarse, fine):
-    """Nearest whole number of h, and h less that number, from the parts of h (eq. 22).
+    """Nearest whole number of h, and h less that number, from the parts of h (eq. 32).
 
     The whole number is taken off the coarse part, where that is exact, before the fine part is added.
     """
@@ -319,7 +319,7 @@ def reduced_single(coarse, fine):
 
 @device_function
 def turns_single(turns, n, same_n, fine):
-    """n h less its nearest whole number, from the coarse part's turns and the fine part of h (eq. 22).
+    """n h less its nearest whole number, from the coarse part's turns and the fine part of h (eq. 32).
 
     The whole number is taken off before the last multiply-add, which must be a fused one: the result then
     has its own 24 bits, and near a peak it stays n times the phase that the denominator sees. ``same_n``
@@ -334,13 +334,13 @@ def square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l):
     """Product of the three gratings' squares, not normalised (eq. 13).
 
     t are the phases n h in turns, d the phases h, both less their nearest whole number. One division
-    serves the three axes. Exactly at a peak it is 0/0: the NaN marks the pixel, and the caller renders
-    marked pixels in float64.
+    serves the three axes. Exactly at a peak, and where the product underflows beside one, the result is
+    NaN: the caller renders what is so marked in float64.
     """
     top = sin_pi_single(t_h) * sin_pi_single(t_k) * sin_pi_single(t_l)
     bottom = sin_pi_single(d_h) * sin_pi_single(d_k) * sin_pi_single(d_l)
     ratio = top / bottom
-    return ratio * ratio
+    return _NAN if abs(bottom) < _TINY else ratio * ratio
 
 
 @device_function
@@ -367,7 +367,7 @@ def sphere_single(radius_squared):
 
 @device_function
 def exp2_single(x):
-    """2^x for x <= 0 in float32, relative error 2e-7; below 2^-126 it stays there."""
+    """2^x for x <= 0 in float32, relative error 2e-7; 0 below 2^-126."""
     x = max(x, _EXP_LOWEST)
     whole = np.rint(x)
     f = x - whole
@@ -377,7 +377,7 @@ def exp2_single(x):
     p = p * f + _EXP2_2
     p = p * f + _EXP2_1
     p = p * f + _EXP2_0
-    # The exponent's bits of a float32 are a whole number: build 2^whole from them.
+    # The exponent's bits of a float32 are a whole number: build 2^whole from them; no bits are 0.
     power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
     return p * power
 

@@ -61,8 +61,9 @@ def _effective_counts(plan: Plan) -> np.ndarray:
     if plan.experiment.crystal.shape == SHAPES[0]:
         return np.array([lattice.n_a, lattice.n_b, lattice.n_c])
     metric = np.array([lattice.metric_hh, lattice.metric_kk, lattice.metric_ll])
-    # Per unit of radius gauss and round change no faster than the square crystal does per fringe.
-    return np.sqrt(metric)
+    # Per unit of radius round changes no faster than the square crystal does per fringe; the flanks of a
+    # gauss fall by exp(-3.2 r^2), and a frame may show nothing but flanks.
+    return (1.0 if plan.experiment.crystal.shape == "round" else 1.7) * np.sqrt(metric)
 
 
 def _nearest_distance(plan: Plan) -> float:

@@ -190,7 +190,9 @@ def test_two_processes_do_not_write_one_series(plan, tmp_path):
     process = _start(plan[0], tmp_path / "s")
     try:
         _wait_for(lambda: any(name.endswith(".part") for name in _files(tmp_path)), process)
+        process.send_signal(signal.SIGSTOP)  # it may be quicker than the second one starts
         second = subprocess.run(_command(plan[0], tmp_path / "s", "--resume"), capture_output=True, text=True)
+        process.send_signal(signal.SIGCONT)
         assert second.returncode == 2
         assert "another process writes" in second.stderr
         process.communicate(timeout=120)

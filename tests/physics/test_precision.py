@@ -1,0 +1,169 @@
+"""The float32 tile kernels against float64, and the bound that chooses between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bragg_numba.kernels import physics
+
+from bragg_numba import Experiment, Simulator
+from bragg_numba.render.precision import PHASE_BUDGET, choose, phase_error
+
+PROTEIN = Path(__file__).parents[2] / "examples" / "2erl_P1.hkl"
+
+
+def random_line(rng) -> str:
+    counts = rng.choice([1, 2, 3, 5, 8, 12, 20, 40, 100, 300], 3)
+    cell = [*rng.uniform(20, 250, 3), *rng.uniform(75, 105, 3)]
+    shape = rng.choice(["-square_xtal", "-square_xtal", "-round_xtal", "-tophat_spots"])
+    words = [
+        "-cell",
+        *cell,
+        "-misset",
+        *rng.uniform(-180, 180, 3),
+        "-Na",
+        counts[0],
+        "-Nb",
+        counts[1],
+        "-Nc",
+        counts[2],
+        "-lambda",
+        rng.uniform(0.6, 6),
+        "-distance",
+        rng.uniform(40, 600),
+        "-pixel",
+        rng.choice([0.05, 0.075, 0.1, 0.172, 0.3]),
+        "-detpixels",
+        128,
+        shape,
+        "-oversample",
+        rng.integers(1, 3),
+        "-polar",
+        rng.uniform(-1, 1),
+        "-Xbeam",
+        rng.uniform(-20, 20),
+        "-twotheta",
+        rng.uniform(0, 40),
+    ]
+    if rng.random() < 0.5:
+        words += ["-hkl", PROTEIN, "-nointerpolate"]
+    else:
+        words += ["-default_F", 100]
+    if rng.random() < 0.3:
+        words += ["-mosaic", 1, "-mosaic_dom", 5]
+    if rng.random() < 0.3:
+        words += ["-detector_thick", 300, "-detector_abs", 500]
+    if rng.random() < 0.3:
+        words += ["-fidelity", "physical"]
+    return " ".join(str(word) for word in words)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_wherever_auto_takes_float32_every_pixel_agrees_with_float64(seed):
+    experiment = Experiment.from_nanobragg(random_line(np.random.default_rng(seed)))
+    auto = Simulator(experiment)
+    exact = Simulator(experiment, precision="float64").render().astype(float)
+
+    ours = auto.render().astype(float)
+
+    # The agreement that the golden data ask for.
+    assert (np.abs(ours - exact) <= 1e-5 * exact + 2e-7 * exact.max()).all()
+
+
+def test_auto_takes_float32_where_the_bound_allows_it_and_float64_elsewhere():
+    narrow = "-cell 100 -default_F 1 -N 5 -lambda 6 -detpixels 64 -oversample 1"
+    wide = "-cell 300 -default_F 1 -N 1000 -lambda 0.5 -detpixels 64 -distance 50 -oversample 1"
+
+    assert Simulator(Experiment.from_nanobragg(narrow)).precision == "tile"
+    assert Simulator(Experiment.from_nanobragg(wide)).precision == "float64"
+
+
+def test_the_bound_grows_with_cell_count_cell_and_pixel_and_falls_with_distance():
+    def bound(**changes) -> float:
+        flags = {"-cell": 100, "-N": 20, "-distance": 100, "-pixel": 0.1, **changes}
+        line = " ".join(f"{k} {v}" for k, v in flags.items())
+        return phase_error(Simulator(Experiment.from_nanobragg(f"{line} -default_F 1 -detpixels 16")).plan, 8)
+
+    here = bound()
+
+    assert bound(**{"-N": 40}) == pytest.approx(2 * here, rel=1e-9)
+    # the fine part's 2^-13 does not scale: 3.5e-4 of the span here
+    assert bound(**{"-cell": 200}) == pytest.approx(2 * here, rel=1e-3)
+    assert bound(**{"-pixel": 0.2}) == pytest.approx(2 * here, rel=1e-3)
+    assert bound(**{"-distance": 200}) == pytest.approx(here / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 100, 1000])
+def test_split_phases_carry_n_h_to_a_ten_millionth_of_a_turn_up_to_h_1000(n):
+    rng = np.random.default_rng(n)
+    span = min(0.5, PHASE_BUDGET * 2**24 / n)  # what the bound accepts
+    for h, step in zip(rng.uniform(-1000, 1000, 400), rng.uniform(-span, span, 400), strict=True):
+        small = np.float32(step)
+        _, coarse, fine, turns = physics.split_phase(h, float(n))
+        exact_fine = np.float32(np.float32(fine) + small)
+        exact = n * (h + float(small))
+
+        found = float(turns) + n * float(exact_fine)
+
+        error = found - exact
+        # the sum of fine part and step is rounded once, to 2^-24 of itself; h itself has 2^-43
+        allowed = n * (2.0**-24 * abs(float(exact_fine)) + 2.0**-13 * 2.0**-24 + 2.0**-42)
+        assert abs(error - round(error)) <= allowed + 1e-12
+        assert abs(error - round(error)) < PHASE_BUDGET
+        assert abs(coarse * 4096 - round(coarse * 4096)) == 0.0
+
+
+def test_a_pixel_exactly_on_a_peak_is_settled_in_float64():
+    # The beam centre at a pixel's centre: h = k = l = 0 there, 0/0 in float32.
+    line = "-cell 100 -default_F 10 -N 7 -lambda 1 -detpixels 64 -oversample 1 -adxv -Xbeam 3.25 -Ybeam 3.25"
+    sim = Simulator(Experiment.from_nanobragg(line))
+
+    image = sim.render()
+
+    assert sim.precision == "tile"
+    assert np.isfinite(image).all()
+    assert np.array_equal(image[31, 32], Simulator(sim.experiment, precision="float64").render()[31, 32])
+
+
+def test_a_pixel_beside_a_peak_does_not_underflow():
+    # h, k, l of about 1e-11, 1e-24, 1e-8: the product of their sines is below the smallest normal float32.
+    line = (
+        "-lambda 6.2 -cell 100 100 100 90 90 90 -default_F 100 -N 5 -distance 100 -pixel 0.1 -detpixels 256 "
+        "-oversample 1 -Xbeam 12.8 -Ybeam 12.8"
+    )
+    sim = Simulator(Experiment.from_nanobragg(line), precision="tile")
+
+    # 100^2 * 5^6 * pixel area / distance^2
+    assert sim.render()[128, 128] == pytest.approx(156.25, rel=1e-6)
+
+
+def test_dark_tiles_are_skipped_without_changing_a_pixel():
+    factors = Experiment.from_nanobragg(f"-cell 54 23 23 90 110 90 -hkl {PROTEIN}").structure_factors
+    cell = (53.91, 23.1, 23.1, 90, 110.4, 90)
+    lengths = np.array(cell[:3])
+    near = (np.abs(factors.indices) / lengths).max(axis=1) < 1 / 3.0
+    cut = factors.replace(indices=factors.indices[near], amplitudes=factors.amplitudes[near])
+    line = f"-hkl {PROTEIN} -cell 53.91 23.1 23.1 90 110.4 90 -misset 12 -23 41 -lambda 1.1 -N 12 -distance 80"
+    experiment = Experiment.from_nanobragg(f"{line} -detpixels 512 -pixel 0.3 -oversample 1")
+    sim = Simulator(experiment.replace(structure_factors=cut))
+    # A default_F that is not 0 but vanishes beside the others forbids skipping.
+    searched = cut.replace(default_F=1e-12)
+
+    skipped = sim.render()
+    whole = Simulator(experiment.replace(structure_factors=searched)).render()
+
+    assert (skipped == 0).mean() > 0.2, "the cut must leave dark tiles"
+    lit = skipped > 0
+    assert np.array_equal(skipped[lit], whole[lit])
+    assert whole[~lit].max() < 1e-20
+
+
+def test_choice_says_why():
+    sim = Simulator(Experiment.from_nanobragg("-cell 100 -default_F 1 -N 5 -detpixels 32"))
+    plan = dataclasses.replace(sim.plan, lookup=sim.plan.lookup._replace(interpolate=True))
+
+    assert choose(plan, "auto").reason == "tricubic interpolation"
+    assert choose(sim.plan, "float64").reason == "asked for"
