@@ -253,10 +253,8 @@ class _Options:
                 self.header[name] = value
         if key == "mask":
             self.mask = image.pixels != 0
-            if image.value_of("BEAM_CENTER_Y") == image.value_of("BEAM_CENTER_Y"):
-                size = self.header.get("pixel", 0.1) * n_slow
-                if "Ybeam" in self.header:
-                    self.header["Ybeam"] = size - self.header["Ybeam"]
+            if "Ybeam" in self.header:  # a mask counts it from the other edge
+                self.header["Ybeam"] = self.header.get("pixel", 0.1) * n_slow - self.header["Ybeam"]
 
 
 def _memory(options: _Options) -> int | None:

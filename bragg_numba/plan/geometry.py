@@ -146,14 +146,14 @@ def _metres(value: float | None) -> float | None:
 
 
 def _first(*values):
-    return next(value for value in values if value is not None)
+    return next((value for value in values if value is not None), None)
 
 
 def _centres(d: Detector, pixel: float, size_slow: float, size_fast: float) -> _Centres:
     """Beam centre by the convention's rules (section 2.2), near point, and one from the other."""
     x, y = _metres(d.beam_x_mm), _metres(d.beam_y_mm)
-    near_fast = _first_or_none(None if d.org_x_px is None else (d.org_x_px - 0.5) * pixel, _metres(d.close_x_mm))
-    near_slow = _first_or_none(None if d.org_y_px is None else (d.org_y_px - 0.5) * pixel, _metres(d.close_y_mm))
+    near_fast = _first(None if d.org_x_px is None else (d.org_x_px - 0.5) * pixel, _metres(d.close_x_mm))
+    near_slow = _first(None if d.org_y_px is None else (d.org_y_px - 0.5) * pixel, _metres(d.close_y_mm))
     close_fast, close_slow = _first(near_fast, size_fast / 2.0), _first(near_slow, size_slow / 2.0)
     close_x, close_y = _first(_metres(d.close_x_mm), close_fast), _first(_metres(d.close_y_mm), close_slow)
     beam_given = x is not None or y is not None
@@ -178,10 +178,6 @@ def _centres(d: Detector, pixel: float, size_slow: float, size_fast: float) -> _
     elif d.convention in ("mosflm", "denzo", "adxv") and not near_given:
         close = beam
     return _Centres(beam_x=x, beam_y=y, close_x=close_x, close_y=close_y, beam=beam, close=close)
-
-
-def _first_or_none(*values):
-    return next((value for value in values if value is not None), None)
 
 
 def _pivot(d: Detector) -> str:
