@@ -21,6 +21,8 @@ def cache_folder() -> Path:
     """Return the folder of the present sources; remove those of long-gone ones."""
     digest = hashlib.sha256()
     for source in sorted((ROOT / "kernels").glob("*.py")):
+        if source.name.startswith("cuda"):  # compiled for GPUs, which numba keeps elsewhere
+            continue
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     home = ROOT / ".cache" / "numba"
     folder = home / digest.hexdigest()[:32]

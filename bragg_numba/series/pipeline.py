@@ -12,7 +12,7 @@ import numpy as np
 
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
-from bragg_numba.series import truth
+from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
 
@@ -167,6 +167,7 @@ class _Job:
     def _render_all(self, pool: ThreadPoolExecutor) -> None:
         slots = 0
         for place, index in enumerate(self.frames):
+            interrupts.check()
             with self.clock("plan"):
                 plan = self.renderer.plan(index)
             if slots < SLOTS:

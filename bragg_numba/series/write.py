@@ -16,6 +16,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.io import nxmx
 from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, refusal
+from bragg_numba.series import interrupts
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 
@@ -51,7 +52,7 @@ def write_series(
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
     options = _settled(series, options)
     _make_folder(prefix)
-    with _only_writer(prefix):
+    with _only_writer(prefix), interrupts.listening():
         jobs = list_jobs(series, options)
         if overwrite:
             _remove(prefix)
@@ -64,6 +65,7 @@ def write_series(
         try:
             if missing:
                 crew(series, options, prefix, missing, clock, tell)
+            interrupts.check()
             with clock("master"):
                 masters, notes = publish_masters(series, options, prefix, jobs)
             # All is whole: what is left belongs to workers that died.

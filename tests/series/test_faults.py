@@ -21,7 +21,7 @@ WORDS = (
     "-detpixels_x 320 -detpixels_y 300 -pixel 0.1 -distance 120 -mosaic_spread 0.3 -mosaic_domains 20"
 )
 OUTPUT = {"counts": "uint16", "seed": 7, "frames_per_file": 3}
-FRAMES = 24
+FRAMES = 60  # more than a second of work after the first file: a signal finds the process busy
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_resume_refuses_the_files_of_another_series(plan, tmp_path):
 
 def test_ctrl_c_ends_with_a_sentence_and_no_half_file(plan, tmp_path):
     process = _start(plan[0], tmp_path / "s")
-    _wait_for(lambda: "s_data_000001.h5" in _files(tmp_path), process)
+    _wait_for(lambda: any(name.endswith(".part") for name in _files(tmp_path)), process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -260,3 +260,20 @@ def test_a_scheduler_that_is_not_there_is_refused(plan, tmp_path):
         series.write(tmp_path / "s", scheduler="no such address", **output)
     with pytest.raises(InputError, match="workers must be"):
         series.write(tmp_path / "s", workers="remote:2", **output)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_that_a_destructor_swallowed_is_heard_between_frames():
+    from bragg_numba.series import interrupts
+
+    class Swallows:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts.listening():
+        Swallows()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        interrupts.check()
+    assert signal.getsignal(signal.SIGINT) is before
