@@ -13,7 +13,7 @@ from numba import prange
 LANES_64, GROUPS_64 = 16, 64
 
 #: Rows in a block of the tile kernel, where the frame has them: a compact block reaches few reflections.
-TILE_ROWS = 32
+TILE_ROWS = 16
 
 #: Tiles that share one allocation of working memory: one per tile costs page faults.
 TILES_IN_RUN = 16
@@ -42,6 +42,9 @@ def list_groups(tile, tile_rows, tile_columns, lanes, top, bottom, roi, mask, ro
                 rows[found] = row
                 columns[found] = group * lanes
                 found += 1
+    for unused in range(found, len(rows)):
+        # Kernels work through whole blocks: what is not needed repeats the first group, and is not stored.
+        rows[unused], columns[unused] = rows[0], columns[0]
     return found
 
 
@@ -54,14 +57,26 @@ def count_tiles(tile_rows, tile_columns, lanes, top, bottom, roi):
 
 
 @serial_kernel
-def store_groups(values, lane_step, group_step, rows, columns, n_groups, lanes, row_start, roi, mask, image):
-    """Copy values[lane * lane_step + group * group_step] into the image, inside the region and the mask."""
+def store_groups(values, rows, columns, n_groups, lanes, row_start, roi, mask, image):
+    """Copy values[group * lanes + lane] into the image, inside the region and the mask."""
     masked = mask.size > 0
-    for group in range(n_groups):
+    group = 0
+    while group < n_groups:
         row, column = rows[group], columns[group]
-        for lane in range(max(0, roi[0] - column), min(lanes, roi[1] - column + 1)):
-            if not masked or mask[row, column + lane]:
-                image[row - row_start, column + lane] = values[lane * lane_step + group * group_step]
+        run = 1  # groups that follow each other in the frame as well
+        while group + run < n_groups and rows[group + run] == row and columns[group + run] == column + run * lanes:
+            run += 1
+        first, last = max(column, roi[0]), min(column + run * lanes, roi[1] + 1)
+        skip = group * lanes - column
+        if masked:
+            for fast in range(first, last):
+                if mask[row, fast]:
+                    image[row - row_start, fast] = values[skip + fast]
+        else:
+            line, new = image[row - row_start, first:last], values[skip + first : skip + last]
+            for pixel in range(last - first):
+                line[pixel] = new[pixel]
+        group += run
 
 
 @cpu_kernel
@@ -112,23 +127,22 @@ def add_bragg_float64(
                 work,
                 values,
             )
-            store_groups(values, 1, LANES_64, rows, columns, n_groups, LANES_64, row_start, roi, mask, image)
+            store_groups(values, rows, columns, n_groups, LANES_64, row_start, roi, mask, image)
 
 
 @serial_kernel
-def doubtful_groups(values, groups, lanes, n_groups, rows, columns):
+def doubtful_groups(values, lanes, n_groups, rows, columns):
     """Move the groups that hold a NaN to the front of rows and columns; return how many there are."""
     found = 0
-    sound = 0
-    for pixel in range(groups * lanes):
-        sound += values[pixel] == values[pixel]
-    if sound == groups * lanes:
+    doubt = np.int32(0)
+    for pixel in range(n_groups * lanes):
+        doubt |= np.int32(values[pixel] != values[pixel])
+    if doubt == 0:
         return found
     for group in range(n_groups):
         doubtful = False
-        for lane in range(lanes):
-            value = values[lane * groups + group]
-            doubtful = doubtful or value != value
+        for pixel in range(group * lanes, group * lanes + lanes):
+            doubtful = doubtful or values[pixel] != values[pixel]
         if doubtful:
             rows[found], columns[found] = rows[group], columns[group]
             found += 1
@@ -171,7 +185,7 @@ def add_bragg_tile(
         rows = np.empty(groups, np.int64)
         columns = np.empty(groups, np.int64)
         work = np.empty(cpu_tile.SIZE_32, np.float32)
-        factors = np.empty((cpu_tile.ROWS_64, cpu_tile.PIXELS))
+        totals = np.empty(cpu_tile.SIZE_64)
         at = np.empty(cpu_tile.PIXELS, np.int32)
         values = work[cpu_tile.VALUES : cpu_tile.VALUES + cpu_tile.PIXELS]
         for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
@@ -195,11 +209,11 @@ def add_bragg_tile(
                 near_half,
                 lane_shape,
                 work,
-                factors,
+                totals,
                 at,
             )
-            store_groups(values, groups, 1, rows, columns, n_groups, lanes, row_start, roi, mask, image)
-            n_doubtful = doubtful_groups(values, groups, lanes, n_groups, rows, columns)
+            store_groups(values, rows, columns, n_groups, lanes, row_start, roi, mask, image)
+            n_doubtful = doubtful_groups(values, lanes, n_groups, rows, columns)
             if n_doubtful > 0:
                 exact = np.empty((cpu_float64.SCRATCH, n_doubtful * lanes))
                 settled = np.empty(n_doubtful * lanes)
@@ -220,4 +234,4 @@ def add_bragg_tile(
                     exact,
                     settled,
                 )
-                store_groups(settled, 1, lanes, rows, columns, n_doubtful, lanes, row_start, roi, mask, image)
+                store_groups(settled, rows, columns, n_doubtful, lanes, row_start, roi, mask, image)

@@ -5,7 +5,7 @@ centre is made in float64 and reduced to its fraction; a pixel adds the small ph
 pixel in float32 (docs/physics.md, section 9, states the error). The group is the vectorised index:
 pixel = lane * groups + group, so that fractions are loaded as they lie.
 
-Working memory is one flat float32 array with rows at fixed offsets: that the rows cannot overlap is then
+Working memory is two flat arrays with rows at fixed offsets: that the rows cannot overlap is then
 visible to the compiler, and the loops vectorise without checks. ``lane_shape`` is a tuple whose length is
 the number of lanes: a length is known when a function is compiled, a number is not, and with a number the
 loops over groups stay scalar (ten times slower).
@@ -30,28 +30,34 @@ _ROW = PIXELS + 16
 _GROUP_ROW = PIXELS // 2 + 16  # groups have two pixels or more
 
 # One value a pixel ...
-_X, _Y, _Z = 0, _ROW, 2 * _ROW  # from the group's centre direction to the pixel's
-_SUM, _TERM, _STRETCH = 3 * _ROW, 4 * _ROW, 5 * _ROW  # _STRETCH: centre's distance over the pixel's
-_OMEGA, _POLAR, _CAPTURE, _WEIGHT = 6 * _ROW, 7 * _ROW, 8 * _ROW, 9 * _ROW
-# ... or one a group.
-_GROUPS = 10 * _ROW
-_H, _K, _L = _GROUPS, _GROUPS + _GROUP_ROW, _GROUPS + 2 * _GROUP_ROW  # fine parts of the phases (eq. 32)
-_H_COARSE, _K_COARSE, _L_COARSE = _GROUPS + 3 * _GROUP_ROW, _GROUPS + 4 * _GROUP_ROW, _GROUPS + 5 * _GROUP_ROW
-_H_TURNS, _K_TURNS, _L_TURNS = _GROUPS + 6 * _GROUP_ROW, _GROUPS + 7 * _GROUP_ROW, _GROUPS + 8 * _GROUP_ROW
-_H_NEAR, _K_NEAR, _L_NEAR = _GROUPS + 9 * _GROUP_ROW, _GROUPS + 10 * _GROUP_ROW, _GROUPS + 11 * _GROUP_ROW
-_AIM_X, _AIM_Y, _AIM_Z = _GROUPS + 12 * _GROUP_ROW, _GROUPS + 13 * _GROUP_ROW, _GROUPS + 14 * _GROUP_ROW
-_NEARNESS = _GROUPS + 15 * _GROUP_ROW  # 1 / distance of the centres
+_ALONG, _SHORT = 0, _ROW  # direction = (1 - _SHORT) * centre's direction + _ALONG * fast axis (eq. 23)
+_SUM, _TERM = 2 * _ROW, 3 * _ROW
+_OMEGA, _POLAR, _CAPTURE, _WEIGHT = 4 * _ROW, 5 * _ROW, 6 * _ROW, 7 * _ROW
+# ... or one a group; where there are three in a row, they belong to h, k, l.
+_GROUPS = 8 * _ROW
+_FINE = (_GROUPS, _GROUPS + _GROUP_ROW, _GROUPS + 2 * _GROUP_ROW)  # of the phases (eq. 32)
+_COARSE = (_GROUPS + 3 * _GROUP_ROW, _GROUPS + 4 * _GROUP_ROW, _GROUPS + 5 * _GROUP_ROW)
+_TURNS = (_GROUPS + 6 * _GROUP_ROW, _GROUPS + 7 * _GROUP_ROW, _GROUPS + 8 * _GROUP_ROW)
+_NEAR = (_GROUPS + 9 * _GROUP_ROW, _GROUPS + 10 * _GROUP_ROW, _GROUPS + 11 * _GROUP_ROW)
+_TILT = (_GROUPS + 12 * _GROUP_ROW, _GROUPS + 13 * _GROUP_ROW, _GROUPS + 14 * _GROUP_ROW)  # phases of the direction
+_PART = (_GROUPS + 15 * _GROUP_ROW, _GROUPS + 16 * _GROUP_ROW, _GROUPS + 17 * _GROUP_ROW)  # parts along some axes
+_NEARNESS, _SLANT = _GROUPS + 18 * _GROUP_ROW, _GROUPS + 19 * _GROUP_ROW  # 1 / distance; cosine to the fast axis
 
 #: Values in the float32 working array.
-SIZE_32 = _GROUPS + 16 * _GROUP_ROW
+SIZE_32 = _GROUPS + 20 * _GROUP_ROW
 
-#: Where render_tile leaves the photons: work[VALUES + lane * groups + group].
-VALUES = _SUM
+#: Where render_tile leaves the photons: work[VALUES + group * lanes + lane], as they lie in the frame.
+VALUES = _TERM
 
 # Rows of the float64 working array: per pixel, then per group.
-_TOTAL, _SHARE = 0, 1
-_AIM, _DISTANCE, _Q = 2, 5, 6  # three rows, one row, three rows
-ROWS_64 = 9
+_ROW_64 = PIXELS + 8
+_GROUP_ROW_64 = PIXELS // 2 + 8
+_TOTAL, _SHARE = 0, _ROW_64
+_AIM_X, _AIM_Y, _AIM_Z = (2 * _ROW_64 + n * _GROUP_ROW_64 for n in range(3))
+_Q_X, _Q_Y, _Q_Z = (2 * _ROW_64 + n * _GROUP_ROW_64 for n in range(3, 6))
+
+#: Values in the float64 working array.
+SIZE_64 = 2 * _ROW_64 + 6 * _GROUP_ROW_64
 
 #: Answers of reach_of_block.
 DARK, INSIDE, ANYWHERE = 0, 1, 2
@@ -59,78 +65,56 @@ DARK, INSIDE, ANYWHERE = 0, 1, 2
 #: Thinnest sensor layer, in attenuation depths, whose captured fraction is made in float32 (2^-24 / 0.05 = 1.2e-6).
 THIN_LAYER = 0.05
 
+# --- directions, and what belongs to them -------------------------------------------------------
+
 
 @fused_kernel
-def aim_at_groups(geometry, rows, columns, n_groups, lane_shape, sub_slow, sub_fast, depth, work):
-    """Fill the float64 rows _AIM and _DISTANCE with the direction and distance of each group's centre."""
-    middle = 0.5 * (len(lane_shape) - 1) * geometry.pixel_size
+def aim_at_groups(geometry, rows, columns, lane_shape, sub_slow, sub_fast, depth, centres, work):
+    """Fill the rows _AIM (float64) with the direction of each group's centre, and _NEARNESS and _SLANT."""
+    g = geometry
+    half = 0.5 * g.subpixel_size
+    first = g.subpixel_size * sub_fast + half + 0.5 * (len(lane_shape) - 1) * g.pixel_size
+    top = g.subpixel_size * sub_slow + half
     for group in range(PIXELS // len(lane_shape)):
-        at = group if group < n_groups else 0  # unused groups repeat the first: finite, never stored
-        slow = geometry.subpixel_size * (rows[at] * geometry.oversample + sub_slow)
-        slow += geometry.subpixel_size / 2.0
-        fast = geometry.subpixel_size * (columns[at] * geometry.oversample + sub_fast)
-        fast += geometry.subpixel_size / 2.0 + middle
-        x, y, z = physics.pixel_position(geometry, fast, slow, depth)
-        r = math.sqrt(x * x + y * y + z * z)
-        work[_DISTANCE, group] = r
-        work[_AIM, group] = x / r
-        work[_AIM + 1, group] = y / r
-        work[_AIM + 2, group] = z / r
+        slow = g.pixel_size * rows[group] + top
+        fast = g.pixel_size * columns[group] + first
+        x, y, z = physics.flat_position(g, fast, slow, depth)
+        nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
+        d_x, d_y, d_z = x * nearness, y * nearness, z * nearness
+        centres[_AIM_X + group], centres[_AIM_Y + group], centres[_AIM_Z + group] = d_x, d_y, d_z
+        work[_NEARNESS + group] = np.float32(nearness)
+        work[_SLANT + group] = np.float32(d_x * g.fast_x + d_y * g.fast_y + d_z * g.fast_z)
 
 
 @fused_kernel
-def narrow_aims(lane_shape, centres, work):
-    """Fill the float32 rows _AIM_X.. and _NEARNESS from the float64 centres."""
-    for group in range(PIXELS // len(lane_shape)):
-        work[_AIM_X + group] = np.float32(centres[_AIM, group])
-        work[_AIM_Y + group] = np.float32(centres[_AIM + 1, group])
-        work[_AIM_Z + group] = np.float32(centres[_AIM + 2, group])
-        work[_NEARNESS + group] = np.float32(1.0 / centres[_DISTANCE, group])
-
-
-@fused_kernel
-def offsets_on_flat(geometry, lane_shape, work):
-    """Fill _X, _Y, _Z and _STRETCH for a flat detector, all in float32 without cancellation (eq. 23)."""
+def offset_pixels(geometry, lane_shape, work):
+    """Fill _ALONG and _SHORT, in float32 without cancellation (eq. 23)."""
     groups = PIXELS // len(lane_shape)
     one, two = np.float32(1.0), np.float32(2.0)
-    f_x, f_y, f_z = np.float32(geometry.fast_x), np.float32(geometry.fast_y), np.float32(geometry.fast_z)
-    pitch = np.float32(geometry.pixel_size)
     for lane in range(len(lane_shape)):
-        from_centre = np.float32(lane - 0.5 * (len(lane_shape) - 1)) * pitch
-        for group in range(groups):
+        from_centre = np.float32((lane - 0.5 * (len(lane_shape) - 1)) * geometry.pixel_size)
+        for group in range(PIXELS // len(lane_shape)):
             pixel = lane * groups + group
-            c_x, c_y, c_z = work[_AIM_X + group], work[_AIM_Y + group], work[_AIM_Z + group]
             t = from_centre * work[_NEARNESS + group]
-            growth = t * (two * (c_x * f_x + c_y * f_y + c_z * f_z) + t)
+            growth = t * (two * work[_SLANT + group] + t)
             stretch = np.sqrt(one + growth)
             shared = one / (stretch + stretch * stretch)
-            along_aim = growth * shared
-            inverse = (one + stretch) * shared
-            along_fast = t * inverse
-            work[_X + pixel] = along_fast * f_x - along_aim * c_x
-            work[_Y + pixel] = along_fast * f_y - along_aim * c_y
-            work[_Z + pixel] = along_fast * f_z - along_aim * c_z
-            work[_STRETCH + pixel] = inverse
+            work[_ALONG + pixel] = t * ((one + stretch) * shared)
+            work[_SHORT + pixel] = growth * shared
 
 
 @fused_kernel
-def offsets_anywhere(geometry, rows, columns, n_groups, lane_shape, sub_slow, sub_fast, depth, centres, work):
-    """Fill _X, _Y, _Z and _STRETCH for any detector: differences made in float64, rounded once."""
-    groups = PIXELS // len(lane_shape)
-    for group in range(groups):
-        at = group if group < n_groups else 0
-        slow = geometry.subpixel_size * (rows[at] * geometry.oversample + sub_slow)
-        slow += geometry.subpixel_size / 2.0
-        for lane in range(len(lane_shape)):
-            fast = geometry.subpixel_size * ((columns[at] + lane) * geometry.oversample + sub_fast)
-            fast += geometry.subpixel_size / 2.0
-            x, y, z = physics.pixel_position(geometry, fast, slow, depth)
-            r = math.sqrt(x * x + y * y + z * z)
-            pixel = lane * groups + group
-            work[_X + pixel] = np.float32(x / r - centres[_AIM, group])
-            work[_Y + pixel] = np.float32(y / r - centres[_AIM + 1, group])
-            work[_Z + pixel] = np.float32(z / r - centres[_AIM + 2, group])
-            work[_STRETCH + pixel] = np.float32(centres[_DISTANCE, group] / r)
+def parts_along(x, y, z, row, lane_shape, centres, work):
+    """Fill a row of groups with the centres' parts along a vector; return the fast axis' one."""
+    for group in range(PIXELS // len(lane_shape)):
+        part = centres[_AIM_X + group] * x + centres[_AIM_Y + group] * y + centres[_AIM_Z + group] * z
+        work[row + group] = np.float32(part)
+
+
+@device_function
+def part_of_pixel(work, row, group, pixel, fast_part):
+    """A pixel's part along the vector whose parts of the centres are in ``row`` (eq. 23)."""
+    return (work[row + group] - work[_SHORT + pixel] * work[row + group]) + work[_ALONG + pixel] * fast_part
 
 
 @fused_kernel
@@ -138,82 +122,86 @@ def solid_angles(geometry, near, lane_shape, work):
     """Fill the row _OMEGA (eq. 5); ``near`` is the distance of the layer's plane."""
     groups = PIXELS // len(lane_shape)
     area = np.float32(geometry.pixel_size * geometry.pixel_size * near)
-    for lane in range(len(lane_shape)):
-        for group in range(groups):
-            pixel = lane * groups + group
-            nearness = work[_STRETCH + pixel] * work[_NEARNESS + group]
-            angle = nearness * nearness
-            work[_OMEGA + pixel] = angle if geometry.point_pixel else area * (angle * nearness)
-
-
-@fused_kernel
-def sensor_captures(geometry, layer, upright, lane_shape, work):
-    """Fill the row _CAPTURE (eq. 6); ``upright``: rays meet a curved sensor head-on."""
-    groups = PIXELS // len(lane_shape)
-    n_x, n_y, n_z = (
-        np.float32(geometry.normal_x),
-        np.float32(geometry.normal_y),
-        np.float32(geometry.normal_z),
-    )
-    for lane in range(len(lane_shape)):
-        for group in range(groups):
-            pixel = lane * groups + group
-            work[_CAPTURE + pixel] = (
-                (work[_AIM_X + group] + work[_X + pixel]) * n_x
-                + (work[_AIM_Y + group] + work[_Y + pixel]) * n_y
-                + (work[_AIM_Z + group] + work[_Z + pixel]) * n_z
-            )
-    if geometry.curved and upright:
-        for pixel in range(PIXELS):
-            work[_CAPTURE + pixel] = np.float32(1.0)
-    layer_depth = geometry.layer_step * geometry.attenuation
-    if layer_depth >= THIN_LAYER:
-        for pixel in range(PIXELS):
-            work[_CAPTURE + pixel] = physics.capture_single(
-                np.float32(layer), np.float32(layer_depth), work[_CAPTURE + pixel]
-            )
+    one = np.float32(1.0)
+    if geometry.point_pixel:
+        for lane in range(len(lane_shape)):
+            for group in range(PIXELS // len(lane_shape)):
+                nearness = (one - work[_SHORT + lane * groups + group]) * work[_NEARNESS + group]
+                work[_OMEGA + lane * groups + group] = nearness * nearness
     else:
-        for pixel in range(PIXELS):
-            work[_CAPTURE + pixel] = physics.capture_fraction(
-                layer, geometry.layer_step, geometry.attenuation, np.float64(work[_CAPTURE + pixel])
-            )
+        for lane in range(len(lane_shape)):
+            for group in range(PIXELS // len(lane_shape)):
+                nearness = (one - work[_SHORT + lane * groups + group]) * work[_NEARNESS + group]
+                work[_OMEGA + lane * groups + group] = area * (nearness * nearness * nearness)
 
 
 @fused_kernel
-def polarizations(geometry, incident, fill_all, lane_shape, work):
-    """Fill the row _POLAR (eq. 8): every pixel, or those where it is still 0 and the weight is not."""
+def sensor_captures(geometry, layer, lane_shape, centres, work):
+    """Fill the row _CAPTURE (eq. 6)."""
+    g = geometry
     groups = PIXELS // len(lane_shape)
-    i_x, i_y, i_z = np.float32(incident[0]), np.float32(incident[1]), np.float32(incident[2])
-    p_x, p_y, p_z = np.float32(geometry.polar_x), np.float32(geometry.polar_y), np.float32(geometry.polar_z)
-    kahn, zero = np.float32(geometry.kahn), np.float32(0.0)
+    parts_along(g.normal_x, g.normal_y, g.normal_z, _PART[0], lane_shape, centres, work)
+    fast_part = np.float32(g.normal_x * g.fast_x + g.normal_y * g.fast_y + g.normal_z * g.fast_z)
+    layer_depth = g.layer_step * g.attenuation
     for lane in range(len(lane_shape)):
-        for group in range(groups):
+        for group in range(PIXELS // len(lane_shape)):
             pixel = lane * groups + group
-            found = physics.polarization_factor(
-                kahn,
-                i_x,
-                i_y,
-                i_z,
-                work[_AIM_X + group] + work[_X + pixel],
-                work[_AIM_Y + group] + work[_Y + pixel],
-                work[_AIM_Z + group] + work[_Z + pixel],
-                p_x,
-                p_y,
-                p_z,
-            )
-            known = work[_POLAR + pixel]
-            wanted = fill_all or (known == zero and work[_WEIGHT + pixel] != zero)
-            work[_POLAR + pixel] = found if wanted else known
+            work[_CAPTURE + pixel] = part_of_pixel(work, _PART[0], group, pixel, fast_part)
+        if layer_depth >= THIN_LAYER:
+            for pixel in range(lane * groups, lane * groups + groups):
+                work[_CAPTURE + pixel] = physics.capture_single(
+                    np.float32(layer), np.float32(layer_depth), work[_CAPTURE + pixel]
+                )
+        else:
+            for pixel in range(lane * groups, lane * groups + groups):
+                work[_CAPTURE + pixel] = physics.capture_fraction(
+                    layer, g.layer_step, g.attenuation, np.float64(work[_CAPTURE + pixel])
+                )
 
 
 @fused_kernel
-def scatter_at_groups(incident, wavelength, lane_shape, work):
+def polarizations(geometry, incident, fill_all, lane_shape, centres, work):
+    """Fill the row _POLAR (eq. 8): every pixel, or those where it is still 0 and the weight is not."""
+    g = geometry
+    groups = PIXELS // len(lane_shape)
+    i_x, i_y, i_z = incident
+    b_x, b_y, b_z = physics.unit_cross(g.polar_x, g.polar_y, g.polar_z, i_x, i_y, i_z)
+    e_x, e_y, e_z = physics.unit_cross(i_x, i_y, i_z, b_x, b_y, b_z)
+    parts_along(i_x, i_y, i_z, _PART[0], lane_shape, centres, work)
+    parts_along(e_x, e_y, e_z, _PART[1], lane_shape, centres, work)
+    parts_along(b_x, b_y, b_z, _PART[2], lane_shape, centres, work)
+    fast_i = np.float32(i_x * g.fast_x + i_y * g.fast_y + i_z * g.fast_z)
+    fast_e = np.float32(e_x * g.fast_x + e_y * g.fast_y + e_z * g.fast_z)
+    fast_b = np.float32(b_x * g.fast_x + b_y * g.fast_y + b_z * g.fast_z)
+    kahn, zero = np.float32(g.kahn), np.float32(0.0)
+    for lane in range(len(lane_shape)):
+        for group in range(PIXELS // len(lane_shape)):
+            pixel = lane * groups + group
+            work[_TERM + pixel] = physics.polarization_of_parts(
+                kahn,
+                part_of_pixel(work, _PART[0], group, pixel, fast_i),
+                part_of_pixel(work, _PART[1], group, pixel, fast_e),
+                part_of_pixel(work, _PART[2], group, pixel, fast_b),
+            )
+        if fill_all:
+            for pixel in range(lane * groups, lane * groups + groups):
+                work[_POLAR + pixel] = work[_TERM + pixel]
+        else:
+            for pixel in range(lane * groups, lane * groups + groups):
+                known = work[_POLAR + pixel]
+                wanted = known == zero and work[_WEIGHT + pixel] != zero
+                work[_POLAR + pixel] = work[_TERM + pixel] if wanted else known
+
+
+@fused_kernel
+def scatter_at_groups(incident, wavelength, lane_shape, centres):
     """Fill the float64 rows _Q with the scattering vectors at the groups' centres (eq. 4)."""
     i_x, i_y, i_z = incident
+    per = 1.0 / wavelength
     for group in range(PIXELS // len(lane_shape)):
-        work[_Q, group] = (work[_AIM, group] - i_x) / wavelength
-        work[_Q + 1, group] = (work[_AIM + 1, group] - i_y) / wavelength
-        work[_Q + 2, group] = (work[_AIM + 2, group] - i_z) / wavelength
+        centres[_Q_X + group] = (centres[_AIM_X + group] - i_x) * per
+        centres[_Q_Y + group] = (centres[_AIM_Y + group] - i_y) * per
+        centres[_Q_Z + group] = (centres[_AIM_Z + group] - i_z) * per
 
 
 @device_function
@@ -228,67 +216,150 @@ def scatter_at_pixel(geometry, incident, wavelength, row, column, sub, depth):
 
 
 @fused_kernel
-def keep_within_dmin(geometry, incident, wavelength, rows, columns, n_groups, lane_shape, sub, depth, work):
+def keep_within_dmin(geometry, incident, wavelength, rows, columns, lane_shape, sub, depth, work):
     """Fill the row _WEIGHT with 1, or 0 beyond dmin (eq. 7)."""
-    for pixel in range(PIXELS):
-        work[_WEIGHT + pixel] = np.float32(0.0)
     groups = PIXELS // len(lane_shape)
-    for group in range(n_groups):
+    for group in range(PIXELS // len(lane_shape)):
         for lane in range(len(lane_shape)):
             q_x, q_y, q_z = scatter_at_pixel(
                 geometry, incident, wavelength, rows[group], columns[group] + lane, sub, depth
             )
-            if not physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin):
-                work[_WEIGHT + lane * groups + group] = np.float32(1.0)
+            beyond = physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin)
+            work[_WEIGHT + lane * groups + group] = np.float32(0.0) if beyond else np.float32(1.0)
+
+
+# --- one step: phases, lattice factor, structure factor -----------------------------------------
 
 
 @device_function
-def reduce_axis(a_x, a_y, a_z, n, first, groups, fine_row, coarse_row, turns_row, near_row, centres, work):
-    """Fill the float32 rows of one index at the groups' centres: fine, coarse, turns and whole parts (eq. 32)."""
-    for group in range(groups):
-        h = a_x * centres[_Q, group] + a_y * centres[_Q + 1, group] + a_z * centres[_Q + 2, group]
-        whole, coarse, fine, turns = physics.split_phase(h, n)
-        work[fine_row + group] = np.float32(fine)
-        work[coarse_row + group] = np.float32(coarse)
-        work[turns_row + group] = np.float32(turns)
-        work[near_row + group] = np.float32(whole - first)
+def phase_of_group(a_x, a_y, a_z, group, centres):
+    """One index at a group's centre, float64."""
+    return a_x * centres[_Q_X + group] + a_y * centres[_Q_Y + group] + a_z * centres[_Q_Z + group]
+
+
+@device_function
+def split_phases(cell, incident, wavelength, n, first, rows, lane_shape, centres, work):
+    """Fill the rows of one index at the groups' centres: its parts (eq. 32), whole number, and direction's phase."""
+    a_x, a_y, a_z = cell
+    fine, coarse, turns, near, tilt = rows
+    towards = (a_x * incident[0] + a_y * incident[1] + a_z * incident[2]) / wavelength
+    for group in range(PIXELS // len(lane_shape)):
+        h = phase_of_group(a_x, a_y, a_z, group, centres)
+        whole, coarse_part, fine_part, turns_of_n = physics.split_phase(h, n)
+        work[fine + group] = np.float32(fine_part)
+        work[coarse + group] = np.float32(coarse_part)
+        work[turns + group] = np.float32(turns_of_n)
+        work[near + group] = np.float32(whole - first)
+        work[tilt + group] = np.float32(h + towards)
 
 
 @fused_kernel
-def reduce_phases(cell, lattice, lookup, lane_shape, centres, work):
-    """Fill the float32 rows of h, k, l at the groups' centres."""
-    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = cell
-    groups = PIXELS // len(lane_shape)
+def split_three_phases(cell, incident, wavelength, lattice, lookup, lane_shape, centres, work):
+    """Fill the rows _FINE, _COARSE, _TURNS, _NEAR and _TILT of h, k, l."""
+    a, b, c = (cell[0], cell[1], cell[2]), (cell[3], cell[4], cell[5]), (cell[6], cell[7], cell[8])
     h_first, k_first, l_first = float(lookup.h_first), float(lookup.k_first), float(lookup.l_first)
-    reduce_axis(a_x, a_y, a_z, lattice.n_a, h_first, groups, _H, _H_COARSE, _H_TURNS, _H_NEAR, centres, work)
-    reduce_axis(b_x, b_y, b_z, lattice.n_b, k_first, groups, _K, _K_COARSE, _K_TURNS, _K_NEAR, centres, work)
-    reduce_axis(c_x, c_y, c_z, lattice.n_c, l_first, groups, _L, _L_COARSE, _L_TURNS, _L_NEAR, centres, work)
+    rows = (_FINE[0], _COARSE[0], _TURNS[0], _NEAR[0], _TILT[0])
+    split_phases(a, incident, wavelength, lattice.n_a, h_first, rows, lane_shape, centres, work)
+    rows = (_FINE[1], _COARSE[1], _TURNS[1], _NEAR[1], _TILT[1])
+    split_phases(b, incident, wavelength, lattice.n_b, k_first, rows, lane_shape, centres, work)
+    rows = (_FINE[2], _COARSE[2], _TURNS[2], _NEAR[2], _TILT[2])
+    split_phases(c, incident, wavelength, lattice.n_c, l_first, rows, lane_shape, centres, work)
+
+
+@device_function
+def whole_phases(cell, incident, wavelength, fine, tilt, lane_shape, centres, work):
+    """Fill the rows of one index with its whole fraction and the direction's phase: enough for small crystals."""
+    a_x, a_y, a_z = cell
+    towards = (a_x * incident[0] + a_y * incident[1] + a_z * incident[2]) / wavelength
+    for group in range(PIXELS // len(lane_shape)):
+        h = phase_of_group(a_x, a_y, a_z, group, centres)
+        work[fine + group] = np.float32(physics.fraction(h))
+        work[tilt + group] = np.float32(h + towards)
 
 
 @fused_kernel
-def add_square(slopes, counts, f_squared, lane_shape, work):
-    """Add f_squared times the square crystal's lattice factor of one step to _SUM (eq. 13)."""
-    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
+def whole_three_phases(cell, incident, wavelength, lane_shape, centres, work):
+    """Fill the rows _FINE and _TILT of h, k, l."""
+    a, b, c = (cell[0], cell[1], cell[2]), (cell[3], cell[4], cell[5]), (cell[6], cell[7], cell[8])
+    whole_phases(a, incident, wavelength, _FINE[0], _TILT[0], lane_shape, centres, work)
+    whole_phases(b, incident, wavelength, _FINE[1], _TILT[1], lane_shape, centres, work)
+    whole_phases(c, incident, wavelength, _FINE[2], _TILT[2], lane_shape, centres, work)
+
+
+@device_function
+def fine_phase(work, fine, tilt, pixel, slope):
+    """Fine part of one index at a pixel: the centre's, and what the offset adds (eq. 23, 32)."""
+    return (work[fine] + slope * work[_ALONG + pixel]) - work[tilt] * work[_SHORT + pixel]
+
+
+@device_function
+def whole_phase(work, fine, tilt, pixel, slope):
+    """One index at a pixel from its whole fraction at the centre: what is small is added up first (eq. 24)."""
+    return (slope * work[_ALONG + pixel] - work[tilt] * work[_SHORT + pixel]) + work[fine]
+
+
+@fused_kernel
+def add_square(slopes, counts, lane_shape, work):
+    """Add the square crystal's lattice factor of one step to _SUM (eq. 13)."""
+    a, b, c = slopes
     n_a, n_b, n_c, same_a, same_b, same_c = counts
     groups = PIXELS // len(lane_shape)
     for lane in range(len(lane_shape)):
-        for group in range(groups):
+        for group in range(PIXELS // len(lane_shape)):
             pixel = lane * groups + group
-            x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
-            h = work[_H + group] + a_x * x + a_y * y + a_z * z
-            k = work[_K + group] + b_x * x + b_y * y + b_z * z
-            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
-            _, d_h = physics.reduced_single(work[_H_COARSE + group], h)
-            _, d_k = physics.reduced_single(work[_K_COARSE + group], k)
-            _, d_l = physics.reduced_single(work[_L_COARSE + group], l)
-            work[_SUM + pixel] += f_squared * physics.square_ratio_single(
-                physics.turns_single(work[_H_TURNS + group], n_a, same_a, h),
-                physics.turns_single(work[_K_TURNS + group], n_b, same_b, k),
-                physics.turns_single(work[_L_TURNS + group], n_c, same_c, l),
+            h = fine_phase(work, _FINE[0] + group, _TILT[0] + group, pixel, a)
+            k = fine_phase(work, _FINE[1] + group, _TILT[1] + group, pixel, b)
+            l = fine_phase(work, _FINE[2] + group, _TILT[2] + group, pixel, c)  # noqa: E741
+            _, d_h = physics.reduced_single(work[_COARSE[0] + group], h)
+            _, d_k = physics.reduced_single(work[_COARSE[1] + group], k)
+            _, d_l = physics.reduced_single(work[_COARSE[2] + group], l)
+            work[_SUM + pixel] += physics.square_ratio_single(
+                physics.turns_single(work[_TURNS[0] + group], n_a, same_a, h),
+                physics.turns_single(work[_TURNS[1] + group], n_b, same_b, k),
+                physics.turns_single(work[_TURNS[2] + group], n_c, same_c, l),
                 d_h,
                 d_k,
                 d_l,
             )
+
+
+@device_function
+def small_parts(work, axis, group, pixel, slope, coefficients):
+    """physics.small_parts_single of one axis at a pixel; ``axis`` is its rows _FINE and _TILT."""
+    fine, tilt = axis
+    return physics.small_parts_single(coefficients, whole_phase(work, fine + group, tilt + group, pixel, slope))
+
+
+@fused_kernel
+def add_small_square(slopes, counts, lane_shape, work):
+    """Add the lattice factor of a crystal of SMALL cells an axis or less to _SUM (eq. 33)."""
+    a, b, c = slopes
+    groups = PIXELS // len(lane_shape)
+    one = np.float32(1.0)
+    grating_a = physics.small_grating(counts[0])
+    grating_b = physics.small_grating(counts[1])
+    grating_c = physics.small_grating(counts[2])
+    even_a, even_b, even_c = grating_a[3], grating_b[3], grating_c[3]
+    axis_a, axis_b, axis_c = (_FINE[0], _TILT[0]), (_FINE[1], _TILT[1]), (_FINE[2], _TILT[2])
+    if even_a + even_b + even_c == np.float32(0.0):
+        for lane in range(len(lane_shape)):
+            for group in range(groups):
+                pixel = lane * groups + group
+                h, _ = small_parts(work, axis_a, group, pixel, a, grating_a)
+                k, _ = small_parts(work, axis_b, group, pixel, b, grating_b)
+                l, _ = small_parts(work, axis_c, group, pixel, c, grating_c)  # noqa: E741
+                amplitude = h * k * l
+                work[_SUM + pixel] += amplitude * amplitude
+        return
+    for lane in range(len(lane_shape)):
+        for group in range(groups):
+            pixel = lane * groups + group
+            h, w_h = small_parts(work, axis_a, group, pixel, a, grating_a)
+            k, w_k = small_parts(work, axis_b, group, pixel, b, grating_b)
+            l, w_l = small_parts(work, axis_c, group, pixel, c, grating_c)  # noqa: E741
+            amplitude = h * k * l
+            cosines = (one - even_a * w_h) * (one - even_b * w_k) * (one - even_c * w_l)
+            work[_SUM + pixel] += amplitude * amplitude * cosines
 
 
 @device_function
@@ -313,18 +384,16 @@ def settle_halves(
     geometry, lattice, lookup, cell, incident, wavelength, rows, columns, n_groups, lane_shape, sub, depth, work, at
 ):
     """Give the pixels that is_half marked (at < 0) the index, and the radius, that float64 finds."""
+    groups = PIXELS // len(lane_shape)
     lowest = np.int32(0)
-    for pixel in range(PIXELS):
-        lowest = min(lowest, at[pixel])
+    for lane in range(len(lane_shape)):
+        for group in range(PIXELS // len(lane_shape)):
+            lowest = min(lowest, at[lane * groups + group])
     if lowest == 0:
         return
-    groups = PIXELS // len(lane_shape)
     for pixel in range(PIXELS):
-        if at[pixel] >= 0:
-            continue
-        at[pixel] = 0
         lane, group = pixel // groups, pixel % groups
-        if group >= n_groups:
+        if group >= n_groups or at[pixel] >= 0:
             continue
         q_x, q_y, q_z = scatter_at_pixel(geometry, incident, wavelength, rows[group], columns[group] + lane, sub, depth)
         h = cell[0] * q_x + cell[1] * q_y + cell[2] * q_z
@@ -343,121 +412,143 @@ def settle_halves(
 @fused_kernel
 def square_terms(slopes, counts, lookup, near_half, lane_shape, work, at):
     """Fill _TERM with the square crystal's lattice factor and at[pixel] with the place in the table."""
-    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
+    a, b, c = slopes
     n_a, n_b, n_c, same_a, same_b, same_c = counts
     groups = PIXELS // len(lane_shape)
     for lane in range(len(lane_shape)):
-        for group in range(groups):
+        for group in range(PIXELS // len(lane_shape)):
             pixel = lane * groups + group
-            x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
-            h = work[_H + group] + a_x * x + a_y * y + a_z * z
-            k = work[_K + group] + b_x * x + b_y * y + b_z * z
-            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
-            t_h = physics.turns_single(work[_H_TURNS + group], n_a, same_a, h)
-            t_k = physics.turns_single(work[_K_TURNS + group], n_b, same_b, k)
-            t_l = physics.turns_single(work[_L_TURNS + group], n_c, same_c, l)
-            h_near, d_h = physics.reduced_single(work[_H_COARSE + group], h)
-            k_near, d_k = physics.reduced_single(work[_K_COARSE + group], k)
-            l_near, d_l = physics.reduced_single(work[_L_COARSE + group], l)
+            h = fine_phase(work, _FINE[0] + group, _TILT[0] + group, pixel, a)
+            k = fine_phase(work, _FINE[1] + group, _TILT[1] + group, pixel, b)
+            l = fine_phase(work, _FINE[2] + group, _TILT[2] + group, pixel, c)  # noqa: E741
+            t_h = physics.turns_single(work[_TURNS[0] + group], n_a, same_a, h)
+            t_k = physics.turns_single(work[_TURNS[1] + group], n_b, same_b, k)
+            t_l = physics.turns_single(work[_TURNS[2] + group], n_c, same_c, l)
+            h_near, d_h = physics.reduced_single(work[_COARSE[0] + group], h)
+            k_near, d_k = physics.reduced_single(work[_COARSE[1] + group], k)
+            l_near, d_l = physics.reduced_single(work[_COARSE[2] + group], l)
             work[_TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
             place = table_place(
                 lookup,
-                h_near + work[_H_NEAR + group],
-                k_near + work[_K_NEAR + group],
-                l_near + work[_L_NEAR + group],
+                h_near + work[_NEAR[0] + group],
+                k_near + work[_NEAR[1] + group],
+                l_near + work[_NEAR[2] + group],
             )
             at[pixel] = np.int32(-1) if is_half(d_h, d_k, d_l, near_half) else place
 
 
 @fused_kernel
 def places_of_groups(lookup, lane_shape, work):
-    """Turn the whole parts of each group into its place in the flat table, in the row _H_NEAR.
+    """Turn the whole parts of each group into its place in the flat table, in the row _NEAR[0].
 
     Whole numbers below 2^24 are exact in float32; larger tables are rendered in float64.
     """
     k_size, l_size = np.float32(lookup.k_count), np.float32(lookup.l_count)
     for group in range(PIXELS // len(lane_shape)):
-        place = (work[_H_NEAR + group] * k_size + work[_K_NEAR + group]) * l_size + work[_L_NEAR + group]
-        work[_H_NEAR + group] = place
+        place = (work[_NEAR[0] + group] * k_size + work[_NEAR[1] + group]) * l_size + work[_NEAR[2] + group]
+        work[_NEAR[0] + group] = place
 
 
 @fused_kernel
 def square_terms_inside(slopes, counts, lookup, near_half, lane_shape, work, at):
-    """square_terms for a block whose every index lies in the table; _H_NEAR holds places_of_groups."""
-    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
+    """square_terms for a block whose every index lies in the table; _NEAR[0] holds places_of_groups."""
+    a, b, c = slopes
     n_a, n_b, n_c, same_a, same_b, same_c = counts
     groups = PIXELS // len(lane_shape)
     k_size, l_size = np.float32(lookup.k_count), np.float32(lookup.l_count)
     h_size = k_size * l_size
-    half_squared = near_half * near_half
     for lane in range(len(lane_shape)):
-        for group in range(groups):
+        for group in range(PIXELS // len(lane_shape)):
             pixel = lane * groups + group
-            x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
-            h = work[_H + group] + a_x * x + a_y * y + a_z * z
-            k = work[_K + group] + b_x * x + b_y * y + b_z * z
-            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
-            t_h = physics.turns_single(work[_H_TURNS + group], n_a, same_a, h)
-            t_k = physics.turns_single(work[_K_TURNS + group], n_b, same_b, k)
-            t_l = physics.turns_single(work[_L_TURNS + group], n_c, same_c, l)
-            h_near, d_h = physics.reduced_single(work[_H_COARSE + group], h)
-            k_near, d_k = physics.reduced_single(work[_K_COARSE + group], k)
-            l_near, d_l = physics.reduced_single(work[_L_COARSE + group], l)
+            h = fine_phase(work, _FINE[0] + group, _TILT[0] + group, pixel, a)
+            k = fine_phase(work, _FINE[1] + group, _TILT[1] + group, pixel, b)
+            l = fine_phase(work, _FINE[2] + group, _TILT[2] + group, pixel, c)  # noqa: E741
+            t_h = physics.turns_single(work[_TURNS[0] + group], n_a, same_a, h)
+            t_k = physics.turns_single(work[_TURNS[1] + group], n_b, same_b, k)
+            t_l = physics.turns_single(work[_TURNS[2] + group], n_c, same_c, l)
+            h_near, d_h = physics.reduced_single(work[_COARSE[0] + group], h)
+            k_near, d_k = physics.reduced_single(work[_COARSE[1] + group], k)
+            l_near, d_l = physics.reduced_single(work[_COARSE[2] + group], l)
             work[_TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
-            place = np.int32(work[_H_NEAR + group] + h_near * h_size + k_near * l_size + l_near)
-            doubtful = max(max(d_h * d_h, d_k * d_k), d_l * d_l) > half_squared
-            at[pixel] = np.int32(-1) if doubtful else place
+            place = np.int32(work[_NEAR[0] + group] + h_near * h_size + k_near * l_size + l_near)
+            at[pixel] = np.int32(-1) if is_half(d_h, d_k, d_l, near_half) else place
 
 
 @fused_kernel
-def radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at):
-    """Fill _TERM with the squared radius (eq. 14) and at[pixel] with the place in the table."""
-    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = slopes
+def radial_terms(slopes, metric, near_half, lane_shape, work):
+    """Fill _TERM with the squared radius (eq. 14); _SUM becomes NaN where float32 cannot tell the nearest index."""
+    a, b, c = slopes
     groups = PIXELS // len(lane_shape)
+    zero, nan = np.float32(0.0), np.float32(np.nan)
     for lane in range(len(lane_shape)):
         for group in range(groups):
             pixel = lane * groups + group
-            x, y, z = work[_X + pixel], work[_Y + pixel], work[_Z + pixel]
-            h = work[_H + group] + a_x * x + a_y * y + a_z * z
-            k = work[_K + group] + b_x * x + b_y * y + b_z * z
-            l = work[_L + group] + c_x * x + c_y * y + c_z * z  # noqa: E741
-            h_near, d_h = physics.reduced_single(work[_H_COARSE + group], h)
-            k_near, d_k = physics.reduced_single(work[_K_COARSE + group], k)
-            l_near, d_l = physics.reduced_single(work[_L_COARSE + group], l)
+            h = fine_phase(work, _FINE[0] + group, _TILT[0] + group, pixel, a)
+            k = fine_phase(work, _FINE[1] + group, _TILT[1] + group, pixel, b)
+            l = fine_phase(work, _FINE[2] + group, _TILT[2] + group, pixel, c)  # noqa: E741
+            _, d_h = physics.reduced_single(work[_COARSE[0] + group], h)
+            _, d_k = physics.reduced_single(work[_COARSE[1] + group], k)
+            _, d_l = physics.reduced_single(work[_COARSE[2] + group], l)
+            work[_TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
+            work[_SUM + pixel] += nan if is_half(d_h, d_k, d_l, near_half) else zero
+
+
+@fused_kernel
+def radial_places(slopes, metric, lookup, near_half, lane_shape, work, at):
+    """Fill _TERM with the squared radius (eq. 14) and at[pixel] with the place in the table."""
+    a, b, c = slopes
+    groups = PIXELS // len(lane_shape)
+    for lane in range(len(lane_shape)):
+        for group in range(PIXELS // len(lane_shape)):
+            pixel = lane * groups + group
+            h_near, d_h = physics.reduced_single(
+                work[_COARSE[0] + group], fine_phase(work, _FINE[0] + group, _TILT[0] + group, pixel, a)
+            )
+            k_near, d_k = physics.reduced_single(
+                work[_COARSE[1] + group], fine_phase(work, _FINE[1] + group, _TILT[1] + group, pixel, b)
+            )
+            l_near, d_l = physics.reduced_single(
+                work[_COARSE[2] + group], fine_phase(work, _FINE[2] + group, _TILT[2] + group, pixel, c)
+            )
             work[_TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
             place = table_place(
                 lookup,
-                h_near + work[_H_NEAR + group],
-                k_near + work[_K_NEAR + group],
-                l_near + work[_L_NEAR + group],
+                h_near + work[_NEAR[0] + group],
+                k_near + work[_NEAR[1] + group],
+                l_near + work[_NEAR[2] + group],
             )
             at[pixel] = np.int32(-1) if is_half(d_h, d_k, d_l, near_half) else place
 
 
 @fused_kernel
-def shape_terms(shape, work):
+def shape_terms(shape, lane_shape, work):
     """Turn the squared radii in _TERM into lattice factors (eq. 15 to 17)."""
-    if shape == ROUND:
-        for pixel in range(PIXELS):
-            work[_TERM + pixel] = physics.sphere_single(work[_TERM + pixel])
-    elif shape == GAUSS:
-        for pixel in range(PIXELS):
-            work[_TERM + pixel] = physics.gauss_single(work[_TERM + pixel])
-    else:
-        for pixel in range(PIXELS):
-            work[_TERM + pixel] = physics.tophat_single(work[_TERM + pixel])
+    groups = PIXELS // len(lane_shape)
+    for lane in range(len(lane_shape)):
+        start = _TERM + lane * groups
+        if shape == ROUND:
+            for place in range(start, start + groups):
+                work[place] = physics.sphere_single(work[place])
+        elif shape == GAUSS:
+            for place in range(start, start + groups):
+                work[place] = physics.gauss_single(work[place])
+        else:
+            for place in range(start, start + groups):
+                work[place] = physics.tophat_single(work[place])
 
 
 @fused_kernel
-def add_terms(has_table, table, at, work):
-    """Add _TERM times F^2 to _SUM; without a table every F is the same."""
-    if not has_table:
-        f_squared = table[0]
-        for pixel in range(PIXELS):
-            work[_SUM + pixel] += f_squared * work[_TERM + pixel]
-        return
-    for pixel in range(PIXELS):
-        work[_SUM + pixel] += table[at[pixel]] * work[_TERM + pixel]
+def add_terms(has_table, table, lane_shape, at, work):
+    """Add _TERM to _SUM, times F^2 where there is a table; without one every F is the same (finish_values)."""
+    groups = PIXELS // len(lane_shape)
+    for lane in range(len(lane_shape)):
+        start = lane * groups
+        if has_table:
+            for pixel in range(start, start + groups):
+                work[_SUM + pixel] += table[at[pixel]] * work[_TERM + pixel]
+        else:
+            for pixel in range(start, start + groups):
+                work[_SUM + pixel] += work[_TERM + pixel]
 
 
 @fused_kernel
@@ -467,8 +558,7 @@ def reach_of_block(cell, wavelength, incident, lookup, table, lane_shape, spread
     The indices within ``spread`` of the block's middle direction are looked up; skipping is exact, for
     what is skipped is zero. Blocks that reach many reflections are not searched.
     """
-    middle = PIXELS // len(lane_shape) // 2
-    d_x, d_y, d_z = centres[_AIM, middle], centres[_AIM + 1, middle], centres[_AIM + 2, middle]
+    d_x, d_y, d_z = middle_of_block(lane_shape, centres)
     q_x, q_y, q_z = physics.scattering_vector(d_x, d_y, d_z, incident[0], incident[1], incident[2], wavelength)
     h_low, h_high = _reach(cell[0], cell[1], cell[2], q_x, q_y, q_z, spread / wavelength)
     k_low, k_high = _reach(cell[3], cell[4], cell[5], q_x, q_y, q_z, spread / wavelength)
@@ -508,64 +598,197 @@ def _clamp(index, count):
     return int(min(max(index, 0.0), count - 1.0))
 
 
+@device_function
+def middle_of_block(lane_shape, centres):
+    """Direction of the group that reach_of_block and spread_of_block measure from."""
+    middle = PIXELS // len(lane_shape) // 2
+    return centres[_AIM_X + middle], centres[_AIM_Y + middle], centres[_AIM_Z + middle]
+
+
 @fused_kernel
-def spread_of_block(n_groups, lane_shape, centres, work):
+def spread_of_block(geometry, lane_shape, centres, work):
     """Largest distance between the block's middle direction and any of its pixels' (unit vectors)."""
     groups = PIXELS // len(lane_shape)
-    middle = groups // 2
-    m_x, m_y, m_z = centres[_AIM, middle], centres[_AIM + 1, middle], centres[_AIM + 2, middle]
+    m_x, m_y, m_z = middle_of_block(lane_shape, centres)
     largest = 0.0
-    for group in range(groups):
+    for group in range(PIXELS // len(lane_shape)):
         for end in range(2):
             pixel = end * (len(lane_shape) - 1) * groups + group
-            x = centres[_AIM, group] + work[_X + pixel] - m_x
-            y = centres[_AIM + 1, group] + work[_Y + pixel] - m_y
-            z = centres[_AIM + 2, group] + work[_Z + pixel] - m_z
+            left, along = 1.0 - work[_SHORT + pixel], work[_ALONG + pixel]
+            x = centres[_AIM_X + group] * left + geometry.fast_x * along - m_x
+            y = centres[_AIM_Y + group] * left + geometry.fast_y * along - m_y
+            z = centres[_AIM_Z + group] * left + geometry.fast_z * along - m_z
             largest = max(largest, x * x + y * y + z * z)
     return math.sqrt(largest) * 1.0001 + 1e-7
 
 
+# --- sums ---------------------------------------------------------------------------------------
+
+
 @fused_kernel
-def flush(weighted, work, totals):
+def clear_block(rules, geometry, lane_shape, work, totals):
+    """Clear the sums; polarization and weight begin as 1, or 0 where polarization is still to be found."""
+    groups = PIXELS // len(lane_shape)
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for lane in range(len(lane_shape)):
+        for pixel in range(lane * groups, lane * groups + groups):
+            work[_SUM + pixel] = zero
+            work[_POLAR + pixel] = zero if geometry.polarized else one
+            work[_WEIGHT + pixel] = one
+            totals[_TOTAL + pixel] = 0.0
+        if rules.per_term:
+            for pixel in range(lane * groups, lane * groups + groups):
+                totals[_SHARE + pixel] = 0.0
+
+
+@fused_kernel
+def flush(weighted, lane_shape, work, totals):
     """Add _SUM to the float64 total, times _WEIGHT where weights differ, and clear it."""
-    if weighted:
-        for pixel in range(PIXELS):
-            totals[_TOTAL, pixel] += np.float64(work[_WEIGHT + pixel]) * work[_SUM + pixel]
-            work[_SUM + pixel] = np.float32(0.0)
-    else:
-        for pixel in range(PIXELS):
-            totals[_TOTAL, pixel] += work[_SUM + pixel]
-            work[_SUM + pixel] = np.float32(0.0)
+    groups = PIXELS // len(lane_shape)
+    zero = np.float32(0.0)
+    for lane in range(len(lane_shape)):
+        if weighted:
+            for pixel in range(lane * groups, lane * groups + groups):
+                totals[_TOTAL + pixel] += np.float64(work[_WEIGHT + pixel]) * work[_SUM + pixel]
+                work[_SUM + pixel] = zero
+        else:
+            for pixel in range(lane * groups, lane * groups + groups):
+                totals[_TOTAL + pixel] += work[_SUM + pixel]
+                work[_SUM + pixel] = zero
 
 
 @fused_kernel
-def weigh_terms(weight, has_sensor, work, totals):
+def begin_weights(geometry, lane_shape, work):
+    """Set _WEIGHT to 1; dmin may set it to 0 afterwards."""
+    groups = PIXELS // len(lane_shape)
+    for lane in range(len(lane_shape)):
+        for pixel in range(lane * groups, lane * groups + groups):
+            work[_WEIGHT + pixel] = np.float32(1.0)
+
+
+@fused_kernel
+def weigh_terms(weight, has_sensor, lane_shape, work, totals):
     """Multiply solid angle, polarization, capture and the source's weight into _WEIGHT; keep the sum."""
-    for pixel in range(PIXELS):
-        share = weight * work[_OMEGA + pixel] * work[_POLAR + pixel]
-        if has_sensor:
-            share *= work[_CAPTURE + pixel]
-        work[_WEIGHT + pixel] *= share
-        totals[_SHARE, pixel] += share
+    groups = PIXELS // len(lane_shape)
+    for lane in range(len(lane_shape)):
+        for pixel in range(lane * groups, lane * groups + groups):
+            share = weight * work[_OMEGA + pixel] * work[_POLAR + pixel]
+            if has_sensor:
+                share *= work[_CAPTURE + pixel]
+            work[_WEIGHT + pixel] *= share
+            totals[_SHARE + pixel] += share
 
 
 @fused_kernel
-def finish_values(geometry, rules, lattice_scale, n_sources, work, totals):
-    """Turn the totals into photons in the row _SUM (eq. 21); the total includes what _SUM still holds."""
-    if rules.per_term:
-        flat = rules.flat_background / (geometry.oversample * geometry.oversample * n_sources)
-        for pixel in range(PIXELS):
-            value = rules.scale * lattice_scale * totals[_TOTAL, pixel]
-            work[_SUM + pixel] = np.float32(value + flat * totals[_SHARE, pixel])
+def finish_values(geometry, rules, strength, n_sources, lane_shape, work, totals):
+    """Turn the totals into photons in the row _SUM (eq. 21); the total includes what _SUM still holds.
+
+    ``strength`` multiplies every term: the scale, the lattice's volume, and F^2 if there is no table.
+    """
+    groups = PIXELS // len(lane_shape)
+    background = rules.scale * rules.background
+    flat = rules.flat_background / (geometry.oversample * geometry.oversample * n_sources)
+    for lane in range(len(lane_shape)):
+        start, stop = lane * groups, lane * groups + groups
+        if rules.per_term:
+            for pixel in range(start, stop):
+                value = strength * totals[_TOTAL + pixel]
+                work[_SUM + pixel] = np.float32(value + flat * totals[_SHARE + pixel])
+            continue
+        for pixel in range(start, stop):
+            total = totals[_TOTAL + pixel] + work[_SUM + pixel]
+            factor = np.float64(work[_POLAR + pixel] * work[_OMEGA + pixel])
+            work[_SUM + pixel] = np.float32((background + strength * total) * factor)
+        if geometry.has_sensor:
+            for pixel in range(start, stop):
+                work[_SUM + pixel] *= work[_CAPTURE + pixel]
+
+
+@fused_kernel
+def lay_out_values(lane_shape, work):
+    """Put the photons in the row _SUM side by side, group after group, into VALUES."""
+    groups, lanes = PIXELS // len(lane_shape), len(lane_shape)
+    for group in range(groups):
+        for lane in range(len(lane_shape)):
+            work[VALUES + group * lanes + lane] = work[_SUM + lane * groups + group]
+
+
+@fused_kernel
+def add_step(
+    cell,
+    slopes,
+    metric,
+    lattice,
+    lookup,
+    incident,
+    wavelength,
+    table,
+    reached,
+    counts,
+    near_half,
+    geometry,
+    rows,
+    columns,
+    n_groups,
+    lane_shape,
+    sub,
+    depth,
+    work,
+    centres,
+    at,
+):
+    """Add the terms of one step to _SUM."""
+    most = max(counts[0], max(counts[1], counts[2]))
+    if lattice.shape == SQUARE and not lookup.has_table and most <= np.float32(physics.SMALL):
+        whole_three_phases(cell, incident, wavelength, lane_shape, centres, work)
+        add_small_square(slopes, counts, lane_shape, work)
         return
-    scale, background = rules.scale * lattice_scale, rules.scale * rules.background
-    for pixel in range(PIXELS):
-        total = totals[_TOTAL, pixel] + work[_SUM + pixel]
-        factor = np.float64(work[_POLAR + pixel] * work[_OMEGA + pixel])
-        work[_SUM + pixel] = np.float32((background + scale * total) * factor)
-    if geometry.has_sensor:
-        for pixel in range(PIXELS):
-            work[_SUM + pixel] *= work[_CAPTURE + pixel]
+    split_three_phases(cell, incident, wavelength, lattice, lookup, lane_shape, centres, work)
+    if not lookup.has_table:
+        if lattice.shape == SQUARE:
+            add_square(slopes, counts, lane_shape, work)
+            return
+        radial_terms(slopes, metric, near_half, lane_shape, work)
+        shape_terms(lattice.shape, lane_shape, work)
+        add_terms(False, table, lane_shape, at, work)
+        return
+    if lattice.shape != SQUARE:
+        radial_places(slopes, metric, lookup, near_half, lane_shape, work, at)
+    elif reached == INSIDE:
+        places_of_groups(lookup, lane_shape, work)
+        square_terms_inside(slopes, counts, lookup, near_half, lane_shape, work, at)
+    else:
+        square_terms(slopes, counts, lookup, near_half, lane_shape, work, at)
+    settle_halves(
+        geometry,
+        lattice,
+        lookup,
+        cell,
+        incident,
+        wavelength,
+        rows,
+        columns,
+        n_groups,
+        lane_shape,
+        sub,
+        depth,
+        work,
+        at,
+    )
+    if lattice.shape != SQUARE:
+        shape_terms(lattice.shape, lane_shape, work)
+    add_terms(True, table, lane_shape, at, work)
+
+
+@device_function
+def phase_slopes(cell, geometry, wavelength):
+    """What a unit of _ALONG adds to h, k, l: the fast axis' phases, float32."""
+    g = geometry
+    return (
+        np.float32((cell[0] * g.fast_x + cell[1] * g.fast_y + cell[2] * g.fast_z) / wavelength),
+        np.float32((cell[3] * g.fast_x + cell[4] * g.fast_y + cell[5] * g.fast_z) / wavelength),
+        np.float32((cell[6] * g.fast_x + cell[7] * g.fast_y + cell[8] * g.fast_z) / wavelength),
+    )
 
 
 @fused_kernel
@@ -586,7 +809,7 @@ def render_tile(
     near_half,
     lane_shape,
     work,
-    factors,
+    totals,
     at,
 ):
     """Render a block in float32; photons go to the row work[VALUES:], NaN where float64 must decide.
@@ -605,8 +828,8 @@ def render_tile(
         Tuple of as many items as a group has pixels.
     work
         float32 (SIZE_32,).
-    factors
-        float64 (ROWS_64, PIXELS).
+    totals
+        float64 (SIZE_64,).
     at
         int32 (PIXELS,).
     """
@@ -619,112 +842,80 @@ def render_tile(
         np.float32(lattice.metric_hl),
         np.float32(lattice.metric_kl),
     )
-    lattice_scale = 1.0
+    strength = rules.scale
     if lattice.shape != SQUARE:
-        lattice_scale = (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
+        strength *= (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
+    if not lookup.has_table:
+        strength *= lookup.default_F * lookup.default_F
     weighted = rules.per_term or geometry.dmin > 0.0
-    zero, one = np.float32(0.0), np.float32(1.0)
-    for pixel in range(PIXELS):
-        factors[_TOTAL, pixel] = 0.0
-        work[_POLAR + pixel] = zero if geometry.polarized else one
-        work[_WEIGHT + pixel] = one
-        work[_SUM + pixel] = zero
-    if rules.per_term:
-        for pixel in range(PIXELS):
-            factors[_SHARE, pixel] = 0.0
+    clear_block(rules, geometry, lane_shape, work, totals)
     waiting = 0
     for layer in range(geometry.layers):
         depth = layer * geometry.layer_step
         for sub in range(geometry.oversample * geometry.oversample):
             sub_slow, sub_fast = sub // geometry.oversample, sub % geometry.oversample
-            aim_at_groups(geometry, rows, columns, n_groups, lane_shape, sub_slow, sub_fast, depth, factors)
-            narrow_aims(lane_shape, factors, work)
-            if geometry.curved:
-                offsets_anywhere(
-                    geometry, rows, columns, n_groups, lane_shape, sub_slow, sub_fast, depth, factors, work
-                )
-            else:
-                offsets_on_flat(geometry, lane_shape, work)
+            aim_at_groups(geometry, rows, columns, lane_shape, sub_slow, sub_fast, depth, totals, work)
+            offset_pixels(geometry, lane_shape, work)
             if geometry.has_sensor and (rules.per_term or (sub == 0 and layer == geometry.layers - 1)):
-                sensor_captures(geometry, layer, rules.per_term, lane_shape, work)
+                sensor_captures(geometry, layer, lane_shape, totals, work)
             if rules.per_term or (sub == 0 and layer == 0):
                 near = geometry.close_distance + (depth if rules.per_term else 0.0)
                 solid_angles(geometry, near, lane_shape, work)
             spread = 0.0
             if lookup.has_table:
-                spread = spread_of_block(n_groups, lane_shape, factors, work)
+                spread = spread_of_block(geometry, lane_shape, totals, work)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
-                scatter_at_groups(beam, wavelength[source], lane_shape, factors)
+                scatter_at_groups(beam, wavelength[source], lane_shape, totals)
                 if geometry.dmin > 0.0:
-                    keep_within_dmin(
-                        geometry, beam, wavelength[source], rows, columns, n_groups, lane_shape, sub, depth, work
-                    )
+                    keep_within_dmin(geometry, beam, wavelength[source], rows, columns, lane_shape, sub, depth, work)
                 elif weighted:
-                    for pixel in range(PIXELS):
-                        work[_WEIGHT + pixel] = one
+                    begin_weights(geometry, lane_shape, work)
                 first = layer == 0 and sub == 0 and source == 0
                 if geometry.polarized and (weighted or first):
-                    polarizations(geometry, beam, rules.per_term, lane_shape, work)
+                    fill_all = rules.per_term or not weighted
+                    polarizations(geometry, beam, fill_all, lane_shape, totals, work)
                 if rules.per_term:
-                    weigh_terms(np.float32(weight[source]), geometry.has_sensor, work, factors)
+                    weigh_terms(np.float32(weight[source]), geometry.has_sensor, lane_shape, work, totals)
                 for step in range(len(cells)):
                     c = cells[step]
                     cell = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
                     reached = ANYWHERE
                     if lookup.has_table:
                         reached = reach_of_block(
-                            cell, wavelength[source], beam, lookup, table, lane_shape, spread, factors
+                            cell, wavelength[source], beam, lookup, table, lane_shape, spread, totals
                         )
                         if reached == DARK:
                             continue
-                    per = 1.0 / wavelength[source]
-                    slopes = (
-                        np.float32(c[0] * per),
-                        np.float32(c[1] * per),
-                        np.float32(c[2] * per),
-                        np.float32(c[3] * per),
-                        np.float32(c[4] * per),
-                        np.float32(c[5] * per),
-                        np.float32(c[6] * per),
-                        np.float32(c[7] * per),
-                        np.float32(c[8] * per),
+                    add_step(
+                        cell,
+                        phase_slopes(cell, geometry, wavelength[source]),
+                        metric,
+                        lattice,
+                        lookup,
+                        beam,
+                        wavelength[source],
+                        table,
+                        reached,
+                        twice,
+                        near_half,
+                        geometry,
+                        rows,
+                        columns,
+                        n_groups,
+                        lane_shape,
+                        sub,
+                        depth,
+                        work,
+                        totals,
+                        at,
                     )
-                    reduce_phases(cell, lattice, lookup, lane_shape, factors, work)
-                    if lattice.shape == SQUARE and not lookup.has_table:
-                        add_square(slopes, twice, table[0], lane_shape, work)
-                    else:
-                        if lattice.shape == SQUARE and reached == INSIDE:
-                            places_of_groups(lookup, lane_shape, work)
-                            square_terms_inside(slopes, twice, lookup, near_half, lane_shape, work, at)
-                        elif lattice.shape == SQUARE:
-                            square_terms(slopes, twice, lookup, near_half, lane_shape, work, at)
-                        else:
-                            radial_terms(slopes, metric, lookup, near_half, lane_shape, work, at)
-                        settle_halves(
-                            geometry,
-                            lattice,
-                            lookup,
-                            cell,
-                            beam,
-                            wavelength[source],
-                            rows,
-                            columns,
-                            n_groups,
-                            lane_shape,
-                            sub,
-                            depth,
-                            work,
-                            at,
-                        )
-                        if lattice.shape != SQUARE:
-                            shape_terms(lattice.shape, work)
-                        add_terms(lookup.has_table, table, at, work)
                     waiting += 1
                     if waiting == CHUNK:
-                        flush(weighted, work, factors)
+                        flush(weighted, lane_shape, work, totals)
                         waiting = 0
                 if weighted and waiting > 0:
-                    flush(weighted, work, factors)
+                    flush(weighted, lane_shape, work, totals)
                     waiting = 0
-    finish_values(geometry, rules, lattice_scale, len(wavelength), work, factors)
+    finish_values(geometry, rules, strength, len(wavelength), lane_shape, work, totals)
+    lay_out_values(lane_shape, work)

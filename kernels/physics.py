@@ -17,6 +17,9 @@ ROUND_64 = 6755399441055744.0
 #: The same for multiples of 2^-12.
 ROUND_12 = ROUND_64 / 4096.0
 
+#: Most cells along an axis for which the lattice factor is a short polynomial (eq. 33).
+SMALL = 6
+
 #: sqrt of the volume ratio that makes a sphere scatter as much as its cube (nanoBragg's constant).
 SPHERE_SCALE = 0.723601254558268
 
@@ -34,6 +37,16 @@ def rotate_about(axis_x, axis_y, axis_z, x, y, z, angle):
     rotated_y = axis_y * along + y * cosine + (axis_z * x - axis_x * z) * sine
     rotated_z = axis_z * along + z * cosine + (-axis_y * x + axis_x * y) * sine
     return rotated_x, rotated_y, rotated_z
+
+
+@device_function
+def unit_cross(a_x, a_y, a_z, b_x, b_y, b_z):
+    """Unit vector along a x b."""
+    x = a_y * b_z - a_z * b_y
+    y = a_z * b_x - a_x * b_z
+    z = a_x * b_y - a_y * b_x
+    length = math.sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
 
 
 @device_function
@@ -126,6 +139,17 @@ def polarization_factor(kahn, i_x, i_y, i_z, d_x, d_y, d_z, axis_x, axis_y, axis
     cos_2psi = (along_e * along_e - along_b * along_b) / (one if nowhere else squares)
     cos_2psi = one if nowhere else cos_2psi
     return half * (one + cos_squared - kahn * cos_2psi * (one - cos_squared))
+
+
+@device_function
+def polarization_of_parts(kahn, along_beam, along_e, along_b):
+    """polarization_factor from the ray's parts along the orthonormal beam, E and B, for any real type (eq. 8).
+
+    E^2 + B^2 is sin^2(2 theta), so that no division is left.
+    """
+    real = type(along_beam)
+    turned = along_e * along_e - along_b * along_b
+    return real(0.5) * (real(1.0) + along_beam * along_beam - kahn * turned)
 
 
 @device_function
@@ -258,6 +282,7 @@ _SIN = tuple(
     )
 )
 _SIN_0, _SIN_1, _SIN_2, _SIN_3, _SIN_4 = _SIN
+_LARGE_0, _LARGE_1, _LARGE_2, _LARGE_3, _LARGE_4 = (np.float32(2.0**30) * c for c in _SIN)
 _ONE, _TWO, _THREE, _HALF = (np.float32(c) for c in (1.0, 2.0, 3.0, 0.5))
 _PI = np.float32(math.pi)
 _SPHERE = np.float32(SPHERE_SCALE)
@@ -283,6 +308,17 @@ def sin_pi_single(x):
     p = p * u + _SIN_2
     p = p * u + _SIN_1
     p = p * u + _SIN_0
+    return p * x
+
+
+@device_function
+def _sin_pi_large(x):
+    """2^30 sin_pi_single(x): powers of two change no rounding."""
+    u = x * x
+    p = _LARGE_4 * u + _LARGE_3
+    p = p * u + _LARGE_2
+    p = p * u + _LARGE_1
+    p = p * u + _LARGE_0
     return p * x
 
 
@@ -334,13 +370,47 @@ def square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l):
     """Product of the three gratings' squares, not normalised (eq. 13).
 
     t are the phases n h in turns, d the phases h, both less their nearest whole number. One division
-    serves the three axes. Exactly at a peak, and where the product underflows beside one, the result is
-    NaN: the caller renders what is so marked in float64.
+    serves the three axes. Exactly at a peak the result is 0/0, NaN: the caller renders what is so marked in
+    float64. The sines are 2^30 times too large, so that their product cannot underflow beside a peak.
     """
-    top = sin_pi_single(t_h) * sin_pi_single(t_k) * sin_pi_single(t_l)
-    bottom = sin_pi_single(d_h) * sin_pi_single(d_k) * sin_pi_single(d_l)
+    top = _sin_pi_large(t_h) * _sin_pi_large(t_k) * _sin_pi_large(t_l)
+    bottom = _sin_pi_large(d_h) * _sin_pi_large(d_k) * _sin_pi_large(d_l)
     ratio = top / bottom
-    return _NAN if abs(bottom) < _TINY else ratio * ratio
+    return ratio * ratio
+
+
+@device_function
+def small_grating(n):
+    """Coefficients of the grating of n <= SMALL cells in w = sin^2(pi h) (eq. 33): c0, c1, c2, and 1 if n is even.
+
+    sin(n x) / sin(x) is c0 + c1 w + c2 w^2, times cos(x) if n is even.
+    """
+    real = type(n)
+    c0, c1, c2, even = n, real(0.0), real(0.0), real(0.0)
+    if n == real(2.0) or n == real(4.0) or n == real(6.0):
+        even = real(1.0)
+    if n == real(3.0):
+        c1 = real(-4.0)
+    elif n == real(4.0):
+        c1 = real(-8.0)
+    elif n == real(5.0):
+        c1, c2 = real(-20.0), real(16.0)
+    elif n == real(6.0):
+        c1, c2 = real(-32.0), real(32.0)
+    return c0, c1, c2, even
+
+
+@device_function
+def small_parts_single(coefficients, h):
+    """Amplitude of a small grating, without the cosine of an even one, and w (eq. 33), at any phase h.
+
+    The grating's square is amplitude^2, times 1 - w if n is even; not normalised. There is no quotient, so
+    that peaks need no care.
+    """
+    c0, c1, c2, _ = coefficients
+    sine = sin_pi_single(fraction_single(h))
+    w = sine * sine
+    return (c2 * w + c1) * w + c0, w
 
 
 @device_function

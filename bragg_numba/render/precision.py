@@ -13,9 +13,12 @@ from bragg_numba.plan.plan import Plan
 PHASE_BUDGET = 4.3e-7
 
 #: Pixels in a group: wide groups share more work, narrow ones carry smaller errors. Each choice is compiled.
-LANE_CHOICES = (8, 2)
+LANE_CHOICES = (8, 4, 2)
 
 _EPS = 2.0**-24
+
+#: A near_half that no phase reaches.
+NEVER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,21 @@ def phase_error(plan: Plan, lanes: int) -> float:
     float32 carries it with a relative error of 2^-24.
     """
     counts = _effective_counts(plan)
-    error = float((counts * (_spans(plan, lanes) + 2.0**-13)).max() * _EPS)
+    # Small crystals have one float32 phase; the others split it, and the fine part is no larger than 2^-13.
+    centre = 0.75 if is_small(plan) else 2.0**-13
+    error = float((counts * (_spans(plan, lanes) + centre)).max() * _EPS)
     if plan.experiment.crystal.shape == "round":
         # Its fringes run on the radius itself, which float32 holds to half a unit of its last place.
         error += float(counts.max()) * 0.25 * _EPS
     return error
+
+
+def is_small(plan: Plan) -> bool:
+    """Tell whether the tile kernels take the polynomial of small crystals (eq. 33)."""
+    from bragg_numba.kernels.physics import SMALL
+
+    square = plan.experiment.crystal.shape == SHAPES[0]
+    return square and not plan.lookup.has_table and max(plan.cell_counts) <= SMALL
 
 
 def _spans(plan: Plan, lanes: int) -> np.ndarray:
@@ -50,7 +63,14 @@ def _spans(plan: Plan, lanes: int) -> np.ndarray:
 
 
 def _near_half(plan: Plan, lanes: int) -> float:
-    """Where float32 still knows the nearest index: 1/2 less twice the error of h."""
+    """Where float32 still knows the nearest index: 1/2 less twice the error of h.
+
+    Where the index selects no structure factor and the axes are orthogonal, both sides of a half are equal.
+    """
+    lattice = plan.lattice
+    slanted = max(abs(lattice.metric_hk), abs(lattice.metric_hl), abs(lattice.metric_kl))
+    if not plan.lookup.has_table and slanted <= 1e-9 * min(lattice.metric_hh, lattice.metric_kk, lattice.metric_ll):
+        return NEVER
     error = 0.5 * _EPS + 4.0 * _EPS * (float(_spans(plan, lanes).max()) + 2.0**-13)
     return 0.5 - 2.0 * error
 
@@ -68,7 +88,7 @@ def _effective_counts(plan: Plan) -> np.ndarray:
 
 def _nearest_distance(plan: Plan) -> float:
     """Distance from the crystal to the nearest point of the detector's plane (a bound: it may lie outside)."""
-    return plan.geometry.curve_radius if plan.geometry.curved else plan.geometry.close_distance
+    return plan.geometry.close_distance
 
 
 def choose(plan: Plan, precision: str) -> Choice:
@@ -91,6 +111,8 @@ def choose(plan: Plan, precision: str) -> Choice:
 def _needs_float64(plan: Plan) -> str:
     """Why only the float64 kernel can render this plan; empty if that is not so."""
     rules = plan.rules
+    if plan.geometry.curved:
+        return "a curved detector"
     if plan.lookup.interpolate:
         return "tricubic interpolation"
     if rules.running_thick or rules.running_polar or rules.running_omega:
@@ -100,6 +122,6 @@ def _needs_float64(plan: Plan) -> str:
     # float32 sums of a chunk of terms must not overflow, nor the squares underflow
     strongest = float(np.abs(plan.table).max()) ** 2
     volume_squared = float(np.prod([float(n) ** 2 for n in plan.cell_counts]))
-    if strongest * volume_squared > 1e34 or 0.0 < strongest < 1e-25:
+    if max(strongest, 1.0) * volume_squared > 1e34 or 0.0 < strongest < 1e-25:
         return "amplitudes beyond the range of float32"
     return ""

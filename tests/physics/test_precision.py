@@ -131,13 +131,13 @@ def test_a_pixel_exactly_on_a_peak_is_settled_in_float64():
 def test_a_pixel_beside_a_peak_does_not_underflow():
     # h, k, l of about 1e-11, 1e-24, 1e-8: the product of their sines is below the smallest normal float32.
     line = (
-        "-lambda 6.2 -cell 100 100 100 90 90 90 -default_F 100 -N 5 -distance 100 -pixel 0.1 -detpixels 256 "
+        "-lambda 6.2 -cell 100 100 100 90 90 90 -default_F 100 -N 7 -distance 100 -pixel 0.1 -detpixels 256 "
         "-oversample 1 -Xbeam 12.8 -Ybeam 12.8"
     )
     sim = Simulator(Experiment.from_nanobragg(line), precision="tile")
 
-    # 100^2 * 5^6 * pixel area / distance^2
-    assert sim.render()[128, 128] == pytest.approx(156.25, rel=1e-6)
+    # 100^2 * 7^6 * pixel area / distance^2
+    assert sim.render()[128, 128] == pytest.approx(1176.49, rel=1e-6)
 
 
 def test_dark_tiles_are_skipped_without_changing_a_pixel():
@@ -167,3 +167,39 @@ def test_choice_says_why():
 
     assert choose(plan, "auto").reason == "tricubic interpolation"
     assert choose(sim.plan, "float64").reason == "asked for"
+
+
+@pytest.mark.parametrize("n", range(1, physics.SMALL + 1))
+def test_the_polynomial_of_a_small_crystal_is_its_grating(n):
+    coefficients = physics.small_grating(np.float32(n))
+    for h in np.linspace(-1.5, 1.5, 2001):
+        phase = np.float32(h)
+        amplitude, w = physics.small_parts_single(coefficients, phase)
+        found = float(amplitude) ** 2 * (1.0 - float(coefficients[3]) * float(w))
+
+        waves = np.exp(2j * np.pi * np.arange(n) * float(phase)).sum()
+
+        # amplitudes up to n; Horner's rule on coefficients up to 32, and the rounding of sin^2 times its slope
+        allowed = 2 * n * 64 * 2.0**-24 + (64 * 2.0**-24) ** 2
+        assert found == pytest.approx(abs(waves) ** 2, abs=allowed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_crystals_agree_with_float64_to_the_promised_tolerance(seed):
+    rng = np.random.default_rng(seed)
+    n_a, n_b, n_c = rng.integers(1, physics.SMALL + 1, 3)
+    words = random_line(rng).split()
+    words[words.index("-Na") + 1 : words.index("-Nc") + 2] = [str(n_a), "-Nb", str(n_b), "-Nc", str(n_c)]
+    line = " ".join(word for word in words if word not in ("-round_xtal", "-tophat_spots"))
+    sim = Simulator(Experiment.from_nanobragg(line))
+
+    image = sim.render()
+
+    reference = Simulator(sim.experiment, precision="float64").render()
+    assert sim.precision == "tile"
+    assert (np.abs(image - reference) <= 1e-5 * reference + 2e-7 * reference.max()).all()
+
+
+def test_a_curved_detector_is_left_to_float64():
+    line = "-cell 100 -default_F 10 -N 7 -lambda 1 -detpixels 64 -oversample 1 -curved_det"
+    assert Simulator(Experiment.from_nanobragg(line)).precision == "float64"
