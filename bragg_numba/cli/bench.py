@@ -127,7 +127,7 @@ def _count(name: str, text: str) -> int:
         number = int(text)
     except ValueError:
         raise InputError(name, "must be a whole number", text) from None
-    return check.count(name, number, high=4096)
+    return check.count(name, number, low=1, high=4096)
 
 
 def _print_table(report: dict) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from bragg_numba import Experiment, Simulator
 
-LINE = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -pixel 0.7 -distance 60 -twotheta 20 -detpixels_x 131 -detpixels_y 9"
+LINE = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -pixel 0.7 -distance 60 -twotheta 20 -detpixels_x 131"
+LINE += " -detpixels_y 9"
 EPS = np.finfo(np.float64).eps
 
 
