@@ -31,8 +31,12 @@ def main(argv=None) -> int:
     parser.add_argument("names", nargs="*", help=f"of {', '.join([*CASES, *AROUND])}; default: all")
     parser.add_argument("--json", metavar="FILE", help="write figures, machine, versions and commit")
     parser.add_argument("--record", action="store_true", help="record the ratios as the gates' figures")
+    parser.add_argument("--readme", metavar="FILE", help="put the figures of a JSON file into README.md, no more")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs a ratio")
     options = parser.parse_args(argv)
+    if options.readme:
+        fill_readme(json.loads(Path(options.readme).read_text()))
+        return 0
     unknown = set(options.names) - {*CASES, *AROUND}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
@@ -180,6 +184,32 @@ def _with_unit(value: float | None, unit: str) -> str:
     if value is None:
         return "-"
     return f"{value / 1e6:.0f} MB" if unit == "bytes" else f"{value:.2f} {unit}".rstrip()
+
+
+#: What stands between these lines of README.md is written by ``scripts/bench --readme``.
+BEGIN, END = "<!-- begin: figures of scripts/bench -->\n", "<!-- end: figures of scripts/bench -->\n"
+
+
+def fill_readme(report: dict) -> None:
+    """Put the figures of a report between the marks of README.md."""
+    path = HERE.parent / "README.md"
+    before, rest = path.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    path.write_text(before + BEGIN + readme_table(report) + END + after)
+
+
+def readme_table(report: dict) -> str:
+    """The figures of a report as Markdown."""
+    lines = ["| warm render | ms | pixel-steps/s | x yardstick | x nanoBragg.c |", "|---|---|---|---|---|"]
+    for row in report["cases"]:
+        figures = (f"{row['seconds'] * 1e3:.0f}", f"{row['pixel_steps_per_s']:.1e}")
+        ratios = (_number(row["over_yardstick"]), _number(row["over_c"]))
+        lines.append(f"| {' | '.join((row['title'], *figures, *ratios))} |")
+    lines += ["", "| around it | figure |", "|---|---|"]
+    lines += [f"| {row['title']} | {_with_unit(row['value'], row['unit'])} |" for row in report["around"]]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines += ["", f"{report['processor']}, {report['threads']} threads; {versions}; {report['when'][:10]}."]
+    return "\n".join(lines) + "\n"
 
 
 def record(rows: list[dict], around: list[dict]) -> None:
