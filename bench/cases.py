@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bragg_numba.cli.bench import CASES as SHORT
+
 _PROTEIN = Path(__file__).parent.parent / "examples" / "2erl_P1.hkl"
 _CUBIC = "-cell 100 100 100 90 90 90 -default_F 100"
 _ONE_K = "-detpixels 1024 -pixel 0.1 -distance 100"
 
 #: name: (title, command line, speed over the yardstick that is asked for or None, over the C program or None)
 CASES = {
-    "benchmark_4096": (
-        "one step, 4096^2, N 5",
-        f"-lambda 6.2 {_CUBIC} -N 5 -distance 100 -detpixels 4096 -pixel 0.1 -oversample 1",
-        26.0,
-        60.0,
-    ),
-    "mosaic": (
-        "50 mosaic domains, 1024^2, N 20",
-        f"{_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -mosaic 1 -mosaic_dom 50",
-        85.0,
-        100.0,
-    ),
+    "benchmark_4096": (*SHORT["benchmark_4096"], 26.0, 60.0),
+    "mosaic": (*SHORT["mosaic"], 85.0, 100.0),
     "protein": (
         "protein table, 2048^2, N 20, 10 domains",
         f"-hkl {_PROTEIN} -cell 53.91 23.1 23.1 90 110.4 90 -misset 12 -23 41 -lambda 1.1 -N 20 -distance 250 "
@@ -29,14 +21,8 @@ CASES = {
         None,
         60.0,
     ),
-    "sources": (
-        "20 wavelengths x 9 directions, 1024^2, N 20",
-        f"{_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -dispersion 1 -dispsteps 20 -divergence 2 -divsteps 3 "
-        "-square_div",
-        None,
-        60.0,
-    ),
-    "oversample": ("oversample 4, 1024^2, N 20", f"{_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 4", None, 50.0),
+    "sources": (*SHORT["sources"], None, 60.0),
+    "oversample": (*SHORT["oversample"], None, 50.0),
     "round": (
         "round, 1024^2, 20 domains",
         f"-round_xtal {_CUBIC} -N 20 -lambda 1 {_ONE_K} -oversample 1 -mosaic 1 -mosaic_dom 20",
@@ -61,6 +47,21 @@ _LAYERS = (
     f"{_CUBIC} -N 20 -lambda 1 -detpixels 512 -pixel 0.1 -distance 100 -oversample 2 -mosaic 1 -mosaic_dom 20 "
     "-detector_thick 300 -detector_abs 500 -thicksteps 3"
 )
+
+#: Rows of the frame that are compared with the yardstick, around its middle: the yardstick is slow.
+ROWS = {
+    "benchmark_4096": 2048,
+    "mosaic": 256,
+    "protein": 256,
+    "sources": 64,
+    "oversample": 512,
+    "round": 256,
+    "gauss": 256,
+    "tophat": 256,
+}
+
+#: Cases with more than one step: on two threads they are to run 1.85 times as fast as on one.
+TWO_THREADS = 1.85
 
 #: The two fidelities of one experiment: 20 domains, oversample 2, 3 layers.
 FIDELITIES = {"nanobragg": _LAYERS, "physical": f"{_LAYERS} -fidelity physical"}

@@ -1,4 +1,4 @@
-"""Gates: the kernels must keep their lead over the yardstick, and the fidelities their distance.
+"""Gates: the kernels must keep their lead over the yardstick, the fidelities their distance, a run its memory.
 
 Ratios of interleaved pairs taken in one run, never seconds. A gate fails below 85 % of the recorded figure;
 ``scripts/bench --record`` writes the record.
@@ -7,23 +7,26 @@ Ratios of interleaved pairs taken in one run, never seconds. A gate fails below 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from cases import CASES, FIDELITIES
-from pairs import against_yardstick, paired_ratio
-
-from bragg_numba import Experiment, Simulator
+from around import AROUND, gain_of_skipping, physical_over_nanobragg
+from cases import CASES, ROWS
+from pairs import against_yardstick
 
 RECORD = json.loads((Path(__file__).parent / "recorded.json").read_text())
 SLACK = 0.85
 
 
-@pytest.mark.parametrize("name", sorted(RECORD["over_yardstick"]))
+def test_every_case_has_a_recorded_figure():
+    assert set(RECORD["over_yardstick"]) == set(CASES)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_the_lead_over_the_yardstick_is_kept(name):
     # The middle rows: enough pixels for steady ratios, few enough for the yardstick.
-    ratio, error = against_yardstick(CASES[name][1], pairs=5, rows=RECORD["rows"][name])
+    ratio, error = against_yardstick(CASES[name][1], pairs=5, rows=ROWS[name])
 
     print(f"{name}: {ratio:.1f} times the yardstick (recorded {RECORD['over_yardstick'][name]:.1f})")
     assert error < 1e-5, "both must render the same image"
@@ -31,15 +34,24 @@ def test_the_lead_over_the_yardstick_is_kept(name):
 
 
 def test_physical_costs_at_most_half_as_much_again():
-    images = {name: Simulator(Experiment.from_nanobragg(line)) for name, line in FIDELITIES.items()}
-    outs = {name: np.zeros(sim.shape, np.float32) for name, sim in images.items()}
-
-    ratio = paired_ratio(
-        lambda: images["physical"].render(outs["physical"]),
-        lambda: images["nanobragg"].render(outs["nanobragg"]),
-        pairs=7,
-        repeats=1,
-    )
+    ratio = physical_over_nanobragg()
 
     print(f"physical takes {ratio:.2f} times as long as nanobragg")
-    assert ratio < 1.5 / SLACK
+    assert ratio < 1.5
+
+
+def test_skipping_what_no_reflection_reaches_changes_no_pixel_and_pays():
+    # gain_of_skipping compares the images, bit by bit.
+    gain = gain_of_skipping()
+
+    print(f"skipping makes the cut protein {gain:.2f} times as fast (recorded {RECORD['gain_of_skipping']:.2f})")
+    assert gain > SLACK * RECORD["gain_of_skipping"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("name", ["peak_4096", "peak_16384"])
+def test_the_peak_of_memory_is_as_asked(name):
+    peak = AROUND[name].measure()
+
+    print(f"{AROUND[name].title}: {peak / 1e6:.0f} MB of {AROUND[name].asked / 1e6:.0f}")
+    assert AROUND[name].holds(peak)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -53,6 +54,21 @@ def guarded(run: Callable[[], int]) -> int:
         return REFUSED
 
 
+def leave(status: int) -> NoReturn:
+    """End the process without taking the interpreter apart: the system frees what it holds, and at once.
+
+    What was registered to run at exit runs, and both streams are flushed. Only for a command that has no
+    threads of its own left to wait for. Under a profiler or a debugger the process ends as any other.
+    """
+    if sys.getprofile() or sys.gettrace():
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
 def _forget_stdout() -> None:
     """Send what is still buffered nowhere: its reader has gone, and Python would complain at the end."""
     with suppress(OSError, ValueError):
@@ -83,3 +99,27 @@ def progress_bar(title: str, wanted: bool | None = None) -> Iterator[Callable[[f
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda fraction: bar.update(task, completed=fraction)
+
+
+@contextmanager
+def compilation_announced() -> Iterator[None]:
+    """Say once, on stderr, when kernels have to be compiled inside the block: silence looks like a hang.
+
+    Numba tells when a kernel is not in its cache; where all are, this does nothing. It sees the kernels of this
+    process, in all its threads, not those of worker processes.
+    """
+    from numba.core import event
+
+    class Announcer(event.Listener):
+        said = False
+
+        def on_start(self, event) -> None:
+            if not self.said:
+                self.said = True
+                print("compiling kernels for this machine, once: about a minute", file=sys.stderr, flush=True)
+
+        def on_end(self, event) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Announcer()):
+        yield

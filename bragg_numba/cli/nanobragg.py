@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import sys
 import time
 
-from bragg_numba.cli.console import guarded, progress_bar, say_error, say_notes
+from bragg_numba.cli.console import compilation_announced, guarded, leave, progress_bar, say_error, say_notes
 from bragg_numba.errors import BraggError, InputError
 
 
@@ -30,7 +31,8 @@ def main(argv=None) -> int:
 
 def entry() -> None:
     """Console script."""
-    sys.exit(main())
+    gc.set_threshold(100_000)  # imports make many objects and hardly any garbage: looking for it takes a tenth of them
+    leave(main())
 
 
 def _run(words: list[str]) -> int:
@@ -67,6 +69,11 @@ def _refuse_with_usage(usage: str, sentence: str) -> int:
 
 def render_request(request, command: str) -> int:
     """Render and write what a command line asks for; print the report."""
+    with compilation_announced():
+        return _render_request(request, command)
+
+
+def _render_request(request, command: str) -> int:
     from bragg_numba.io.atomic import require_writable
     from bragg_numba.render.outputs import write_outputs
     from bragg_numba.render.report import plan_lines, plan_report

@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the counts; print how many there are."""
-    from bragg_numba.cli.console import progress_bar
+    from bragg_numba.cli.console import compilation_announced, progress_bar
     from bragg_numba.cli.series import _number, _whole
     from bragg_numba.series.source import write_counts
 
-    with progress_bar("drawing") as progress:
+    with compilation_announced(), progress_bar("drawing") as progress:
         done = write_counts(
             arguments.photons,
             arguments.output,

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the plan; print what was written and where the time went."""
     # Before numba starts its threads: waiting ones should leave the cores to those that pack and write.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from bragg_numba.cli.console import say_notes
+    from bragg_numba.cli.console import compilation_announced, say_notes
     from bragg_numba.series import OutputOptions, load_plan
     from bragg_numba.series.write import write_series
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         prefix = os.path.join(os.path.dirname(arguments.plan), prefix)
     prefix = arguments.output or prefix or _stem(arguments.plan)
     options = OutputOptions.from_dict({**output, **_changes(arguments)})
-    with _progress(quiet=arguments.quiet) as progress:
+    with compilation_announced(), _progress(quiet=arguments.quiet) as progress:
         result = write_series(
             series,
             prefix,

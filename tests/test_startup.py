@@ -1,0 +1,93 @@
+"""From a program's start to its first pixel: what is loaded, what is said, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numba
+import pytest
+
+from bragg_numba.cli.console import compilation_announced
+
+LINE = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -detpixels 32 -oversample 2 -mosaic 1 -mosaic_dom 2"
+SENTENCE = "compiling kernels for this machine, once: about a minute"
+
+
+def _python(code: str, *words: str) -> subprocess.CompletedProcess:
+    """Run Python code in a process of its own, which shares this one's cache of kernels."""
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+
+
+def _modules_after(code: str) -> set[str]:
+    done = _python(f"import json, sys\n{code}\nprint(json.dumps(sorted(sys.modules)))")
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = {name.split(".")[0] for name in _modules_after("import bragg_numba")}
+
+    assert not loaded & {"numba", "numpy", "h5py", "scipy", "rich", "PIL"}
+
+
+def test_a_second_process_loads_its_kernels_without_the_compiler():
+    code = f"from bragg_numba import *\nsimulate(Experiment.from_nanobragg({LINE!r}))"
+    _modules_after(code)  # fills the cache
+
+    loaded = _modules_after(code)
+
+    # What numba registers before it compiles: half of the time to the first pixel.
+    assert not loaded & {"numba.np.arraymath", "numba.cpython.setobj", "scipy.linalg", "h5py"}
+
+
+def test_a_warm_command_loads_what_it_needs_and_announces_nothing(tmp_path):
+    words = [*LINE.split(), "-floatfile", str(tmp_path / "f.bin")]
+    code = "import json, sys\nfrom bragg_numba.cli.nanobragg import main\nstatus = main(sys.argv[1:])\n"
+    code += "print(json.dumps(sorted(sys.modules)))\nsys.exit(status)"
+    _python(code, *words)  # fills the cache
+
+    done = _python(code, *words)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert not loaded & {"numba.np.arraymath", "scipy.linalg", "h5py", "hdf5plugin", "rich", "PIL"}
+
+
+def test_kernels_that_have_to_be_compiled_are_announced_once(capsys):
+    def plus_one(x):
+        return x + 1
+
+    with compilation_announced():
+        assert numba.njit(plus_one)(1) == 2
+        assert numba.njit(plus_one)(1.0) == 2.0
+
+    assert capsys.readouterr().err == f"{SENTENCE}\n"
+
+
+def test_compiled_kernels_are_not_announced(capsys):
+    plus_one = numba.njit(lambda x: x + 1)
+    plus_one(1)
+
+    with compilation_announced():
+        plus_one(1)
+
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("status", [0, 2, 130])
+def test_a_command_that_leaves_has_flushed_and_keeps_its_status(status):
+    code = "import atexit, sys\nfrom bragg_numba.cli.console import leave\natexit.register(print, 'last')\n"
+    code += "print('first')\nleave(int(sys.argv[1]))"
+
+    done = _python(code, str(status))
+
+    assert (done.returncode, done.stdout, done.stderr) == (status, "first\nlast\n", "")
+
+
+def test_leaving_under_a_profiler_ends_the_process_as_usual():
+    code = "import sys\nfrom bragg_numba.cli.console import leave\nsys.setprofile(lambda *_: None)\n"
+    code += "try:\n    leave(3)\nexcept SystemExit as end:\n    print('status', end.code)"
+
+    assert _python(code).stdout == "status 3\n"
