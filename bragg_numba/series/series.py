@@ -97,7 +97,7 @@ class Series:
             Called with a ``Progress`` now and then.
         output
             Fields of ``OutputOptions``: photons, counts, seed, scale, compression, frames_per_file, spots,
-            spot_threshold, backend, precision.
+            spot_threshold, backend, precision, exports.
 
         Raises
         ------

@@ -69,6 +69,7 @@ class SeriesResult:
     seconds: float
     stages: dict[str, float] = field(default_factory=dict)  #: seconds by stage, over all workers
     notes: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()  #: text files for other programs
 
     def table(self) -> str:
         """The time of each stage, as lines of text."""
