@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bragg_numba.errors import BraggError, InputError
@@ -110,7 +111,7 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
         raise InputError("scheduler", f"cannot be reached: {error}", where) from None
     # A file, not a message: data that Dask keeps for a job dies with the worker that holds them.
     plan = PartFile(prefix.with_name(f"{prefix.name}_data_plan.json")).part
-    with client, client.as_current():
+    with _one_voice(), client, client.as_current():
         futures = {}
         try:
             plan.write_text(series.to_json(options.to_dict()), encoding="utf-8")
@@ -137,6 +138,20 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
         finally:
             with suppress(OSError):
                 plan.unlink()
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """What goes wrong is said once, in a sentence: Dask's client would print tracebacks besides."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _gather(client, futures: dict, clock: StageClock, tell) -> None:
