@@ -50,7 +50,8 @@ def backgrounds(series) -> Backgrounds | None:
         # A frame without a beam has no background; one that is compared with it keeps an image of its own.
         if not (base > 0.0).all():
             return Backgrounds(np.arange(n), np.arange(n), scale)
-        scale = fluence / base
+        # nanoBragg multiplies the water's share by the fluence twice.
+        scale = (fluence / base) ** (1 if series.experiment.fidelity == "physical" else 2)
     return Backgrounds(frames, index, scale)
 
 
