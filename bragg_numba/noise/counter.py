@@ -77,7 +77,14 @@ def poisson(
 
 
 def draw_counts(
-    photons: np.ndarray, seed: int, frame: int, counts: np.ndarray, *, top: int, scale: float = 1.0, first_pixel: int = 0
+    photons: np.ndarray,
+    seed: int,
+    frame: int,
+    counts: np.ndarray,
+    *,
+    top: int,
+    scale: float = 1.0,
+    first_pixel: int = 0,
 ) -> Drawn:
     """Draw ``poisson(photons * scale, seed, frame)`` into ``counts``, clipped, in one pass over memory.
 

@@ -147,7 +147,7 @@ def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) 
 
 def _rewrite(source: Source, path, options, seed: int | None, progress, background: float = 1.0) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
-    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts, saturate
+    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts
     from bragg_numba.series.write import describe
 
     if Path(path).exists() and os.path.samefile(source.path, path):
@@ -192,8 +192,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
                         frame += np.float32(background - 1.0) * reader.of(index)
                         np.maximum(frame, 0.0, out=frame)
                     its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
-                    draw_counts(slot, its_seed, index, options.scale)
-                    over = saturate(slot, dtype)
+                    over = draw_counts(slot, its_seed, index, options.scale).overloads
                     frame = slot.counts
                     total, overloads = total + float(frame.sum(dtype=np.uint64)), overloads + over
                     if row is not None:

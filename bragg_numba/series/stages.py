@@ -7,7 +7,8 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("plan", "render", "noise", "truth", "compress", "write", "wait")
+#: In the order in which a frame passes them; "wait" is what the writing thread waited for frames.
+STAGES = ("plan", "render", "noise", "compress", "truth", "wait", "write", "sync", "master")
 
 
 class StageClock:
