@@ -71,6 +71,12 @@ class SeriesResult:
     stages: dict[str, float] = field(default_factory=dict)  #: seconds by stage, over all workers
     notes: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()  #: text files for other programs
+    log: str = ""  #: the file that keeps the table
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames that this run rendered, over all the time that it took."""
+        return self.rendered / self.seconds if self.seconds > 0.0 else 0.0
 
     def table(self) -> str:
         """The time of each stage, as lines of text."""
@@ -81,6 +87,6 @@ class SeriesResult:
             seconds = self.stages[stage]
             lines.append(f"{stage:<10} {seconds:9.2f} {1000 * seconds / n:10.1f}")
         lines.append(f"{'elapsed':<10} {self.seconds:9.2f} {1000 * self.seconds / n:10.1f}")
-        rate = self.rendered / self.seconds if self.seconds > 0.0 else 0.0
-        lines.append(f"{self.rendered} frames rendered, {rate:.2f} frames/s, {self.bytes / 1e6:.1f} MB written")
+        rate = f"{self.frames_per_second:.2f} frames/s"
+        lines.append(f"{self.rendered} frames rendered, {rate}, {self.bytes / 1e6:.1f} MB written")
         return "\n".join(lines)

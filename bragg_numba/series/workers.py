@@ -43,6 +43,14 @@ def choose(workers: int | str | None, scheduler: str | None, threads: int | None
     return functools.partial(_run_locally, int(number), threads)
 
 
+def describe(workers: int | str | None, scheduler: str | None, threads: int | None) -> str:
+    """Say in a few words who will render."""
+    share = "all threads" if threads is None else f"{threads} threads"
+    if scheduler is not None:
+        return f"of {scheduler}, {share} each"
+    return f"{share} of this process" if workers is None else f"local:{str(workers).removeprefix('local:')}"
+
+
 def _need_dask() -> None:
     try:
         import distributed  # noqa: F401

@@ -18,6 +18,7 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, pixel_meaning, refusal
 from bragg_numba.series import interrupts
+from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 
@@ -55,14 +56,17 @@ def write_series(
     _make_folder(prefix)
     with _only_writer(prefix), interrupts.listening():
         jobs = list_jobs(series, options)
+        log = SeriesLog(prefix)
         if overwrite:
             _remove(prefix)
+            log.remove()
         missing = _missing(prefix, options, jobs, series, resume=resume)
         _sweep_up(prefix)
         clock = StageClock()
         kept = len(series) - sum(len(job.frames) for job in missing)
         tell = _teller(progress, kept, len(series), started)
         tell(0)
+        log.begin(options, jobs, kept, crews.describe(workers, scheduler, threads))
         try:
             if missing:
                 crew(series, options, prefix, missing, clock, tell)
@@ -71,20 +75,26 @@ def write_series(
                 masters, exports, notes = publish_masters(series, options, prefix, jobs, overwrite=overwrite)
             # All is whole: what is left belongs to workers that died.
             _sweep_up(prefix)
-        except OSError as error:
-            raise refusal(prefix, error) from error
-    files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
-    return SeriesResult(
-        masters=tuple(str(path) for path in masters),
-        data_files=tuple(str(path) for path in files),
-        frames=len(series),
-        rendered=len(series) - kept,
-        bytes=sum(path.stat().st_size for path in [*files, *exports, *masters]),
-        seconds=time.perf_counter() - started,
-        stages=dict(clock.seconds),
-        notes=tuple(notes),
-        exports=tuple(str(path) for path in exports),
-    )
+        except BaseException as error:
+            log.failed(error)
+            if isinstance(error, OSError):
+                raise refusal(prefix, error) from error
+            raise
+        files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
+        result = SeriesResult(
+            masters=tuple(str(path) for path in masters),
+            data_files=tuple(str(path) for path in files),
+            frames=len(series),
+            rendered=len(series) - kept,
+            bytes=sum(path.stat().st_size for path in [*files, *exports, *masters]),
+            seconds=time.perf_counter() - started,
+            stages=dict(clock.seconds),
+            notes=tuple(notes),
+            exports=tuple(str(path) for path in exports),
+            log=str(log.path),
+        )
+        log.end(result)
+    return replace(result, notes=(*result.notes, log.problem)) if log.problem else result
 
 
 def _sweep_up(prefix: Path) -> None:

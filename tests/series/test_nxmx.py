@@ -430,7 +430,7 @@ def test_text_files_lie_beside_every_series(sweep, tmp_path):
     written = stills.write(tmp_path / "t")
     assert [os.path.basename(name) for name in written.exports] == ["t.geom"]
     assert stills.write(tmp_path / "u", exports=False).exports == ()
-    assert sorted(path.name for path in tmp_path.glob("u*")) == ["u_data_000001.h5", "u_master.h5"]
+    assert sorted(path.name for path in tmp_path.glob("u*")) == ["u_data_000001.h5", "u_master.h5", "u_series.log"]
     photons = rotation_series(Experiment.from_nanobragg(SMALL), 0.0, 1.0, 2).write(tmp_path / "p")
     assert [os.path.basename(name) for name in photons.exports] == ["p.geom", "p_XDS.INP"]
     assert "whole numbers only" in (tmp_path / "p_XDS.INP").read_text()
