@@ -69,7 +69,9 @@ def open_source(path) -> Iterator[Source]:
     path = Path(path)
     with open_frame(path) as file:
         if f"{PROCESS}/experiment" not in file:
-            raise InputError(os.fspath(path), "holds no experiment", hint="it was not written by bragg_numba")
+            part = "bragg_numba_digest" in file.attrs
+            hint = "it is part of a series: name the master" if part else "it was not written by bragg_numba"
+            raise InputError(os.fspath(path), "holds no experiment", hint=hint)
         data = file[DATA]
         if data.ndim != 3:
             raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)

@@ -50,6 +50,8 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """Time left at this rate."""
+        if self.frames == self.total:
+            return 0.0
         return (self.total - self.frames) / self.frames_per_second if self.rendered else float("inf")
 
     def __str__(self) -> str:
