@@ -119,7 +119,7 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
         raise InputError("scheduler", f"cannot be reached: {error}", where) from None
     # A file, not a message: data that Dask keeps for a job dies with the worker that holds them.
     plan = PartFile(prefix.with_name(f"{prefix.name}_data_plan.json")).part
-    with _one_voice(), client, client.as_current():
+    with _one_voice(), _closed_at_last(client), client.as_current():
         futures = {}
         try:
             plan.write_text(series.to_json(options.to_dict()), encoding="utf-8")
@@ -139,13 +139,30 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
                 )
                 futures[future] = job
             _gather(client, futures, clock, tell)
-        except BaseException:
-            with suppress(Exception):
-                client.cancel(list(futures))
-            raise
+        except BaseException as error:
+            if client.status == "running":
+                with suppress(Exception):
+                    client.cancel(list(futures))
+                raise
+            if isinstance(error, BraggError) or not isinstance(error, (Exception, asyncio.CancelledError)):
+                raise
+            raise InputError("scheduler", f"was lost: {error or type(error).__name__}", hint=_RESUME) from None
         finally:
             with suppress(OSError):
                 plan.unlink()
+
+
+@contextmanager
+def _closed_at_last(client) -> Iterator[None]:
+    """Close a client, even one that cannot close because its scheduler died while it was busy."""
+    try:
+        yield
+    finally:
+        try:
+            client.close(timeout=10)
+        except (Exception, asyncio.CancelledError):
+            # Else it would try again, and wait again, when Python forgets it.
+            client.status = "closed"
 
 
 @contextmanager
