@@ -206,6 +206,9 @@ _TERM, _ABOVE, _NEAREST, _COUNT = 0, _ROW, 2 * _ROW, 3 * _ROW
 #: Values in the working array.
 WORK = 4 * _ROW
 
+#: Pixels that are dark or not, together.
+BLOCK = 64
+
 #: Chunks that one thread takes at a time.
 CHUNKS_AT_ONCE = 64
 
@@ -220,9 +223,9 @@ UNSURE = np.uint32(0xFFFFFFFF)  # a count that float32 leaves open
 # and those of the squares), n terms and their sum by n roundings each, the deviate by 2^-24; n is below 100.
 CLOSE = np.float32(2e-4)
 
-# A pixel this dark has no photon if the deviate is below 1 - mean <= exp(-mean); a quarter of a word is lost to
+# A darker pixel has no photon if the deviate is below 1 - mean <= exp(-mean); a quarter of a word is lost to
 # rounding, hence the margin.
-DARK_MEAN = np.float32(2.0**-6)
+DARK_MEAN = np.float32(2.0**-5)
 ALMOST_ONE = np.float32(1.0 - 2.0**-20)
 
 #: Means of a chunk up to which six terms of the distribution settle most pixels.
@@ -266,17 +269,19 @@ def fill_words(first_group, frame, k0, k1, words):
 
 
 @fused_kernel
-def settle_dark(means, words, drawn):
-    """Fill ``drawn`` (CHUNK,) uint32: 0 photons where the deviate is clearly below exp(-mean), else UNSURE."""
-    for i in range(CHUNK):
+def settle_dark(means, words, start, drawn):
+    """Fill a block of ``drawn`` (CHUNK,) uint32: 0 where the deviate is clearly below exp(-mean), else UNSURE."""
+    for j in range(BLOCK):
+        i = np.uint64(start) + np.uint64(j)
         u = np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
         drawn[i] = np.uint32(0) if u + means[i] < ALMOST_ONE else UNSURE
 
 
 @fused_kernel
-def settle_faint(means, words, drawn):
+def settle_faint(means, words, start, drawn):
     """The same with up to five photons; all terms without a branch, which no processor could predict."""
-    for i in range(CHUNK):
+    for j in range(BLOCK):
+        i = np.uint64(start) + np.uint64(j)
         mean = means[i]
         term = fast_decay(mean)
         # The cumulative distribution less the deviate.
@@ -307,7 +312,7 @@ def settle_faint(means, words, drawn):
 
 @fused_kernel
 def settle_many(means, words, terms, work, drawn):
-    """The same with up to ``terms`` - 1 photons; ``work`` (WORK,) float32."""
+    """The same with up to ``terms`` - 1 photons, for a whole chunk; ``work`` (WORK,) float32."""
     for i in range(CHUNK):
         mean = means[i]
         term = fast_decay(mean)
@@ -348,6 +353,19 @@ def settle_many(means, words, terms, work, drawn):
         drawn[i] = np.uint32(np.int32(work[_COUNT + i])) if sure else UNSURE
 
 
+@fused_kernel
+def settle_blocks(means, words, drawn):
+    """Settle a chunk of few photons; between peaks most blocks are dark."""
+    for start in range(0, CHUNK, BLOCK):
+        bright = np.uint32(0)
+        for j in range(BLOCK):
+            bright += np.uint32(means[np.uint64(start) + np.uint64(j)] >= DARK_MEAN)
+        if bright == 0:
+            settle_dark(means, words, start, drawn)
+        else:
+            settle_faint(means, words, start, drawn)
+
+
 @serial_kernel
 def exact_count(mean, word, pixel, frame, k0, k1):
     """``poisson_count`` of a pixel whose first word is known; by itself, so that nothing is fused here."""
@@ -361,10 +379,10 @@ def settle_rest(means, words, first_pixel, frame, k0, k1, top, drawn):
     """Replace what is UNSURE in ``drawn`` by the exact count; return how many of these are above ``top``."""
     overloads = 0
     for start in range(0, CHUNK, 32):
-        worst = np.uint32(0)
-        for i in range(start, start + 32):
-            worst = max(worst, drawn[i])
-        if worst != UNSURE:
+        unsure = np.uint32(0)
+        for j in range(32):
+            unsure += np.uint32(drawn[np.uint64(start) + np.uint64(j)] == UNSURE)
+        if unsure == 0:
             continue
         for i in range(start, start + 32):
             if drawn[i] == UNSURE:
@@ -436,10 +454,8 @@ def draw_chunk(means, total, most, first_pixel, frame, k0, k1, top, words, work,
         return 0
     fill_words(first_pixel >> GROUP_BITS, frame, k0, k1, words)
     average = total / CHUNK
-    if most < DARK_MEAN:
-        settle_dark(means, words, drawn)
-    elif average < FEW_PHOTONS:
-        settle_faint(means, words, drawn)
+    if average < FEW_PHOTONS:
+        settle_blocks(means, words, drawn)
     elif average < SMALL_MEAN:
         terms = int(average + 3.0 * math.sqrt(average)) + 3
         settle_many(means, words, terms, work, drawn)
