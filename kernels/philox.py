@@ -3,11 +3,16 @@
 Philox (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11) turns a counter of
 four 32-bit words into four random words under a key of two. Here the key is the seed and the counter is
 
-    (pixel, low word; pixel, high word; frame; attempt)
+    (group, low word; group, high word; frame; 0)      one word for each of four neighbouring pixels
+    (group, low word; group, high word; frame; 1)      32 more bits for each of them, should the first not do
+    (pixel, low word; pixel, high word; frame; 2 ...)  attempts at one bright pixel
 
 so that the count of a pixel depends on nothing but (seed, frame, pixel): threads and tiles cannot change it.
-Every word is kept in a uint64, whose product of two 32-bit numbers is exact on all targets. All functions are
-pure and scalar, so that a kernel for another target can call them too.
+Every word is kept in a uint64, whose product of two 32-bit numbers is exact on all targets.
+
+``poisson_count`` defines the count of a pixel; it and what it calls are pure and scalar, so that a kernel for
+another target can call them too. ``draw_chunk`` is the same for many pixels at once: float32 arithmetic that
+the compiler vectorises settles nearly all of them, and leaves to the scalar functions those too close to call.
 """
 
 from __future__ import annotations
@@ -15,10 +20,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from bragg_numba.kernels._jit import cpu_kernel, device_function
+from bragg_numba.kernels._jit import cpu_kernel, device_function, fused_kernel, serial_kernel
 from numba import prange
 
-__all__ = ["philox4x32", "poisson_count", "poisson_counts"]
+__all__ = ["philox4x32", "photon_statistics", "poisson_count", "poisson_counts"]
 
 # numba would make a float of a uint64 and a plain int: every constant that meets a word is a uint64.
 MULTIPLIER_0 = np.uint64(0xD2511F53)
@@ -31,9 +36,15 @@ SPARE_BITS = np.uint64(11)  # 64 - 53: a float64 holds 53
 ONE = np.uint64(1)
 ROUNDS = 10
 
+GROUP_BITS = np.uint64(2)  # four pixels share a block of four words
+LANE = np.uint64(3)
+# Last word of the counter.
+FIRST_WORDS, SECOND_WORDS, ATTEMPTS = np.uint64(0), np.uint64(1), np.uint64(2)
+
 UNIT = 2.0**-53
-# Below this mean counts are looked up in the cumulative distribution; above it the rejection method is valid.
-SMALL_MEAN = 10.0
+WORD_UNIT = 2.0**-32
+# Below this mean counts are looked up in the cumulative distribution; the rejection method is valid from 10 on.
+SMALL_MEAN = 50.0
 # A term this small no longer changes a sum near 1.
 NEGLIGIBLE = 2.0**-56
 LARGEST_COUNT = 4294967295.0
@@ -65,30 +76,42 @@ def unit_interval(high, low):
 
 
 @device_function
-def count_by_inversion(mean, u):
-    """Return the Poisson count at which the cumulative distribution passes ``u``; for small means.
+def group_word(pixel, frame, which, k0, k1):
+    """Return the word of one pixel out of its group's block; ``which``: FIRST_WORDS or SECOND_WORDS."""
+    group = pixel >> GROUP_BITS
+    lane = pixel & LANE
+    w0, w1, w2, w3 = philox4x32(group & LOW_WORD, group >> WORD_BITS, frame, which, k0, k1)
+    low = w0 if lane == np.uint64(0) else w1
+    high = w2 if lane == np.uint64(2) else w3
+    return low if lane < np.uint64(2) else high
 
-    With 53 bits the distribution is right down to probabilities of about 1e-15, rarer than one pixel in ten
-    million frames of 4096 x 4096; 32 bits would cut the tail off at 2e-10, in every frame.
-    """
-    if u < 1.0 - mean:  # 1 - x <= exp(-x): most dark pixels need no exponential
-        return 0.0
-    # The first four terms without a branch: which of them u passes is what no processor can predict.
-    term_0 = math.exp(-mean)
-    term_1 = term_0 * mean
-    term_2 = term_1 * mean * (1.0 / 2.0)
-    term = term_2 * mean * (1.0 / 3.0)
-    total_1 = term_0 + term_1
-    total_2 = total_1 + term_2
-    total = total_2 + term
-    if u < total:
-        zero_or_one = 1.0 if u >= term_0 else 0.0
-        return zero_or_one + (1.0 if u >= total_1 else 0.0) + (1.0 if u >= total_2 else 0.0)
-    count = 3.0
-    while u >= total and term > NEGLIGIBLE:
+
+@device_function
+def invert(mean, low, high):
+    """Return the count at which the Poisson distribution passes ``low``, and whether it passes ``high`` there too."""
+    count = 0.0
+    term = math.exp(-mean)
+    total = term
+    while low >= total and (term > NEGLIGIBLE or count < mean):
         count += 1.0
         term *= mean / count
         total += term
+    return count, high <= total
+
+
+@device_function
+def count_by_inversion(mean, word, pixel, frame, k0, k1):
+    """Return the Poisson count of a small mean, from the pixel's word.
+
+    The uniform deviate has 53 bits, of which ``word`` holds the first 32; the others are made only where these
+    leave the count open (once in 10^9 pixels). So the distribution is right down to probabilities of about
+    1e-15, where 32 bits would cut the tail off at 2e-10, in every frame.
+    """
+    low = np.float64(word) * WORD_UNIT
+    count, settled = invert(mean, low, low + WORD_UNIT)
+    if not settled:
+        u = unit_interval(word, group_word(pixel, frame, SECOND_WORDS, k0, k1))
+        count, settled = invert(mean, u, u)
     return count
 
 
@@ -118,13 +141,13 @@ def rejection_shape(mean):
 
 @device_function
 def count_by_rejection(mean, low, high, frame, k0, k1):
-    """Return a Poisson count by transformed rejection with squeeze; for means from 10 on.
+    """Return a Poisson count by transformed rejection with squeeze; valid for means from 10 on.
 
     PTRS of W. Hoermann, "The transformed rejection method for generating Poisson random variables",
     Insurance: Mathematics and Economics 12 (1993) 39-45. Each attempt takes the next block of the pixel.
     """
     a, b, height, squeeze = rejection_shape(mean)
-    attempt = np.uint64(0)
+    attempt = ATTEMPTS
     while True:
         w0, w1, w2, w3 = philox4x32(low, high, frame, attempt, k0, k1)
         u = unit_interval(w0, w1) - 0.5
@@ -142,6 +165,17 @@ def count_by_rejection(mean, low, high, frame, k0, k1):
 
 
 @device_function
+def count_beyond_inversion(mean, pixel, frame, k0, k1):
+    """Return the count of a mean of at least ``SMALL_MEAN``."""
+    if mean < HOPELESS_MEAN:
+        low, high = pixel & LOW_WORD, pixel >> WORD_BITS
+        count = min(count_by_rejection(mean, low, high, frame, k0, k1), LARGEST_COUNT)
+    else:
+        count = LARGEST_COUNT
+    return count
+
+
+@device_function
 def poisson_count(mean, pixel, frame, k0, k1):
     """Return the photon count of one pixel as a whole float64 of at most 2^32 - 1.
 
@@ -152,37 +186,361 @@ def poisson_count(mean, pixel, frame, k0, k1):
     frame : uint64 below 2^32
     k0, k1 : uint64 below 2^32, low and high word of the seed
     """
-    low = pixel & LOW_WORD
-    high = pixel >> WORD_BITS
     if mean < SMALL_MEAN:
-        w0, w1, _, _ = philox4x32(low, high, frame, np.uint64(0), k0, k1)
-        count = count_by_inversion(mean, unit_interval(w0, w1))
-    elif mean < HOPELESS_MEAN:
-        count = min(count_by_rejection(mean, low, high, frame, k0, k1), LARGEST_COUNT)
+        word = group_word(pixel, frame, FIRST_WORDS, k0, k1)
+        count = count_by_inversion(mean, word, pixel, frame, k0, k1)
     else:
-        count = LARGEST_COUNT
+        count = count_beyond_inversion(mean, pixel, frame, k0, k1)
     return count
 
 
+# ---- Many pixels at once ------------------------------------------------------------------------------------
+
+#: Pixels that are drawn together: their working rows stay in the first-level cache. A power of 2.
+CHUNK = 1024
+
+# Rows of the working array: at fixed places in one array, so that the compiler sees that they cannot overlap.
+# Each begins one cache line further than a whole number of 4096 bytes, lest they compete for the same lines.
+_ROW = CHUNK + 16
+_TERM, _ABOVE, _NEAREST, _COUNT = 0, _ROW, 2 * _ROW, 3 * _ROW
+#: Values in the working array.
+WORK = 4 * _ROW
+
+#: Pixels that are dark or not, together.
+BLOCK = 64
+
+#: Chunks that one thread takes at a time.
+CHUNKS_AT_ONCE = 64
+
+#: What is noted of a chunk, columns of ``statistics``: photons in all, most in a pixel, counts above ``top``, and
+#: pixels whose mean is no finite number of at least 0.
+SUM, MOST, OVERLOADS, BAD = range(4)
+N_STATISTICS = 4
+
+UNSURE = np.uint32(0xFFFFFFFF)  # a count that float32 leaves open
+
+# Error of a float32 cumulative distribution: fast_decay is wrong by 1e-4 at most (512 times two roundings of 2^-24,
+# and those of the squares), n terms and their sum by n roundings each, the deviate by 2^-24; n is below 100.
+CLOSE = np.float32(2e-4)
+
+# A darker pixel has no photon if the deviate is below 1 - mean <= exp(-mean); a quarter of a word is lost to
+# rounding, hence the margin.
+DARK_MEAN = np.float32(2.0**-5)
+ALMOST_ONE = np.float32(1.0 - 2.0**-20)
+
+#: Means of a chunk up to which six terms of the distribution settle most pixels.
+FEW_PHOTONS = 1.5
+
+HALF_BITS = np.uint32(8)  # 32 - 24: a float32 holds 24
+HALF_UNIT = np.float32(2.0**-24)
+INFINITE = np.float32(np.inf)
+_0, _1 = np.float32(0.0), np.float32(1.0)
+_1_2, _1_3, _1_4, _1_5 = (np.float32(1.0 / n) for n in (2, 3, 4, 5))
+_1_6, _1_24, _1_512 = (np.float32(1.0 / n) for n in (6, 24, 512))
+
+
+@device_function
+def fast_decay(mean):
+    """Return exp(-mean) in float32 for means up to ``SMALL_MEAN``, to 1e-4 of itself: no branch and no table."""
+    x = mean * _1_512
+    p = _1 - x * (_1 - x * (_1_2 - x * (_1_6 - x * _1_24)))
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    return p
+
+
+@fused_kernel
+def fill_words(first_group, frame, k0, k1, words):
+    """Fill ``words`` (CHUNK,) uint32 with the first words of its pixels."""
+    for j in range(CHUNK // 4):
+        group = first_group + np.uint64(j)
+        w0, w1, w2, w3 = philox4x32(group & LOW_WORD, group >> WORD_BITS, frame, FIRST_WORDS, k0, k1)
+        words[4 * j] = np.uint32(w0)
+        words[4 * j + 1] = np.uint32(w1)
+        words[4 * j + 2] = np.uint32(w2)
+        words[4 * j + 3] = np.uint32(w3)
+
+
+@fused_kernel
+def settle_dark(means, words, start, drawn):
+    """Fill a block of ``drawn`` (CHUNK,) uint32: 0 where the deviate is clearly below exp(-mean), else UNSURE."""
+    for j in range(BLOCK):
+        i = np.uint64(start) + np.uint64(j)
+        u = np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
+        drawn[i] = np.uint32(0) if u + means[i] < ALMOST_ONE else UNSURE
+
+
+@fused_kernel
+def settle_faint(means, words, start, drawn):
+    """The same with up to five photons; all terms without a branch, which no processor could predict."""
+    for j in range(BLOCK):
+        i = np.uint64(start) + np.uint64(j)
+        mean = means[i]
+        term = fast_decay(mean)
+        # The cumulative distribution less the deviate.
+        above = term - np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
+        nearest = abs(above)
+        count = np.uint32(above <= _0)
+        term *= mean
+        above += term
+        nearest = min(nearest, abs(above))
+        count += np.uint32(above <= _0)
+        term *= mean * _1_2
+        above += term
+        nearest = min(nearest, abs(above))
+        count += np.uint32(above <= _0)
+        term *= mean * _1_3
+        above += term
+        nearest = min(nearest, abs(above))
+        count += np.uint32(above <= _0)
+        term *= mean * _1_4
+        above += term
+        nearest = min(nearest, abs(above))
+        count += np.uint32(above <= _0)
+        term *= mean * _1_5
+        above += term
+        nearest = min(nearest, abs(above))
+        drawn[i] = count if (above > CLOSE) & (nearest > CLOSE) & (mean < SMALL_MEAN) else UNSURE
+
+
+@fused_kernel
+def settle_many(means, words, terms, work, drawn):
+    """The same with up to ``terms`` - 1 photons, for a whole chunk; ``work`` (WORK,) float32."""
+    for i in range(CHUNK):
+        mean = means[i]
+        term = fast_decay(mean)
+        above = term - np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
+        work[_TERM + i] = term
+        work[_ABOVE + i] = above
+        work[_NEAREST + i] = abs(above)
+        work[_COUNT + i] = _1 if above <= _0 else _0
+    for n in range(1, terms, 4):
+        per_1, per_2 = np.float32(1.0 / n), np.float32(1.0 / (n + 1))
+        per_3, per_4 = np.float32(1.0 / (n + 2)), np.float32(1.0 / (n + 3))
+        for i in range(CHUNK):
+            mean, term, above = means[i], work[_TERM + i], work[_ABOVE + i]
+            nearest, count = work[_NEAREST + i], work[_COUNT + i]
+            term *= mean * per_1
+            above += term
+            nearest = min(nearest, abs(above))
+            count += _1 if above <= _0 else _0
+            term *= mean * per_2
+            above += term
+            nearest = min(nearest, abs(above))
+            count += _1 if above <= _0 else _0
+            term *= mean * per_3
+            above += term
+            nearest = min(nearest, abs(above))
+            count += _1 if above <= _0 else _0
+            term *= mean * per_4
+            above += term
+            nearest = min(nearest, abs(above))
+            count += _1 if above <= _0 else _0
+            work[_TERM + i] = term
+            work[_ABOVE + i] = above
+            work[_NEAREST + i] = nearest
+            work[_COUNT + i] = count
+    for i in range(CHUNK):
+        above, nearest = work[_ABOVE + i], work[_NEAREST + i]
+        sure = (above > CLOSE) & (nearest > CLOSE) & (means[i] < SMALL_MEAN)
+        drawn[i] = np.uint32(np.int32(work[_COUNT + i])) if sure else UNSURE
+
+
+@fused_kernel
+def settle_blocks(means, words, drawn):
+    """Settle a chunk of few photons; between peaks most blocks are dark."""
+    for start in range(0, CHUNK, BLOCK):
+        bright = np.uint32(0)
+        for j in range(BLOCK):
+            bright += np.uint32(means[np.uint64(start) + np.uint64(j)] >= DARK_MEAN)
+        if bright == 0:
+            settle_dark(means, words, start, drawn)
+        else:
+            settle_faint(means, words, start, drawn)
+
+
+@serial_kernel
+def exact_count(mean, word, pixel, frame, k0, k1):
+    """``poisson_count`` of a pixel whose first word is known; by itself, so that nothing is fused here."""
+    if mean < SMALL_MEAN:
+        return count_by_inversion(mean, word, pixel, frame, k0, k1)
+    return count_beyond_inversion(mean, pixel, frame, k0, k1)
+
+
+@fused_kernel
+def settle_rest(means, words, first_pixel, frame, k0, k1, top, drawn):
+    """Replace what is UNSURE in ``drawn`` by the exact count; return how many of these are above ``top``."""
+    overloads = 0
+    for start in range(0, CHUNK, 32):
+        unsure = np.uint32(0)
+        for j in range(32):
+            unsure += np.uint32(drawn[np.uint64(start) + np.uint64(j)] == UNSURE)
+        if unsure == 0:
+            continue
+        for i in range(start, start + 32):
+            if drawn[i] == UNSURE:
+                pixel = first_pixel + np.uint64(i)
+                count = exact_count(np.float64(means[i]), np.uint64(words[i]), pixel, frame, k0, k1)
+                overloads += count > top
+                drawn[i] = np.uint32(min(count, top))
+    return overloads
+
+
+@serial_kernel
+def load_chunk(part, low, means):
+    """Copy the pixels ``part`` to ``means[low:]`` (CHUNK,), 0 elsewhere; return how many are bad."""
+    bad = np.uint32(0)
+    means[:low] = _0
+    means[low + len(part) :] = _0
+    inner = means[low : low + len(part)]
+    for i in range(len(part)):
+        mean = part[i]
+        bad += np.uint32(not ((mean >= _0) & (mean < INFINITE)))
+        inner[i] = mean
+    return int(bad)
+
+
+@serial_kernel
+def sum_chunk(means, sums, most):
+    """Return sum and maximum of a chunk; ``sums`` float64, ``most`` float32 (CHUNK // 2,) or more to work in.
+
+    Halves are added to each other: that is an order the compiler can vectorise without changing it.
+    """
+    half = CHUNK // 2
+    for i in range(half):
+        sums[i] = np.float64(means[i]) + np.float64(means[half + i])
+        most[i] = max(means[i], means[half + i])
+    while half > 1:
+        half //= 2
+        for i in range(half):
+            sums[i] += sums[half + i]
+            most[i] = max(most[i], most[half + i])
+    return sums[0], np.float64(most[0])
+
+
+@serial_kernel
+def scale_chunk(scale, means):
+    """Multiply ``means`` by ``scale`` in place; return how many become too large for float32."""
+    bad = np.uint32(0)
+    for i in range(CHUNK):
+        means[i] *= scale
+        bad += np.uint32(not (means[i] < INFINITE))
+    return int(bad)
+
+
+@serial_kernel
+def store_chunk(drawn, low, part):
+    """Copy ``drawn[low:]`` to the pixels ``part``."""
+    inner = drawn[low : low + len(part)]
+    for i in range(len(part)):
+        part[i] = inner[i]
+
+
+@serial_kernel
+def draw_chunk(means, total, most, first_pixel, frame, k0, k1, top, words, work, drawn):
+    """Fill ``drawn`` (CHUNK,) uint32 with the counts of ``means``; return how many are above ``top``.
+
+    ``total`` and ``most`` are about the sum and the maximum of the means: they choose the way, not the result.
+    """
+    if most == 0.0:
+        drawn[:] = np.uint32(0)
+        return 0
+    fill_words(first_pixel >> GROUP_BITS, frame, k0, k1, words)
+    average = total / CHUNK
+    if average < FEW_PHOTONS:
+        settle_blocks(means, words, drawn)
+    elif average < SMALL_MEAN:
+        terms = int(average + 3.0 * math.sqrt(average)) + 3
+        settle_many(means, words, terms, work, drawn)
+    else:
+        drawn[:] = UNSURE
+    return settle_rest(means, words, first_pixel, frame, k0, k1, top, drawn)
+
+
+@device_function
+def chunk_limits(chunk, first_pixel, n):
+    """Return where chunk ``chunk`` of ``n`` pixels starts among them (may be negative), and which part holds any."""
+    start = chunk * CHUNK - int(first_pixel & np.uint64(CHUNK - 1))
+    return start, max(0, -start), min(CHUNK, n - start)
+
+
 @cpu_kernel
-def poisson_counts(photons, seed, frame, first_pixel, counts):
-    """Draw a count for each pixel into ``counts``; rows run in parallel.
+def poisson_counts(photons, scale, seed, frame, first_pixel, top, counts, statistics):
+    """Draw a count for each pixel into ``counts``; chunks of pixels run in parallel.
 
     Parameters
     ----------
-    photons : (slow, fast) float32, expected photons, finite and not negative
+    photons : (n,) float32, expected photons, finite and not negative
+    scale : float32, photons are multiplied by it first
     seed : uint64
     frame : uint32
-    first_pixel : uint64, index in the whole frame of photons[0, 0]
-    counts : (slow, fast) uint32, written
+    first_pixel : uint64, index in the whole frame of photons[0]
+    top : float64, largest count; larger ones become it
+    counts : (n,) uint16 or uint32, written
+    statistics : (chunks, N_STATISTICS) float64, written; chunks = chunks_of(n, first_pixel)
     """
-    n_slow, n_fast = photons.shape
     k0 = np.uint64(seed) & LOW_WORD
     k1 = np.uint64(seed) >> WORD_BITS
     frame_word = np.uint64(frame)
-    for slow in prange(n_slow):
-        row_pixel = np.uint64(first_pixel) + np.uint64(slow) * np.uint64(n_fast)
-        for fast in range(n_fast):
-            mean = np.float64(photons[slow, fast])
-            pixel = row_pixel + np.uint64(fast)
-            counts[slow, fast] = np.uint32(poisson_count(mean, pixel, frame_word, k0, k1))
+    n, n_chunks = len(photons), len(statistics)
+    aligned = np.uint64(first_pixel) & ~np.uint64(CHUNK - 1)
+    for part in prange((n_chunks + CHUNKS_AT_ONCE - 1) // CHUNKS_AT_ONCE):
+        means, sums = np.empty(CHUNK, dtype=np.float32), np.empty(CHUNK // 2, dtype=np.float64)
+        work = np.empty(WORK, dtype=np.float32)
+        words, drawn = np.empty(CHUNK, dtype=np.uint32), np.empty(CHUNK, dtype=np.uint32)
+        for chunk in range(part * CHUNKS_AT_ONCE, min((part + 1) * CHUNKS_AT_ONCE, n_chunks)):
+            start, low, high = chunk_limits(chunk, first_pixel, n)
+            bad = load_chunk(photons[start + low : start + high], low, means)
+            total, most = sum_chunk(means, sums, work)
+            if scale != _1:
+                bad += scale_chunk(scale, means)
+            overloads = 0
+            if bad == 0:
+                place = aligned + np.uint64(chunk * CHUNK)
+                overloads = draw_chunk(
+                    means,
+                    total * scale,
+                    most * scale,
+                    place,
+                    frame_word,
+                    k0,
+                    k1,
+                    top,
+                    words,
+                    work,
+                    drawn,
+                )
+                store_chunk(drawn, low, counts[start + low : start + high])
+            statistics[chunk, SUM] = total
+            statistics[chunk, MOST] = most
+            statistics[chunk, OVERLOADS] = overloads
+            statistics[chunk, BAD] = bad
+
+
+@cpu_kernel
+def photon_statistics(photons, statistics):
+    """Fill ``statistics`` (chunks, N_STATISTICS) as ``poisson_counts`` would, without drawing; photons (n,) float32."""
+    n, n_chunks = len(photons), len(statistics)
+    for part in prange((n_chunks + CHUNKS_AT_ONCE - 1) // CHUNKS_AT_ONCE):
+        means, sums = np.empty(CHUNK, dtype=np.float32), np.empty(CHUNK // 2, dtype=np.float64)
+        most = np.empty(CHUNK // 2, dtype=np.float32)
+        for chunk in range(part * CHUNKS_AT_ONCE, min((part + 1) * CHUNKS_AT_ONCE, n_chunks)):
+            start, low, high = chunk_limits(chunk, np.uint64(0), n)
+            bad = load_chunk(photons[start + low : start + high], low, means)
+            total, largest = sum_chunk(means, sums, most)
+            statistics[chunk, SUM] = total
+            statistics[chunk, MOST] = largest
+            statistics[chunk, OVERLOADS] = 0.0
+            statistics[chunk, BAD] = bad
+
+
+def chunks_of(n: int, first_pixel: int = 0) -> int:
+    """Return how many chunks ``n`` pixels from ``first_pixel`` on touch."""
+    return -(-(first_pixel % CHUNK + n) // CHUNK)

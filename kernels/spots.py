@@ -98,6 +98,18 @@ def square_slice(n_x, n_y, n_z, zeta, star, counts, volume, out):
 
 
 @serial_kernel
+def square_peak(n_x, n_y, n_z, star, counts, volume):
+    """The integral of ``square_slice`` for the plane through the point itself: a polynomial."""
+    a = abs(n_x * star[0, 0] + n_y * star[1, 0] + n_z * star[2, 0]) / counts[0]
+    b = abs(n_x * star[0, 1] + n_y * star[1, 1] + n_z * star[2, 1]) / counts[1]
+    c = abs(n_x * star[0, 2] + n_y * star[1, 2] + n_z * star[2, 2]) / counts[2]
+    t = 1.0 / max(a, b, c)
+    pairs, triple = a * b + a * c + b * c, a * b * c
+    whole = t * (1.0 - t * ((a + b + c) / 2.0 - t * (pairs / 3.0 - t * triple / 4.0)))
+    return 2.0 * whole / (volume * counts[0] * counts[1] * counts[2])
+
+
+@serial_kernel
 def _sign(x):
     return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
 
@@ -292,6 +304,7 @@ def list_spots(
     found = np.empty((256, N_COLUMNS))
     n = 0
     star = stars[0]
+    volumes, inverse_metrics, root_dets = forms(cells, stars, inverse_gram)
     i_x, i_y, i_z = incident[0, 0], incident[0, 1], incident[0, 2]
     sphere = 1.0 / wavelength[0]
     slack = reach + spread * q_max + source_spread
@@ -326,7 +339,9 @@ def list_spots(
                     table,
                     roi,
                     mask,
-                    inverse_gram,
+                    volumes,
+                    inverse_metrics,
+                    root_dets,
                     reach,
                     threshold,
                     h,
@@ -362,7 +377,9 @@ def measure_spot(
     table,
     roi,
     mask,
-    inverse_gram,
+    volumes,
+    inverse_metrics,
+    root_dets,
     reach,
     threshold,
     h,
@@ -377,24 +394,19 @@ def measure_spot(
     counts = (lattice.n_a, lattice.n_b, lattice.n_c)
     all_cells = lattice.n_a * lattice.n_b * lattice.n_c
     piece, point = np.empty(4), np.empty(2)
-    inverse_metric = np.empty((3, 3))
-    root_det, all_weights, near_weights = 0.0, 0.0, 0.0
+    all_weights, near_weights = 0.0, 0.0
     photons, possible, fast, slow = 0.0, 0.0, 0.0, 0.0
     nearest = math.inf
     for orientation in range(len(cells)):
-        star, cell = stars[orientation], cells[orientation]
-        q_x = h * star[0, 0] + k * star[0, 1] + l * star[0, 2]
-        q_y = h * star[1, 0] + k * star[1, 1] + l * star[1, 2]
-        q_z = h * star[2, 0] + k * star[2, 1] + l * star[2, 2]
+        # Numbers, not rows of arrays: most steps end at once, and a row costs more than all of their arithmetic.
+        q_x = h * stars[orientation, 0, 0] + k * stars[orientation, 0, 1] + l * stars[orientation, 0, 2]
+        q_y = h * stars[orientation, 1, 0] + k * stars[orientation, 1, 1] + l * stars[orientation, 1, 2]
+        q_z = h * stars[orientation, 2, 0] + k * stars[orientation, 2, 1] + l * stars[orientation, 2, 2]
         if orientation == 0:
             length = math.sqrt(q_x * q_x + q_y * q_y + q_z * q_z)
             out[RESOLUTION] = 1.0 / length if length > 0.0 else math.inf
             if out[RESOLUTION] < geometry.dmin:
                 return False
-        volume = determinant_of_rows(cell)
-        if lattice.shape != SQUARE:
-            invert_metric(star, inverse_gram, inverse_metric)
-            root_det = 1.0 / math.sqrt(determinant(inverse_metric))
         for source in range(len(wavelength)):
             share = weight[source] if rules.per_term else 1.0
             all_weights += share
@@ -407,11 +419,14 @@ def measure_spot(
                 nearest = zeta
             if abs(zeta) > reach:
                 continue
+            star, cell = stars[orientation], cells[orientation]
+            volume, inverse_metric = volumes[orientation], inverse_metrics[orientation]
             n_x, n_y, n_z = s_x / size, s_y / size, s_z / size
             # The sphere's plane lies at -zeta from the point.
             if lattice.shape == SQUARE:
                 fringes = square_slice(n_x, n_y, n_z, -zeta, star, counts, volume, piece)
             else:
+                root_det = root_dets[orientation]
                 fringes = metric_slice(lattice.shape, n_x, n_y, n_z, -zeta, inverse_metric, root_det, piece)
             if abs(fringes) > REACH or piece[0] <= 0.0 or not is_own(cell, piece[1], piece[2], piece[3]):
                 continue
@@ -441,10 +456,10 @@ def measure_spot(
             fast += share * piece[0] * point[0]
             slow += share * piece[0] * point[1]
             if lattice.shape == SQUARE:
-                square_slice(n_x, n_y, n_z, 0.0, star, counts, volume, piece)
+                possible += share * square_peak(n_x, n_y, n_z, star, counts, volume)
             else:
-                metric_slice(lattice.shape, n_x, n_y, n_z, 0.0, inverse_metric, root_det, piece)
-            possible += share * piece[0]
+                metric_slice(lattice.shape, n_x, n_y, n_z, 0.0, inverse_metric, root_dets[orientation], piece)
+                possible += share * piece[0]
     if photons <= 0.0:
         return False
     out[FAST] = fast / photons / geometry.pixel_size
@@ -471,6 +486,18 @@ def is_own(cell, x, y, z):
     along_b = abs(cell[3] * x + cell[4] * y + cell[5] * z)
     along_c = abs(cell[6] * x + cell[7] * y + cell[8] * z)
     return max(along_a, along_b, along_c) <= 0.5
+
+
+@serial_kernel
+def forms(cells, stars, inverse_gram):
+    """Return what ``measure_spot`` needs of every orientation: volume, inverse metric, root of its determinant."""
+    n = len(cells)
+    volumes, inverse_metrics, root_dets = np.empty(n), np.empty((n, 3, 3)), np.empty(n)
+    for i in range(n):
+        volumes[i] = determinant_of_rows(cells[i])
+        invert_metric(stars[i], inverse_gram, inverse_metrics[i])
+        root_dets[i] = 1.0 / math.sqrt(determinant(inverse_metrics[i]))
+    return volumes, inverse_metrics, root_dets
 
 
 @serial_kernel

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files; print their names."""
     from bragg_numba.cli.console import progress_bar
     from bragg_numba.io.atomic import write_bytes
-    from bragg_numba.series.source import export_texts, open_source, write_nxmx
+    from bragg_numba.series.source import export_files, open_source, write_nxmx
 
     if arguments.nxmx:
         with progress_bar("copying") as progress:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     prefix = arguments.output or arguments.source.removesuffix(".h5").removesuffix("_master")
     with open_source(arguments.source) as source:
-        files = export_texts(source, prefix)
+        files = export_files(source, prefix)
     for path, text in files.items():
         write_bytes(path, text.encode())
         print(f"wrote {path}")

@@ -58,7 +58,8 @@ def _describe_hdf5(path: str) -> dict:
             "frames": data.shape[0] if data.ndim == 3 else 1,
             "pixels_slow_fast": list(data.shape[-2:]),
             "dtype": str(data.dtype),
-            "compression": _filters(data),
+            # The frames of a master lie in its data files.
+            "compression": _filters(file.get("/entry/data/data_000001", data) if data.is_virtual else data),
         }
         if data.is_virtual:
             report["data_files"] = sorted({source.file_name for source in data.virtual_sources()})

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames-per-file", metavar="N", help="default 100")
     add("--spot-threshold", metavar="P", help="photons below which a spot is left out of the truth; default 1")
     add("--no-spots", action="store_true", help="write no table of spots")
+    add("--no-exports", action="store_true", help="write no .geom and XDS.INP beside the masters")
     add("--threads", metavar="N", help="CPU threads of a process; default: all")
     add("--precision", metavar="P", help="auto, tile or float64")
     add("--backend", metavar="B", help="auto, cpu or cuda")
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     say_notes(result.notes)
     print(result.table())
-    for path in result.masters:
+    for path in (*result.masters, *result.exports):
         print(f"wrote {path}")
     print(f"wrote {len(result.data_files)} data files")
     return 0
@@ -90,6 +91,8 @@ def _changes(arguments: argparse.Namespace) -> dict:
         found["photons"] = False
     if arguments.no_spots:
         found["spots"] = False
+    if arguments.no_exports:
+        found["exports"] = False
     return found
 
 

@@ -49,20 +49,30 @@ class Codec:
             return dict(hdf5plugin.Bitshuffle(nelems=0, cname="lz4"))
         return dict(hdf5plugin.Bitshuffle(nelems=0, cname="zstd", clevel=1))
 
-    def pack(self, frame: np.ndarray) -> bytes | memoryview | None:
+    def room(self, frame: np.ndarray) -> int:
+        """Return how many bytes ``pack`` may want to be given for frames like this one."""
+        if not self._fast:
+            return 0
+        _, bound, block_size = _compressor()
+        width = frame.dtype.itemsize
+        return _HEADER + bound(frame.size, width, block_size(width))
+
+    def pack(self, frame: np.ndarray, out: np.ndarray | None = None) -> bytes | memoryview | None:
         """Return the finished chunk of one frame, or None where HDF5's own filter has to make it.
 
         Parameters
         ----------
         frame
             (slow, fast), C-contiguous. Other threads run meanwhile.
+        out
+            uint8 (``room(frame)``,), where the chunk may be put; None: in new memory.
         """
         if self.name == "none":
             return memoryview(frame).cast("B")
         if self.name == "gzip":
             return zlib.compress(frame, GZIP_LEVEL)
         if self._fast:
-            return _bitshuffle_lz4(frame)
+            return _packed(frame, out, *_compressor())
         return None
 
 
@@ -72,21 +82,21 @@ def fast_bitshuffle() -> bool:
         return _compressor() is not None
 
 
-def _bitshuffle_lz4(frame: np.ndarray) -> memoryview:
-    compress, bound, block_size = _compressor()
-    return _packed(frame, compress, bound, block_size)
+#: Bytes before the blocks of a packed frame: its size and the size of a block.
+_HEADER = 12
 
 
-def _packed(frame, compress, bound, block_size) -> memoryview:
+def _packed(frame, out, compress, bound, block_size) -> memoryview:
     width = frame.dtype.itemsize
     # The filter writes its block in elements; the header holds bytes (HDF5 filter 32008).
     block = block_size(width)
-    out = np.empty(12 + bound(frame.size, width, block), dtype=np.uint8)
-    out[:12] = np.frombuffer(struct.pack(">QI", frame.nbytes, block * width), dtype=np.uint8)
-    used = compress(frame.ctypes.data, out.ctypes.data + 12, frame.size, width, block)
+    if out is None:
+        out = np.empty(_HEADER + bound(frame.size, width, block), dtype=np.uint8)
+    out[:_HEADER] = np.frombuffer(struct.pack(">QI", frame.nbytes, block * width), dtype=np.uint8)
+    used = compress(frame.ctypes.data, out.ctypes.data + _HEADER, frame.size, width, block)
     if used < 0:
         raise MemoryError(f"bitshuffle could not pack a frame (error {used})")
-    return memoryview(out)[: 12 + used]
+    return memoryview(out)[: _HEADER + used]
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,7 +141,7 @@ def _reads_back(functions) -> bool:
         with h5py.File("probe", "w", driver="core", backing_store=False) as file:
             options = hdf5plugin.Bitshuffle(nelems=0, cname="lz4")
             data = file.create_dataset("d", (1, *frame.shape), dtype, chunks=(1, *frame.shape), **options)
-            data.id.write_direct_chunk((0, 0, 0), _packed(frame, *functions))
+            data.id.write_direct_chunk((0, 0, 0), _packed(frame, None, *functions))
             if not np.array_equal(data[0], frame):
                 return False
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 
 DATA = "/entry/data/data"
@@ -57,13 +58,13 @@ def leftovers(prefix) -> list[Path]:
     found = []
     for path in prefix.parent.iterdir():
         rest = path.name[len(prefix.name) :] if path.name.startswith(prefix.name) else ""
-        if rest.startswith(("_data_", "_master", "_counts_")) and rest.endswith(PART):
+        if rest.startswith(("_data_", "_master", "_counts_", ".geom", "_XDS.INP")) and rest.endswith(PART):
             found.append(path)
     return sorted(found)
 
 
 @contextmanager
-def create_hdf5(path, target):
+def create_hdf5(path, target, mode: str = "x"):
     """Create an HDF5 file that is closed without harm even after the system refused to write.
 
     HDF5 keeps what it could not write, tries again when the file is closed and once more when the process ends,
@@ -82,7 +83,7 @@ def create_hdf5(path, target):
     import h5py
 
     try:
-        file = h5py.File(path, "x")
+        file = h5py.File(path, mode)
     except OSError as error:
         raise refusal(target, error) from error
     try:
@@ -105,20 +106,28 @@ def _lead_nowhere(file) -> None:
         os.close(nowhere)
 
 
+def pixel_meaning(dtype: str) -> dict[str, str]:
+    """Attributes that say what the pixels of photons (float32) or counts are."""
+    if dtype == "float32":
+        meaning = "expected photons a pixel: Bragg reflections and background together, no noise"
+        return {"units": "photons", "long_name": "photons (frame, slow, fast)", "meaning": meaning}
+    meaning = "Poisson counts of the expected photons times the scale, cut at saturation_value"
+    return {"units": "counts", "long_name": "counts (frame, slow, fast)", "meaning": meaning}
+
+
 class FrameWriter:
     """Appends packed frames to one dataset, one chunk a frame."""
 
     def __init__(self, file, frames: int, shape: tuple[int, int], dtype: str, codec: Codec) -> None:
         self._file, self._codec = file, codec
         entry = file.require_group("entry")
-        entry.attrs["NX_class"] = "NXentry"
+        set_attributes(entry, NX_class="NXentry")
         data = entry.require_group("data")
-        data.attrs.update({"NX_class": "NXdata", "signal": "data"})
+        set_attributes(data, NX_class="NXdata", signal="data")
         self._data = data.create_dataset(
             "data", (frames, *shape), np.dtype(dtype), chunks=(1, *shape), **codec.dataset_options()
         )
-        self._data.attrs["units"] = "photons" if dtype == "float32" else "counts"
-        self._data.attrs["long_name"] = f"{self._data.attrs['units']} (frame, slow, fast)"
+        set_attributes(self._data, **pixel_meaning(dtype))
 
     def write(self, index: int, frame: np.ndarray, packed) -> None:
         """Write frame ``index`` of this file; ``packed`` is what ``Codec.pack`` made of it."""

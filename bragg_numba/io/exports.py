@@ -16,16 +16,17 @@ def crystfel_geom(description: Description) -> str:
     """Return a CrystFEL geometry file for the masters of a series; photons and counts share it."""
     g = description.geometry
     pixel = g.pixel_size
-    wavelength = float(np.mean(description.wavelength_A))
-    varies = np.ptp(description.wavelength_A) > 0.0 and description.wavelength_weights is None
     return "\n".join(
         [
             "; CrystFEL geometry, written by bragg_numba. Axes: z along the beam, y up.",
-            *(["; The wavelength differs from frame to frame; this is the mean."] if varies else []),
-            f"photon_energy = {ENERGY_WAVELENGTH_EV_A / wavelength:.10g} eV",
+            "; Give a master to indexamajig; HDF5_PLUGIN_PATH must lead to bitshuffle unless compression is none.",
+            *_geom_wavelength(description),
             "adu_per_photon = 1",
+            f"; Counts end at {SATURATION['uint16']} (uint16) or {SATURATION['uint32']} (uint32), photons do not:",
+            "; for counts give --max-adu to process_hkl or partialator, which CrystFEL prefers to max_adu here.",
             f"clen = {g.origin[2]:.12g} m",
             f"res = {1.0 / pixel:.12g}",
+            *_geom_shift(description),
             "",
             "dim0 = %",
             "dim1 = ss",
@@ -46,6 +47,24 @@ def crystfel_geom(description: Description) -> str:
             "",
         ]
     )
+
+
+def _geom_wavelength(description: Description) -> list[str]:
+    if description.wavelength_of_frames:
+        return ["wavelength = /entry/instrument/beam/incident_wavelength A"]
+    mean = description.mean_wavelength_A
+    lines = [f"photon_energy = {ENERGY_WAVELENGTH_EV_A / mean:.10g} eV"]
+    weights = description.wavelength_weights
+    if weights is not None:
+        sigma = float(np.sqrt(np.average((description.wavelength_A - mean) ** 2, weights=weights)))
+        lines.append(f"bandwidth = {sigma / mean:.6g}")
+    return lines
+
+
+def _geom_shift(description: Description) -> list[str]:
+    if description.shift_m is None:
+        return []
+    return [f"detector_shift_{axis} = /entry/instrument/detector/shift/{axis} m" for axis in "xy"]
 
 
 def _xyz(vector) -> str:
@@ -81,6 +100,7 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
     pixel_mm = g.pixel_size * 1000.0
     lines = [
         "! Written by bragg_numba: the part of XDS.INP that these frames fix. Add JOB, SPACE_GROUP_NUMBER, LIB.",
+        *_xds_warnings(description),
         "DETECTOR= EIGER",
         f"NAME_TEMPLATE_OF_DATA_FRAMES= {template}",
         f"DATA_RANGE= 1 {n}",
@@ -88,7 +108,7 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
         "STARTING_FRAME= 1",
         f"STARTING_ANGLE= {omega[0]:.9g}",
         f"OSCILLATION_RANGE= {(omega[-1] - omega[0]) / n:.9g}",
-        f"X-RAY_WAVELENGTH= {float(np.mean(description.wavelength_A)):.10g}",
+        f"X-RAY_WAVELENGTH= {description.mean_wavelength_A:.10g}",
         f"INCIDENT_BEAM_DIRECTION= {_three(_XDS @ np.array([0.0, 0.0, 1.0]))}",
         f"ROTATION_AXIS= {_three(spindle)}",
         f"POLARIZATION_PLANE_NORMAL= {_three(_polarization_normal(description))}",
@@ -104,6 +124,14 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
     if cell is not None:
         lines.append("UNIT_CELL_CONSTANTS= " + " ".join(f"{value:.6g}" for value in cell))
     return "\n".join(lines) + "\n"
+
+
+def _xds_warnings(description: Description) -> list[str]:
+    if description.dtype == "float32":
+        return ["! XDS takes whole numbers only: make counts of these photons (bragg-numba noise) and name their file."]
+    if description.dtype == "uint16":
+        return ["! LIB: dectris-neggia takes these counts; durin takes those above 32767 as negative (write uint32)."]
+    return []
 
 
 def _polarization_normal(description: Description) -> np.ndarray:

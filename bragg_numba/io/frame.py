@@ -13,6 +13,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import atomic_path
+from bragg_numba.io.attributes import set_attributes
 
 DATA = "/entry/data/data"
 PROCESS = "/entry/process"
@@ -47,7 +48,7 @@ class FrameFile:
     def write_statistics(self, statistics: dict[str, float]) -> None:
         """Write the numbers about the frame."""
         group = self._file[PROCESS].create_group("statistics")
-        group.attrs["NX_class"] = "NXcollection"
+        set_attributes(group, NX_class="NXcollection")
         for name, value in statistics.items():
             group[name] = value
 
@@ -72,29 +73,24 @@ def create_frame(path, experiment, *, command: str = "", seeds: dict[str, int] |
     InputError
         If the file cannot be written.
     """
-    import h5py
+    from bragg_numba.io.data_file import create_hdf5
 
     shape = experiment.detector.shape
-    with atomic_path(path) as temporary:
-        try:
-            with h5py.File(temporary, "w") as file:
-                _write_head(file, experiment, command, seeds or {}, shape)
-                yield FrameFile(file, shape)
-        except OSError as error:
-            raise InputError(os.fspath(path), f"cannot be written: {error}") from None
+    with atomic_path(path) as temporary, create_hdf5(temporary, path, mode="w") as file:
+        _write_head(file, experiment, command, seeds or {}, shape)
+        yield FrameFile(file, shape)
 
 
 def _write_head(file, experiment, command: str, seeds: dict[str, int], shape) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "bragg_numba", "file_time": now})
+    set_attributes(file, NX_class="NXroot", default="entry", creator="bragg_numba", file_time=now)
     entry = _group(file, "entry", "NXentry", default="data")
     entry["title"] = "simulated diffraction frame"
     entry["start_time"] = now
     data = _group(entry, "data", "NXdata", signal="data")
     # One chunkless dataset: a frame is read whole or by rows, and every reader takes it.
     frame = data.create_dataset("data", shape=(1, *shape), dtype=np.float32)
-    frame.attrs["units"] = "photons"
-    frame.attrs["long_name"] = "photons (frame, slow, fast)"
+    set_attributes(frame, units="photons", long_name="photons (frame, slow, fast)")
     process = _group(entry, "process", "NXprocess")
     process["program"] = "bragg_numba"
     process["version"] = versions()["bragg-numba"]
@@ -109,8 +105,7 @@ def _write_head(file, experiment, command: str, seeds: dict[str, int], shape) ->
 
 def _group(parent, name: str, nx_class: str, **attributes):
     group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
-    group.attrs.update(attributes)
+    set_attributes(group, NX_class=nx_class, **attributes)
     return group
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment.beam import ENERGY_WAVELENGTH_EV_A
+from bragg_numba.io.attributes import set_attributes
 from bragg_numba.plan.geometry import FRAMES, Geometry
 
 #: Largest valid count. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
@@ -91,7 +92,9 @@ class Description:
     """What a master says about its frames, besides their pixels.
 
     ``omega_deg`` is None for stills, else (n + 1,): where every frame starts, and where the last one ends.
-    ``wavelength_A`` is (1,), (n,) one a frame, or (m,) with ``wavelength_weights`` (m,).
+    ``wavelength_A`` is (1,), (n,) one a frame, or (m,) with ``wavelength_weights`` (m,). ``spectra`` (n, m, 2) are
+    the wavelengths and weights behind an (n,) of means. ``shift_m`` (n, 2) is how far every frame's detector
+    lies from the one that is described, along x and y.
     """
 
     plan: object  #: of the first frame
@@ -100,12 +103,24 @@ class Description:
     omega_deg: np.ndarray | None = None
     wavelength_A: np.ndarray
     wavelength_weights: np.ndarray | None = None
+    spectra: np.ndarray | None = None
+    shift_m: np.ndarray | None = None
     process: dict[str, str]  #: text by name, for /entry/process
 
     @property
     def geometry(self) -> McStasGeometry:
         """The detector in the McStas frame."""
         return mcstas_geometry(self.plan.experiment, self.plan.detector)
+
+    @property
+    def wavelength_of_frames(self) -> bool:
+        """Whether every frame has its own wavelength."""
+        return self.wavelength_weights is None and len(self.wavelength_A) > 1
+
+    @property
+    def mean_wavelength_A(self) -> float:
+        """Mean of the frames, or of the spectrum."""
+        return float(np.average(self.wavelength_A, weights=self.wavelength_weights))
 
 
 def now() -> str:
@@ -119,14 +134,13 @@ def write_head(file, description: Description, start_time: str) -> None:
     """Write everything of an NXmx file but the frames and ``end_time``; ``file`` is an open h5py.File."""
     import h5py
 
-    file.attrs.update(
-        {
-            "NX_class": "NXroot",
-            "default": "entry",
-            "creator": "bragg_numba",
-            "file_time": start_time,
-            "HDF5_Version": h5py.version.hdf5_version,
-        }
+    set_attributes(
+        file,
+        NX_class="NXroot",
+        default="entry",
+        creator="bragg_numba",
+        file_time=start_time,
+        HDF5_Version=h5py.version.hdf5_version,
     )
     entry = group(file, "entry", "NXentry", default="data")
     entry["definition"] = "NXmx"
@@ -135,16 +149,15 @@ def write_head(file, description: Description, start_time: str) -> None:
     entry["end_time_estimated"] = start_time
     source = group(entry, "source", "NXsource")
     source["name"] = "simulation"
-    source["name"].attrs["short_name"] = "simulation"
+    set_attributes(source["name"], short_name="simulation")
     instrument = group(entry, "instrument", "NXinstrument")
     instrument["name"] = "bragg_numba"
-    instrument["name"].attrs["short_name"] = "bragg_numba"
+    set_attributes(instrument["name"], short_name="bragg_numba")
     instrument["time_zone"] = "+00:00"
     _write_beam(group(instrument, "beam", "NXbeam"), description)
     _write_detector(group(instrument, "detector", "NXdetector"), description)
     _write_sample(entry, description)
-    data = group(entry, "data", "NXdata", signal="data")
-    del data
+    group(entry, "data", "NXdata", signal="data")
     process = group(entry, "process", "NXprocess")
     process["program"] = "bragg_numba"
     for name, text in description.process.items():
@@ -154,29 +167,50 @@ def write_head(file, description: Description, start_time: str) -> None:
 def group(parent, name: str, nx_class: str, **attributes):
     """Create a group of a NeXus class."""
     made = parent.create_group(name)
-    made.attrs["NX_class"] = nx_class
-    made.attrs.update(attributes)
+    set_attributes(made, NX_class=nx_class, **attributes)
     return made
 
 
 def _put(parent, name: str, value, units: str | None = None):
     parent[name] = value
     if units is not None:
-        parent[name].attrs["units"] = units
+        set_attributes(parent[name], units=units)
     return parent[name]
 
 
 def _write_beam(beam_group, description: Description) -> None:
     beam = description.plan.experiment.beam
     wavelength = np.asarray(description.wavelength_A, dtype=np.float64)
-    _put(beam_group, "incident_wavelength", wavelength[0] if len(wavelength) == 1 else wavelength, "angstrom")
+    mean = _put(beam_group, "incident_wavelength", wavelength[0] if len(wavelength) == 1 else wavelength, "angstrom")
     if description.wavelength_weights is not None:
         _put(beam_group, "incident_wavelength_weights", np.asarray(description.wavelength_weights, dtype=np.float64))
+    if description.spectra is not None:
+        # Who wants one wavelength a frame finds it above, who wants the spectrum follows the variant.
+        set_attributes(mean, variant="incident_wavelength_spectrum")
+        lines, weights = description.spectra[..., 0], description.spectra[..., 1]
+        filler = np.broadcast_to(wavelength[:, None], lines.shape)  # of spectra with fewer lines: weight 0
+        lines = np.where(np.isnan(lines), filler, lines)
+        _put(beam_group, "incident_wavelength_spectrum", lines, "angstrom")
+        _put(beam_group, "incident_wavelength_spectrum_weights", np.nan_to_num(weights))
+    _put(beam_group, "incident_polarization_stokes", stokes(description), "dimensionless")
     if beam.flux_per_s:
         _put(beam_group, "total_flux", beam.flux_per_s, "Hz")
     size = beam.beam_size_mm / 1000.0
     if size < 1.0:  # the default of other programs' command lines is no size at all
         _put(beam_group, "incident_beam_size", [size, size], "m")
+        beam_group["profile"] = "rectangular"
+
+
+def stokes(description: Description) -> np.ndarray:
+    """Stokes vector (1, 4) of the beam, I = 1, with Q along x and U along x = y of the McStas frame.
+
+    The Kahn factor is the degree of linear polarization along the E-vector.
+    """
+    beam, detector = description.plan.experiment.beam, description.plan.detector
+    e_vector = mcstas_rotation(description.plan.experiment, detector) @ np.array(detector.polarization)
+    twice = 2.0 * np.arctan2(e_vector[1], e_vector[0])
+    kahn = beam.polarization if beam.polarized else 0.0
+    return np.array([[1.0, kahn * np.cos(twice), kahn * np.sin(twice), 0.0]]) + 0.0
 
 
 def _write_detector(detector, description: Description) -> None:
@@ -215,7 +249,12 @@ def _write_detector(detector, description: Description) -> None:
     for name in ("countrate_correction_applied", "flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
     mask = detector.create_dataset("pixel_mask", data=pixel_mask(plan))
-    mask.attrs["bits"] = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
+    bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
+    set_attributes(mask, bits=bits_text)
+    if description.shift_m is not None:
+        shift = group(detector, "shift", "NXcollection")
+        for name, values in zip("xy", description.shift_m.T, strict=True):
+            _put(shift, name, values, "m")
     specific = group(detector, "detectorSpecific", "NXcollection")
     import h5py
 
@@ -223,17 +262,20 @@ def _write_detector(detector, description: Description) -> None:
     specific["ntrigger"] = np.int64(1)
     specific["x_pixels_in_detector"] = np.int64(g.n_fast)
     specific["y_pixels_in_detector"] = np.int64(g.n_slow)
-    _put(specific, "photon_energy", ENERGY_WAVELENGTH_EV_A / float(np.mean(description.wavelength_A)), "eV")
+    _put(specific, "photon_energy", ENERGY_WAVELENGTH_EV_A / description.mean_wavelength_A, "eV")
     specific["pixel_mask"] = h5py.SoftLink("/entry/instrument/detector/pixel_mask")
 
 
 def _axis(parent, name: str, value, units: str, vector: np.ndarray, depends_on: str, kind: str = "translation"):
     axis = _put(parent, name, value, units)
-    axis.attrs["transformation_type"] = kind
-    axis.attrs["vector"] = np.asarray(vector, dtype=np.float64)
-    axis.attrs["offset"] = np.zeros(3)
-    axis.attrs["offset_units"] = "m"
-    axis.attrs["depends_on"] = depends_on
+    set_attributes(
+        axis,
+        transformation_type=kind,
+        vector=np.asarray(vector, dtype=np.float64),
+        offset=np.zeros(3),
+        offset_units="m",
+        depends_on=depends_on,
+    )
 
 
 def pixel_mask(plan) -> np.ndarray:

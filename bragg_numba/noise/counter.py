@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from bragg_numba.errors import InputError
 
-__all__ = ["check_photons", "poisson", "whole_number"]
+__all__ = ["Drawn", "check_photons", "draw_counts", "poisson", "sum_photons", "whole_number"]
+
+
+class Drawn(NamedTuple):
+    """What is known of a frame after its counts were drawn."""
+
+    photons: float  #: expected ones, in all pixels together, before ``scale``
+    most: float  #: expected in one pixel
+    overloads: int  #: pixels whose count was above ``top``
 
 
 def poisson(
@@ -54,32 +64,88 @@ def poisson(
     >>> poisson(np.zeros((1, 3), dtype=np.float32), seed=1)
     array([[0, 0, 0]], dtype=uint32)
     """
-    from bragg_numba.kernels.philox import poisson_counts
+    image = _as_image(photons)
+    first_row = whole_number("first_row", first_row, 0, 2**32 - 1)
+    if n_fast is not None and n_fast != image.shape[1]:
+        raise InputError("n_fast", f"must be the width of photons ({image.shape[1]})", n_fast, "tiles are whole rows")
+    if out is None:
+        out = np.empty(image.shape, dtype=np.uint32)
+    elif out.shape != image.shape or out.dtype != np.uint32 or not out.flags.c_contiguous:
+        raise InputError("out", f"must be a contiguous uint32 array of shape {image.shape}", out.shape)
+    draw_counts(image, seed, frame, out, top=2**32 - 1, first_pixel=first_row * image.shape[1])
+    return out
 
-    photons = check_photons(photons)
+
+def draw_counts(
+    photons: np.ndarray,
+    seed: int,
+    frame: int,
+    counts: np.ndarray,
+    *,
+    top: int,
+    scale: float = 1.0,
+    first_pixel: int = 0,
+) -> Drawn:
+    """Draw ``poisson(photons * scale, seed, frame)`` into ``counts``, clipped, in one pass over memory.
+
+    Parameters
+    ----------
+    photons
+        (slow, fast) float32, C-contiguous.
+    counts
+        (slow, fast) uint16 or uint32, C-contiguous; filled.
+    top
+        Largest count, at least 6; larger ones become it.
+    scale
+        ``photons`` are multiplied by it first, in float32.
+    first_pixel
+        The frame's pixel that ``photons[0, 0]`` is.
+
+    Raises
+    ------
+    InputError
+        If a pixel is NaN, infinite or negative, or an argument lies outside its range.
+    """
+    from bragg_numba.kernels.philox import N_STATISTICS, chunks_of, poisson_counts
+
     seed = whole_number("seed", seed, 0, 2**64 - 1)
     frame = whole_number("frame", frame, 0, 2**32 - 1)
-    first_row = whole_number("first_row", first_row, 0, 2**32 - 1)
-    if n_fast is not None and n_fast != photons.shape[1]:
-        raise InputError("n_fast", f"must be the width of photons ({photons.shape[1]})", n_fast, "tiles are whole rows")
-    if out is None:
-        out = np.empty(photons.shape, dtype=np.uint32)
-    elif out.shape != photons.shape or out.dtype != np.uint32 or not out.flags.c_contiguous:
-        raise InputError("out", f"must be a contiguous uint32 array of shape {photons.shape}", out.shape)
-    first_pixel = first_row * photons.shape[1]
-    poisson_counts(photons, np.uint64(seed), np.uint32(frame), np.uint64(first_pixel), out)
-    return out
+    found = np.empty((chunks_of(photons.size, first_pixel), N_STATISTICS))
+    poisson_counts(
+        photons.reshape(-1),
+        np.float32(scale),
+        np.uint64(seed),
+        np.uint32(frame),
+        np.uint64(first_pixel),
+        float(top),
+        counts.reshape(-1),
+        found,
+    )
+    return _drawn(photons, found, scale)
+
+
+def sum_photons(photons: np.ndarray) -> Drawn:
+    """Return what ``draw_counts`` would, bit for bit, of a frame that gets no counts; (slow, fast) float32."""
+    from bragg_numba.kernels.philox import N_STATISTICS, chunks_of, photon_statistics
+
+    found = np.empty((chunks_of(photons.size), N_STATISTICS))
+    photon_statistics(photons.reshape(-1), found)
+    return _drawn(photons, found, 1.0)
+
+
+def _drawn(photons: np.ndarray, found: np.ndarray, scale: float) -> Drawn:
+    from bragg_numba.kernels.philox import BAD, MOST, OVERLOADS, SUM
+
+    if found[:, BAD].any():
+        with np.errstate(over="ignore"):
+            check_photons(photons * np.float32(scale))
+    most = float(found[:, MOST].max(initial=0.0))
+    return Drawn(float(found[:, SUM].sum()), most, int(found[:, OVERLOADS].sum()))
 
 
 def check_photons(photons: np.ndarray) -> np.ndarray:
     """Return ``photons`` as a C-contiguous (slow, fast) float32 array of finite, non-negative numbers."""
-    try:
-        with np.errstate(over="ignore"):
-            image = np.ascontiguousarray(photons, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise InputError("photons", "must be an array of numbers", type(photons).__name__) from None
-    if np.ndim(photons) != 2:
-        raise InputError("photons", "must have two dimensions (slow, fast)", np.shape(photons))
+    image = _as_image(photons)
     if image.size and not (image.min() >= 0 and image.max() < np.inf):  # a NaN fails both
         bad = np.flatnonzero(~((image >= 0) & (image < np.inf)).ravel())[0]
         slow, fast = divmod(int(bad), image.shape[1])
@@ -88,6 +154,17 @@ def check_photons(photons: np.ndarray) -> np.ndarray:
             f"must be finite and not negative at slow {slow}, fast {fast}",
             float(image[slow, fast]),
         )
+    return image
+
+
+def _as_image(photons) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):
+            image = np.ascontiguousarray(photons, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError("photons", "must be an array of numbers", type(photons).__name__) from None
+    if np.ndim(photons) != 2:
+        raise InputError("photons", "must have two dimensions (slow, fast)", np.shape(photons))
     return image
 
 

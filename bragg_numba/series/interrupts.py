@@ -1,12 +1,13 @@
 """Ctrl-C that is heard even where Python drops it.
 
 A ``KeyboardInterrupt`` that is raised inside a destructor or a callback of HDF5 is printed and forgotten. A series
-notes the signal as well, and looks at the note between frames.
+notes the signal as well, looks at the note between frames, and prints nothing of what was not lost.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +27,20 @@ def listening() -> Iterator[None]:
         _heard.set()
         before(number, frame)
 
+    report = sys.unraisablehook
+
+    def report_others(unraisable) -> None:
+        if not (_heard.is_set() and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+            report(unraisable)
+
     _heard.clear()
     signal.signal(signal.SIGINT, hear)
+    sys.unraisablehook = report_others
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = report
 
 
 def check() -> None:

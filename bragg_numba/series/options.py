@@ -29,6 +29,7 @@ class OutputOptions:
     spot_threshold: float = 1.0  #: photons below which a reflection is left out of it
     backend: str = "auto"
     precision: str = "auto"
+    exports: bool = True  #: write a CrystFEL geometry, and lines of XDS.INP for a sweep, beside the masters
 
     def __post_init__(self) -> None:
         put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
@@ -44,11 +45,16 @@ class OutputOptions:
         put("compression", check.choice(pre + "compression", self.compression, COMPRESSIONS))
         put("frames_per_file", check.count(pre + "frames_per_file", self.frames_per_file, low=1, high=1_000_000))
         put("spots", check.flag(pre + "spots", self.spots))
+        put("exports", check.flag(pre + "exports", self.exports))
         put("spot_threshold", check.number(pre + "spot_threshold", self.spot_threshold, low=1e-30, high=1e30))
 
     def to_dict(self) -> dict:
         """Return plain values by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def pixel_options(self) -> dict:
+        """Return the options that the data files depend on, by name."""
+        return {name: value for name, value in self.to_dict().items() if name != "exports"}
 
     @classmethod
     def from_dict(cls, values: dict) -> OutputOptions:

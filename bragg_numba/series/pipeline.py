@@ -1,26 +1,37 @@
-"""Frames through rendering, noise, packing and writing, all at the same time, in bounded memory."""
+"""Frames through rendering, noise, packing and writing, several at the same time, in bounded memory.
+
+A lane is a thread that takes one frame all the way from its plan to its packed bytes; lanes work side by side and
+never wait for each other, so that no core is idle while a frame is packed or another one begins. The thread that
+started them writes the frames in their order.
+"""
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
 
-#: Kernels share one pool of threads, and not every one of numba's threading layers can be entered twice.
+#: Not every one of numba's threading layers can be entered twice, nor does a GPU gain from it.
 KERNELS = threading.Lock()
 
-#: Frames in flight: one rendered, one packed, one written.
-SLOTS = 3
+#: Frames that are made at the same time, at most: each takes memory, and more cores than this may share a frame.
+MOST_LANES = 4
+
+#: Part of the free memory that frames in flight may take; one lane works with less.
+MEMORY_SHARE = 0.25
 
 DIGEST = "bragg_numba_digest"
 
@@ -30,72 +41,132 @@ class Slot:
 
     def __init__(self, shape: tuple[int, int], products: dict[str, str]) -> None:
         self.photons = np.zeros(shape, dtype=np.float32)
-        self.drawn = np.zeros(shape, dtype=np.uint32) if "counts" in products else None
-        narrow = products.get("counts") == "uint16"
-        self.counts = np.zeros(shape, dtype=np.uint16) if narrow else self.drawn
-        self.scaled: np.ndarray | None = None
+        self.counts = np.zeros(shape, dtype=products["counts"]) if "counts" in products else None
+        self.packed: dict[str, np.ndarray] = {}  # bytes of packed frames, used again and again
+
+    def pack(self, codec: Codec, product: str):
+        """Pack photons or counts into the slot's own memory: valid until its next frame."""
+        frame = self.photons if product == "photons" else self.counts
+        if product not in self.packed:
+            self.packed[product] = np.empty(codec.room(frame), dtype=np.uint8)
+        return codec.pack(frame, self.packed[product])
 
 
-def draw_counts(slot: Slot, seed: int, frame: int, scale: float) -> None:
-    """Draw the Poisson counts of ``slot.photons`` times ``scale`` into ``slot.drawn``."""
-    from bragg_numba.noise.counter import poisson
+def draw_counts(slot: Slot, seed: int, frame: int, scale: float):
+    """Draw the Poisson counts of ``slot.photons`` times ``scale`` into ``slot.counts``; return ``Drawn``.
 
-    photons = slot.photons
-    if scale != 1.0:
-        if slot.scaled is None:
-            slot.scaled = np.empty_like(photons)
-        photons = np.multiply(slot.photons, np.float32(scale), out=slot.scaled)
-    with KERNELS:
-        poisson(photons, seed, frame, out=slot.drawn)
-
-
-def saturate(slot: Slot, dtype: str) -> int:
-    """Clip ``slot.drawn`` into ``slot.counts`` at the largest valid count; return how many pixels were above."""
+    Counts end at the largest valid one of their type.
+    """
     from bragg_numba.io.nxmx import SATURATION
+    from bragg_numba.noise import counter
 
-    top = SATURATION[dtype]
-    overloads = 0
-    # By parts that fit the cache: the comparison, the sum and the clipping then read memory once.
-    drawn, counts = slot.drawn.reshape(-1), slot.counts.reshape(-1)
-    for start in range(0, drawn.size, 65536):
-        part = drawn[start : start + 65536]
-        if part.max() > top:
-            overloads += int(np.count_nonzero(part > top))
-        np.minimum(part, top, out=counts[start : start + 65536], casting="unsafe")
-    return overloads
+    top = SATURATION[slot.counts.dtype.name]
+    return counter.draw_counts(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many frames are made at the same time, and with how many threads each."""
+
+    lanes: int
+    threads: int | None  #: None: as many as numba chooses
+    alone: bool  #: only one lane at a time may run kernels
+
+
+def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int | None) -> Layout:
+    """Choose the layout: a lane for each core, as far as memory allows and numba's threads can be entered twice."""
+    import numba
+
+    from bragg_numba.plan.memory import free_memory
+
+    threads = threads or numba.get_num_threads()
+    if options.backend.startswith("cuda") or not _kernels_run_side_by_side():
+        return Layout(2, threads, alone=True)
+    # Photons and counts, both with room for their packed bytes.
+    frame = 2 * shape[0] * shape[1] * sum(np.dtype(dtype).itemsize for dtype in ("float32", options.counts or "u1"))
+    affordable = int(MEMORY_SHARE * free_memory() / frame) - 1
+    lanes = max(1, min(threads, MOST_LANES, affordable))
+    return Layout(lanes, threads // lanes, alone=False)
+
+
+def _kernels_run_side_by_side() -> bool:
+    """Tell whether two threads may run parallel kernels at the same time."""
+    import numba
+
+    from bragg_numba.noise.counter import sum_photons
+
+    with KERNELS:
+        # The layer is only known once a kernel ran.
+        sum_photons(np.zeros((1, 1), dtype=np.float32))
+    return numba.threading_layer() in ("omp", "tbb")
+
+
+class Stopped(Exception):
+    """Another part of the series failed: what a lane does is no longer wanted."""
 
 
 class Renderer:
-    """Renders the frames of a series one after another; what does not change is planned once."""
+    """Makes the frames of a series, from several threads at once; what does not change is planned once."""
 
-    def __init__(self, series, options: OutputOptions, threads: int | None = None) -> None:
-        self.series, self.options, self.threads = series, options, threads
+    def __init__(self, series, options: OutputOptions, layout: Layout | None = None) -> None:
+        self.series, self.options = series, options
+        self.layout = Layout(1, None, alone=True) if layout is None else layout
+        self.stop = threading.Event()
         self._plan = None
 
     def plan(self, index: int):
         """The plan of one frame."""
         from bragg_numba.plan.plan import make_plan
 
-        self._plan = make_plan(self.series.experiment_of(index), like=self._plan)
-        return self._plan
+        plan = make_plan(self.series.experiment_of(index), like=self._plan)
+        self._plan = plan
+        return plan
 
     def render(self, plan, out: np.ndarray) -> None:
-        """Render a plan into ``out``."""
+        """Render a plan into ``out``.
+
+        Raises
+        ------
+        Stopped
+            If ``stop`` was set meanwhile.
+        """
         from bragg_numba.render.simulator import Simulator
 
         simulator = Simulator(
             plan.experiment,
             backend=self.options.backend,
             precision=self.options.precision,
-            threads=self.threads,
+            threads=self.layout.threads,
             plan=plan,
         )
-        with KERNELS:
-            simulator.render(out=out)
+        with self._kernels():
+            simulator.render(out=out, progress=self._go_on)
+
+    def draw_counts(self, slot: Slot, index: int):
+        """Draw the counts of frame ``index``."""
+        from bragg_numba.render.cpu import threads
+
+        with self._kernels(), threads(self.layout.threads):
+            return draw_counts(slot, self.seed(index), index, self.options.scale)
+
+    def sum_photons(self, slot: Slot):
+        """What ``draw_counts`` returns, without drawing."""
+        from bragg_numba.noise.counter import sum_photons
+        from bragg_numba.render.cpu import threads
+
+        with self._kernels(), threads(self.layout.threads):
+            return sum_photons(slot.photons)
 
     def seed(self, index: int) -> int:
         """The noise seed of one frame."""
         return int(self.series.frames["seed"][index]) if "seed" in self.series.frames else self.options.seed
+
+    def _kernels(self):
+        return KERNELS if self.layout.alone else nullcontext()
+
+    def _go_on(self, part_done: float) -> None:
+        if self.stop.is_set():
+            raise Stopped
 
 
 def write_data_files(
@@ -124,9 +195,9 @@ def write_data_files(
             files = {}
             for product, part in parts.items():
                 files[product] = stack.enter_context(create_hdf5(part.part, prefix))
-                files[product].attrs.update({"NX_class": "NXroot", "default": "entry", DIGEST: digest})
+                set_attributes(files[product], NX_class="NXroot", default="entry", **{DIGEST: digest})
             _Job(series, options, frames, threads, clock, on_frame).run(files)
-        with clock("write"):
+        with clock("sync"):
             for part in parts.values():
                 part.publish()
     except OSError as error:
@@ -136,120 +207,97 @@ def write_data_files(
             part.discard()
 
 
+@dataclass(slots=True)
+class _Frame:
+    """A frame that is ready to be written."""
+
+    slot: Slot
+    record: np.ndarray
+    packed: dict
+    spots: np.ndarray | None
+
+
 class _Job:
     """The frames of one data file on their way."""
 
     def __init__(self, series, options, frames: range, threads, clock: StageClock, on_frame) -> None:
-        self.renderer = Renderer(series, options, threads)
+        self.shape = series.experiment.detector.shape
+        self.layout = choose_layout(options, self.shape, threads)
+        self.renderer = Renderer(series, options, self.layout)
         self.options, self.frames, self.clock, self.on_frame = options, frames, clock, on_frame
         self.codec = Codec(options.compression)
-        self.free: queue.Queue[Slot] = queue.Queue()
-        self.ready: queue.Queue = queue.Queue()
-        self.failed: BaseException | None = None
-        self.stop = threading.Event()
 
     def run(self, files: dict) -> None:
-        """Render in this thread, pack in two others, write in one more."""
-        writer = threading.Thread(target=self._write_all, args=(files,), name="series-writer", daemon=True)
-        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="series-pack") as pool:
-            writer.start()
+        """Make frames in the lanes, write them here."""
+        shape, n = self.shape, len(self.frames)
+        writers = {
+            product: FrameWriter(files[product], n, shape, dtype, self.codec)
+            for product, dtype in self.options.products.items()
+        }
+        tables = {product: TruthWriter(files[product], n, spots=self.options.spots) for product in writers}
+        waiting: deque[Future] = deque()
+        indices = iter(self.frames)
+        with ThreadPoolExecutor(max_workers=self.layout.lanes, thread_name_prefix="series-lane") as lanes:
+
+            def begin(slot: Slot) -> None:
+                index = next(indices, None)
+                if index is not None:
+                    waiting.append(lanes.submit(self._make, index, slot))
+
             try:
-                self._render_all(pool)
+                # One frame more than lanes: they go on while it is written.
+                for _ in range(min(n, self.layout.lanes + 1)):
+                    begin(Slot(shape, self.options.products))
+                for place in range(n):
+                    with self.clock("wait"):
+                        frame = _await(waiting.popleft())
+                    with self.clock("write"):
+                        for product, writer in writers.items():
+                            pixels = frame.slot.photons if product == "photons" else frame.slot.counts
+                            writer.write(place, pixels, frame.packed[product])
+                            tables[product].append(place, frame.record, frame.spots)
+                            files[product].flush()
+                    begin(frame.slot)
+                    if self.on_frame is not None:
+                        self.on_frame()
             except BaseException:
-                self.stop.set()
+                self.renderer.stop.set()
+                for future in waiting:
+                    future.cancel()
                 raise
-            finally:
-                self.ready.put(None)
-                writer.join()
-        if self.failed is not None:
-            raise self.failed
 
-    def _render_all(self, pool: ThreadPoolExecutor) -> None:
-        slots = 0
-        for place, index in enumerate(self.frames):
-            interrupts.check()
-            with self.clock("plan"):
-                plan = self.renderer.plan(index)
-            if slots < SLOTS:
-                self.free.put(Slot(plan.shape, self.options.products))
-                slots += 1
-            with self.clock("wait"):
-                slot = self._free_slot()
-            if slot is None:
-                return
-            with self.clock("render"):
-                self.renderer.render(plan, slot.photons)
+    def _make(self, index: int, slot: Slot) -> _Frame:
+        """Make one frame in a lane."""
+        clock, renderer, options = self.clock, self.renderer, self.options
+        if renderer.stop.is_set():
+            raise Stopped
+        with clock("plan"):
+            plan = renderer.plan(index)
             record = truth.frame_record(plan, index)
-            seed = self.renderer.seed(index)
-            record["noise_seed"] = seed
-            if slot.drawn is not None:
-                with self.clock("noise"):
-                    draw_counts(slot, seed, index, self.options.scale)
-            work: dict[str, Future] = {}
-            if self.options.photons:
-                work["photons"] = pool.submit(self._pack_photons, slot, record)
-            if slot.drawn is not None:
-                work["counts"] = pool.submit(self._pack_counts, slot, record)
-            if self.options.spots:
-                work["spots"] = pool.submit(self._list_spots, plan)
-            self.ready.put((place, slot, record, work))
+        with clock("render"):
+            renderer.render(plan, slot.photons)
+        with clock("noise"):
+            found = renderer.sum_photons(slot) if slot.counts is None else renderer.draw_counts(slot, index)
+        record["noise_seed"], record["overloads"] = renderer.seed(index), found.overloads
+        record["max_photons"], record["sum_photons"] = found.most, found.photons
+        with clock("compress"):
+            packed = {product: slot.pack(self.codec, product) for product in options.products}
+        spots = None
+        if options.spots:
+            with clock("truth"):
+                spots = truth.spot_table(plan, options.spot_threshold)
+        return _Frame(slot, record, packed, spots)
 
-    def _free_slot(self) -> Slot | None:
-        while not self.stop.is_set():
-            # A short wait, so that Ctrl-C and a failed writer are heard.
-            with suppress(queue.Empty):
-                return self.free.get(timeout=0.1)
-        return None
 
-    def _pack_photons(self, slot: Slot, record):
-        with self.clock("compress"):
-            packed = self.codec.pack(slot.photons)
-        # float64 sums over whole rows: the same in every run.
-        record["max_photons"] = slot.photons.max()
-        record["sum_photons"] = slot.photons.sum(dtype=np.float64)
-        return packed
-
-    def _pack_counts(self, slot: Slot, record):
-        with self.clock("compress"):
-            record["overloads"] = saturate(slot, self.options.counts)
-            packed = self.codec.pack(slot.counts)
-        if not self.options.photons:
-            record["max_photons"] = slot.photons.max()
-            record["sum_photons"] = slot.photons.sum(dtype=np.float64)
-        return packed
-
-    def _list_spots(self, plan) -> np.ndarray:
-        with self.clock("truth"):
-            return truth.spot_table(plan, self.options.spot_threshold)
-
-    def _write_all(self, files: dict) -> None:
+def _await(future: Future) -> _Frame:
+    while True:
+        interrupts.check()
+        # A short wait, so that Ctrl-C is heard.
         try:
-            writers, tables = {}, {}
-            while (item := self.ready.get()) is not None:
-                place, slot, record, work = item
-                done = {name: future.result() for name, future in work.items()}
-                with self.clock("write"):
-                    if not writers:
-                        writers, tables = self._start(files, slot)
-                    for product, writer in writers.items():
-                        frame = slot.photons if product == "photons" else slot.counts
-                        writer.write(place, frame, done[product])
-                        tables[product].append(place, record, done.get("spots"))
-                        files[product].flush()
-                self.free.put(slot)
-                if self.on_frame is not None:
-                    self.on_frame()
-        except BaseException as error:
-            self.failed = error
-            self.stop.set()
-
-    def _start(self, files: dict, slot: Slot):
-        shape, n = slot.photons.shape, len(self.frames)
-        writers, tables = {}, {}
-        for product, dtype in self.options.products.items():
-            writers[product] = FrameWriter(files[product], n, shape, dtype, self.codec)
-            tables[product] = TruthWriter(files[product], n, spots=self.options.spots)
-        return writers, tables
+            return future.result(timeout=0.1)
+        except NotYet:
+            if future.done():
+                return future.result()
 
 
 class TruthWriter:
@@ -257,8 +305,8 @@ class TruthWriter:
 
     def __init__(self, file, frames: int, *, spots: bool) -> None:
         group = file.create_group("/entry/truth")
-        group.attrs["NX_class"] = "NXcollection"
-        group.attrs["units"] = ", ".join(f"{name}: {unit}" for name, unit in truth.UNITS.items())
+        units = ", ".join(f"{name}: {unit}" for name, unit in truth.UNITS.items())
+        set_attributes(group, NX_class="NXcollection", units=units)
         self._frames = group.create_dataset("frames", (frames,), truth.FRAME)
         self._spots = None
         if spots:

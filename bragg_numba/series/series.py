@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -97,7 +99,7 @@ class Series:
             Called with a ``Progress`` now and then.
         output
             Fields of ``OutputOptions``: photons, counts, seed, scale, compression, frames_per_file, spots,
-            spot_threshold, backend, precision.
+            spot_threshold, backend, precision, exports.
 
         Raises
         ------
@@ -178,9 +180,7 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
         raise InputError("series plan", f'must be a JSON object with "format": "{FORMAT}" and "version": {VERSION}')
     known = {"format", "version", "experiment", "nanobragg", "frames", "rotation", "stills", "output"}
-    for name in values:
-        if name not in known:
-            raise InputError(f"series plan: {name}", "is not a known part", hint=", ".join(sorted(known)))
+    _need_known("series plan", "part", values, known)
     experiment = _experiment(values, Path(folder))
     ways = [name for name in ("frames", "rotation", "stills") if name in values]
     if len(ways) != 1:
@@ -210,11 +210,21 @@ def _series(experiment: Experiment, way: str, given, folder: Path) -> Series:
     maker = rotation_series if way == "rotation" else still_series
     if not isinstance(given, dict):
         raise InputError(f"series plan: {way}", "must be a JSON object", given)
+    arguments = inspect.signature(maker).parameters
+    _need_known(f"series plan: {way}", "argument", given, [name for name in arguments if name != "experiment"])
     try:
         return maker(experiment, **given)
     except TypeError as error:
-        # Python names the argument that is unknown or missing.
+        # Python names the argument that is missing.
         raise InputError(f"series plan: {way}", f"does not fit: {str(error).split(') ')[-1]}") from None
+
+
+def _need_known(where: str, what: str, given, known) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise InputError(f"{where}: {name}", f"is not a known {what}", hint=hint)
 
 
 def _first_middle_last(n: int) -> list[int]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
+from bragg_numba.experiment import _checks as check
 from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
@@ -68,7 +69,9 @@ def open_source(path) -> Iterator[Source]:
     path = Path(path)
     with open_frame(path) as file:
         if f"{PROCESS}/experiment" not in file:
-            raise InputError(os.fspath(path), "holds no experiment", hint="it was not written by bragg_numba")
+            part = "bragg_numba_digest" in file.attrs
+            hint = "it is part of a series: name the master" if part else "it was not written by bragg_numba"
+            raise InputError(os.fspath(path), "holds no experiment", hint=hint)
         data = file[DATA]
         if data.ndim != 3:
             raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
@@ -94,12 +97,14 @@ def write_counts(
     seed: int | None = None,
     scale: float = 1.0,
     counts: str = "uint16",
+    background: float = 1.0,
     compression: str = "bslz4",
     progress=None,
 ) -> dict:
     """Draw the Poisson counts of photons that were written before, into one NXmx file.
 
-    The counts are those that the series itself would have written with this seed and scale.
+    The counts are those that the series itself would have written with this seed and scale, unless the
+    background is changed.
 
     Parameters
     ----------
@@ -113,6 +118,8 @@ def write_counts(
         The photons are multiplied by it first.
     counts
         "uint16" or "uint32"; larger counts become the largest valid one.
+    background
+        The part of the photons that is not Bragg scattering is multiplied by it; 0 leaves Bragg photons alone.
     progress
         Called with the fraction done.
 
@@ -124,10 +131,11 @@ def write_counts(
     from bragg_numba.series.options import OutputOptions
 
     options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression)
+    background = check.number("--background", background, low=0.0, high=1e30)
     with open_source(source_path) as source:
         if source.dtype != "float32":
             raise InputError(os.fspath(source_path), f"holds {source.dtype}, not float32 photons")
-        return _rewrite(source, path, options, seed, progress)
+        return _rewrite(source, path, options, seed, progress, background)
 
 
 def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) -> dict:
@@ -139,8 +147,9 @@ def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) 
         return _rewrite(source, path, options, None, progress)
 
 
-def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
-    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts, saturate
+def _rewrite(source: Source, path, options, seed: int | None, progress, background: float = 1.0) -> dict:
+    from bragg_numba.series.background import PATH, BackgroundReader
+    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts
     from bragg_numba.series.write import describe
 
     if Path(path).exists() and os.path.samefile(source.path, path):
@@ -155,6 +164,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
     description, _ = describe(source.series, dtype, n, output)
     codec = Codec(options.compression)
     part = PartFile(path)
+    reader = None if background == 1.0 else BackgroundReader(source.file, source.series)
     slots = [Slot(shape, {"counts": dtype} if drawn else {}) for _ in range(2)]
     total, overloads = 0.0, 0
     try:
@@ -179,9 +189,12 @@ def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
                 frame = slot.photons if drawn else np.empty(shape, source.frames.dtype)
                 source.frames.read_direct(frame, np.s_[index])
                 if drawn:
+                    if reader is not None:
+                        # Photons are Bragg + background; rounding may leave less than nothing of the Bragg part.
+                        frame += np.float32(background - 1.0) * reader.of(index)
+                        np.maximum(frame, 0.0, out=frame)
                     its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
-                    draw_counts(slot, its_seed, index, options.scale)
-                    over = saturate(slot, dtype)
+                    over = draw_counts(slot, its_seed, index, options.scale).overloads
                     frame = slot.counts
                     total, overloads = total + float(frame.sum(dtype=np.uint64)), overloads + over
                     if row is not None:
@@ -192,6 +205,10 @@ def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
                     finish(pending)
                 pending = (index, frame, future, row, spots)
             finish(pending)
+            if PATH in source.file and not drawn:
+                source.file.copy(PATH, file["/entry"])
+            if background != 1.0:
+                file[DATA].attrs["background_scale"] = background
             file["/entry"]["end_time"] = nxmx.now()
         part.publish()
     except OSError as error:
@@ -201,16 +218,9 @@ def _rewrite(source: Source, path, options, seed: int | None, progress) -> dict:
     return {"frames": n, "photons": total, "overloads": overloads}
 
 
-def export_texts(source: Source, prefix) -> dict[str, str]:
-    """Text files for other programs: name to contents; XDS.INP for even sweeps alone."""
-    from bragg_numba.io.exports import crystfel_geom, xds_input
-    from bragg_numba.series.write import describe
+def export_files(source: Source, prefix) -> dict[str, str]:
+    """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
+    from bragg_numba.series.write import describe, export_texts
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
-    files = {f"{os.fspath(prefix)}.geom": crystfel_geom(description)}
-    if description.omega_deg is not None:
-        name = source.path.name
-        template = name.replace("_master.h5", "_??????.h5") if name.endswith("_master.h5") else name
-        cell = description.plan.cell
-        files[f"{os.fspath(prefix)}_XDS.INP"] = xds_input(description, template, (*cell.lengths_A, *cell.angles_deg))
-    return files
+    return export_texts(description, prefix, source.path.name)

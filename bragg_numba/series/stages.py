@@ -7,7 +7,8 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("plan", "render", "noise", "truth", "compress", "write", "wait")
+#: In the order in which a frame passes them; "wait" is what the writing thread waited for frames.
+STAGES = ("plan", "render", "noise", "compress", "truth", "wait", "write", "sync", "master")
 
 
 class StageClock:
@@ -49,6 +50,8 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """Time left at this rate."""
+        if self.frames == self.total:
+            return 0.0
         return (self.total - self.frames) / self.frames_per_second if self.rendered else float("inf")
 
     def __str__(self) -> str:
@@ -69,6 +72,13 @@ class SeriesResult:
     seconds: float
     stages: dict[str, float] = field(default_factory=dict)  #: seconds by stage, over all workers
     notes: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()  #: text files for other programs
+    log: str = ""  #: the file that keeps the table
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames that this run rendered, over all the time that it took."""
+        return self.rendered / self.seconds if self.seconds > 0.0 else 0.0
 
     def table(self) -> str:
         """The time of each stage, as lines of text."""
@@ -79,6 +89,6 @@ class SeriesResult:
             seconds = self.stages[stage]
             lines.append(f"{stage:<10} {seconds:9.2f} {1000 * seconds / n:10.1f}")
         lines.append(f"{'elapsed':<10} {self.seconds:9.2f} {1000 * self.seconds / n:10.1f}")
-        rate = self.rendered / self.seconds if self.seconds > 0.0 else 0.0
-        lines.append(f"{self.rendered} frames rendered, {rate:.2f} frames/s, {self.bytes / 1e6:.1f} MB written")
+        rate = f"{self.frames_per_second:.2f} frames/s"
+        lines.append(f"{self.rendered} frames rendered, {rate}, {self.bytes / 1e6:.1f} MB written")
         return "\n".join(lines)

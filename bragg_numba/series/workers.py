@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bragg_numba.errors import BraggError, InputError
+from bragg_numba.io.data_file import PartFile, sync
 from bragg_numba.series.options import OutputOptions
 from bragg_numba.series.stages import StageClock
 
@@ -38,6 +41,14 @@ def choose(workers: int | str | None, scheduler: str | None, threads: int | None
         raise InputError("workers", "must be a number from 1 to 4096, or local:N", workers)
     _need_dask()
     return functools.partial(_run_locally, int(number), threads)
+
+
+def describe(workers: int | str | None, scheduler: str | None, threads: int | None) -> str:
+    """Say in a few words who will render."""
+    share = "all threads" if threads is None else f"{threads} threads"
+    if scheduler is not None:
+        return f"of {scheduler}, {share} each"
+    return f"{share} of this process" if workers is None else f"local:{str(workers).removeprefix('local:')}"
 
 
 def _need_dask() -> None:
@@ -106,14 +117,17 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
         client = Client(where, timeout=30, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError("scheduler", f"cannot be reached: {error}", where) from None
-    with client, client.as_current():
+    # A file, not a message: data that Dask keeps for a job dies with the worker that holds them.
+    plan = PartFile(prefix.with_name(f"{prefix.name}_data_plan.json")).part
+    with _one_voice(), _closed_at_last(client), client.as_current():
         futures = {}
         try:
-            text = client.scatter(series.to_json(options.to_dict()), broadcast=False)
+            plan.write_text(series.to_json(options.to_dict()), encoding="utf-8")
+            sync(plan)
             for job in jobs:
                 future = client.submit(
                     render_job,
-                    text,
+                    os.fspath(plan),
                     os.fspath(prefix),
                     job.number,
                     job.frames.start,
@@ -125,10 +139,44 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
                 )
                 futures[future] = job
             _gather(client, futures, clock, tell)
-        except BaseException:
-            with suppress(Exception):
-                client.cancel(list(futures))
-            raise
+        except BaseException as error:
+            if client.status == "running":
+                with suppress(Exception):
+                    client.cancel(list(futures))
+                raise
+            if isinstance(error, BraggError) or not isinstance(error, (Exception, asyncio.CancelledError)):
+                raise
+            raise InputError("scheduler", f"was lost: {error or type(error).__name__}", hint=_RESUME) from None
+        finally:
+            with suppress(OSError):
+                plan.unlink()
+
+
+@contextmanager
+def _closed_at_last(client) -> Iterator[None]:
+    """Close a client, even one that cannot close because its scheduler died while it was busy."""
+    try:
+        yield
+    finally:
+        try:
+            client.close(timeout=10)
+        except (Exception, asyncio.CancelledError):
+            # Else it would try again, and wait again, when Python forgets it.
+            client.status = "closed"
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """What goes wrong is said once, in a sentence: Dask's client would print tracebacks besides."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _gather(client, futures: dict, clock: StageClock, tell) -> None:
@@ -142,7 +190,7 @@ def _gather(client, futures: dict, clock: StageClock, tell) -> None:
             done = wait(list(waiting), timeout=2, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             raise InputError("scheduler", f"was lost: {error or type(error).__name__}", hint=_RESUME) from None
         for future in done:
             _take(future, futures[future], clock, tell)
@@ -161,12 +209,18 @@ _RESUME = "what is whole stays; resume completes the series"
 
 def _take(future, job, clock: StageClock, tell) -> None:
     if future.status == "finished":
-        clock.add(future.result())
+        # What counts is the file, which is checked before the master is written. The seconds are lost if their
+        # worker dies before they are fetched.
+        with suppress(Exception, asyncio.CancelledError):
+            clock.add(future.result(timeout=30))
         tell(len(job.frames))
         return
     if future.status in ("cancelled", "lost"):
         raise InputError("scheduler", "was lost, and the jobs with it", hint=_RESUME)
-    error = future.exception()
+    try:
+        error = future.exception(timeout=30)
+    except (Exception, asyncio.CancelledError) as lost:
+        raise InputError("scheduler", f"was lost: {lost or type(lost).__name__}", hint=_RESUME) from None
     frames = f"frames {job.frames.start} to {job.frames.stop - 1}"
     if isinstance(error, BraggError):
         raise error
@@ -176,21 +230,33 @@ def _take(future, job, clock: StageClock, tell) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _series_of(text: str):
-
+def _series_of(plan: str):
     from bragg_numba.series.series import read_plan
 
-    series, output = read_plan(text)
+    series, output = read_plan(_text_of(plan))
     return series, OutputOptions.from_dict(output)
 
 
-def render_job(text, prefix, number: int, start: int, stop: int, digest: str, threads) -> dict[str, float]:
+def _text_of(plan: str) -> str:
+    """Read a file that another machine has just written: a network file system may show it a little later."""
+    end = time.monotonic() + 30.0
+    while True:
+        try:
+            return Path(plan).read_text(encoding="utf-8")
+        except OSError as error:
+            if time.monotonic() > end:
+                text = f"cannot be read by a worker: {error.strerror}"
+                raise InputError(plan, text, hint="all workers must see the folder of the series") from None
+        time.sleep(0.5)
+
+
+def render_job(plan: str, prefix, number: int, start: int, stop: int, digest: str, threads) -> dict[str, float]:
     """Write one data file of every product; runs in a worker. Returns seconds by stage."""
     from bragg_numba.series.pipeline import write_data_files
 
-    series, options = _series_of(text)
     clock = StageClock()
     try:
+        series, options = _series_of(plan)
         write_data_files(
             series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock
         )

@@ -15,8 +15,10 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io import nxmx
-from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, refusal
+from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, pixel_meaning, refusal
 from bragg_numba.series import interrupts
+from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 
@@ -54,35 +56,45 @@ def write_series(
     _make_folder(prefix)
     with _only_writer(prefix), interrupts.listening():
         jobs = list_jobs(series, options)
+        log = SeriesLog(prefix)
         if overwrite:
             _remove(prefix)
+            log.remove()
         missing = _missing(prefix, options, jobs, series, resume=resume)
         _sweep_up(prefix)
         clock = StageClock()
         kept = len(series) - sum(len(job.frames) for job in missing)
         tell = _teller(progress, kept, len(series), started)
         tell(0)
+        log.begin(options, jobs, kept, crews.describe(workers, scheduler, threads))
         try:
             if missing:
                 crew(series, options, prefix, missing, clock, tell)
             interrupts.check()
             with clock("master"):
-                masters, notes = publish_masters(series, options, prefix, jobs)
+                masters, exports, notes = publish_masters(series, options, prefix, jobs, overwrite=overwrite)
             # All is whole: what is left belongs to workers that died.
             _sweep_up(prefix)
-        except OSError as error:
-            raise refusal(prefix, error) from error
-    files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
-    return SeriesResult(
-        masters=tuple(str(path) for path in masters),
-        data_files=tuple(str(path) for path in files),
-        frames=len(series),
-        rendered=len(series) - kept,
-        bytes=sum(path.stat().st_size for path in [*files, *masters]),
-        seconds=time.perf_counter() - started,
-        stages=dict(clock.seconds),
-        notes=tuple(notes),
-    )
+        except BaseException as error:
+            log.failed(error)
+            if isinstance(error, OSError):
+                raise refusal(prefix, error) from error
+            raise
+        files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
+        result = SeriesResult(
+            masters=tuple(str(path) for path in masters),
+            data_files=tuple(str(path) for path in files),
+            frames=len(series),
+            rendered=len(series) - kept,
+            bytes=sum(path.stat().st_size for path in [*files, *exports, *masters]),
+            seconds=time.perf_counter() - started,
+            stages=dict(clock.seconds),
+            notes=tuple(notes),
+            exports=tuple(str(path) for path in exports),
+            log=str(log.path),
+        )
+        log.end(result)
+    return replace(result, notes=(*result.notes, log.problem)) if log.problem else result
 
 
 def _sweep_up(prefix: Path) -> None:
@@ -97,7 +109,7 @@ def list_jobs(series, options: OutputOptions) -> list[Job]:
 
     n, size = len(series), options.frames_per_file
     common = hashlib.sha256(series.experiment.to_json().encode())
-    common.update(json.dumps({**options.to_dict(), "version": __version__}, sort_keys=True).encode())
+    common.update(json.dumps({**options.pixel_options(), "version": __version__}, sort_keys=True).encode())
     jobs = []
     for number, start in enumerate(range(0, n, size), start=1):
         frames = range(start, min(start + size, n))
@@ -214,33 +226,84 @@ def _teller(progress, kept: int, total: int, started: float) -> Callable[[int], 
     return tell
 
 
-def publish_masters(series, options: OutputOptions, prefix: Path, jobs: list[Job]) -> tuple[list[Path], list[str]]:
-    """Check every data file, then write the master of each product; return their names and notes."""
+def publish_masters(
+    series, options: OutputOptions, prefix: Path, jobs: list[Job], *, overwrite: bool = False
+) -> tuple[list[Path], list[Path], list[str]]:
+    """Check every data file, then write the text files and last the master of each product.
+
+    Returns
+    -------
+    (list, list, list)
+        Names of the masters, names of the text files, and notes.
+    """
     shape = series.experiment.detector.shape
     for product, dtype in options.products.items():
         for job in jobs:
             path = data_path(prefix, product, options, job.number)
             nxmx.check_source(path, DATA, (len(job.frames), *shape), dtype, job.digest)
-    masters, notes = [], []
-    for product, dtype in options.products.items():
-        description, notes = describe(series, dtype, len(series), options.to_dict())
+    masters, exports = [], []
+    # XDS reads counts alone: they come last, and the text files are theirs.
+    dtype = list(options.products.values())[-1]
+    description, notes = describe(series, dtype, len(series), options.to_dict())
+    if options.exports:
+        exports, kept = _write_exports(description, options, prefix, overwrite=overwrite)
+        notes += kept
+    for place, (product, dtype) in enumerate(options.products.items()):
         part = PartFile(master_path(prefix, product, options))
         try:
-            _write_master(part, description, options, prefix, product, jobs)
+            note = _write_master(part, replace(description, dtype=dtype), options, prefix, product, jobs, series, place)
             part.publish()
         finally:
             part.discard()
         masters.append(part.path)
-    return masters, notes
+        notes += [note] if note else []
+    return masters, exports, notes
+
+
+def export_texts(description: nxmx.Description, prefix, master_name: str) -> dict[str, str]:
+    """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
+    from bragg_numba.io.exports import crystfel_geom, xds_input
+
+    prefix = os.fspath(prefix)
+    files = {f"{prefix}.geom": crystfel_geom(description)}
+    if description.omega_deg is not None:
+        end = "_master.h5"
+        template = master_name.removesuffix(end) + "_??????.h5" if master_name.endswith(end) else master_name
+        cell = description.plan.cell
+        files[f"{prefix}_XDS.INP"] = xds_input(description, template, (*cell.lengths_A, *cell.angles_deg))
+    return files
+
+
+def _write_exports(description, options: OutputOptions, prefix: Path, *, overwrite: bool):
+    """Write the text files; what somebody has changed since is left, unless all is to be written anew."""
+    product = list(options.products)[-1]
+    found, notes = [], []
+    for name, text in export_texts(description, prefix, master_path(prefix, product, options).name).items():
+        part = PartFile(name)
+        found.append(part.path)
+        if part.path.exists() and not overwrite:
+            if part.path.read_bytes() != text.encode():
+                notes.append(f"{part.path.name} was there already and was left as it is; it may not fit this series")
+            continue
+        try:
+            part.part.write_bytes(text.encode())
+            part.publish()
+        finally:
+            part.discard()
+    return found, notes
 
 
 def _write_master(
-    part: PartFile, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job]
-) -> None:
+    part: PartFile, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job], series, place: int
+) -> str | None:
+    """Write one master; return a note on what it does not hold. The first one (``place`` 0) holds the background."""
     import h5py
+
+    from bragg_numba.series.background import write_background
 
     started = nxmx.now()
     shape = description.plan.shape
+    note = None
     with create_hdf5(part.part, part.path) as file:
         nxmx.write_head(file, description, started)
         data = file["/entry/data"]
@@ -257,14 +320,16 @@ def _write_master(
                 truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
             with h5py.File(source, "r") as whole:
                 rows.append(whole["/entry/truth/frames"][()])
-                truth.attrs["units"] = whole["/entry/truth"].attrs["units"]
+                set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
         frames = data.create_virtual_dataset("data", layout)
-        frames.attrs["units"] = "photons" if product == "photons" else "counts"
-        frames.attrs["long_name"] = f"{frames.attrs['units']} (frame, slow, fast)"
+        set_attributes(frames, **pixel_meaning(description.dtype))
         truth["frames"] = np.concatenate(rows)
         truth["frames"].attrs["frames_per_file"] = options.frames_per_file
+        if place == 0:
+            note = write_background(file, series, options)
         # The mark of a whole file.
         file["/entry"]["end_time"] = nxmx.now()
+    return note
 
 
 def describe(series, dtype: str, frames: int, output: dict) -> tuple[nxmx.Description, list[str]]:
@@ -274,15 +339,20 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[nxmx.Descri
     notes: list[str] = []
     table = series.frames
     centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
-    experiment = series.experiment_of(0)
+    experiment, shift = series.experiment_of(0), None
     if any(np.ptp(values) > 0.0 for values in centres):
-        notes.append("the beam centre varies: the master holds the experiment's own, the table of frames every frame's")
+        notes.append(
+            "the beam centre varies: the master's geometry is the experiment's own, the table of frames and "
+            "detector/shift have every frame's"
+        )
         experiment = experiment.replace(detector=series.experiment.detector)
     plan = make_plan(experiment)
+    if notes:
+        shift = _shifts(series, plan)
     if experiment.detector.curved:
         notes.append("NXmx knows no curved detectors: the master describes the plane that touches at the beam centre")
     omega = _omega(series, plan, notes)
-    wavelength, weights = _wavelengths(series, plan)
+    wavelength, weights, spectra = _wavelengths(series, plan)
     return nxmx.Description(
         plan=plan,
         dtype=dtype,
@@ -290,12 +360,32 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[nxmx.Descri
         omega_deg=omega,
         wavelength_A=wavelength,
         wavelength_weights=weights,
+        spectra=spectra,
+        shift_m=shift,
         process={
             "versions": nxmx.versions_text(),
             "experiment": series.experiment.to_json(),
             "series": series.to_json(output),
         },
     ), notes
+
+
+def _shifts(series, plan) -> np.ndarray | None:
+    """How far each frame's detector lies from the plan's, (n, 2), metres along x and y of the McStas frame.
+
+    None where a detector turns with its beam centre, so that no shift says where it is.
+    """
+    from bragg_numba.plan.geometry import place_detector
+
+    turn = nxmx.mcstas_rotation(plan.experiment, plan.detector)
+    own = plan.detector
+    shifts = np.zeros((len(series), 3))
+    for index in range(len(series)):
+        there = place_detector(series.experiment_of(index))
+        if not np.allclose([there.fast, there.slow], [own.fast, own.slow], rtol=0.0, atol=1e-12):
+            return None
+        shifts[index] = turn @ (np.array(there.origin) - np.array(own.origin))
+    return shifts[:, :2] if np.abs(shifts[:, 2]).max() < 1e-9 else None
 
 
 def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
@@ -309,16 +399,18 @@ def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
     return np.append(starts, starts[-1] + width)
 
 
-def _wavelengths(series, plan) -> tuple[np.ndarray, np.ndarray | None]:
+def _wavelengths(series, plan) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Wavelengths as ``Description`` wants them: ``wavelength_A``, ``wavelength_weights`` and ``spectra``."""
     table = series.frames
     if "wavelength_A" in table:
-        return table["wavelength_A"], None
+        return table["wavelength_A"], None, None
     if "spectrum" in table:
         lines = table["spectrum"]
-        return np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1), None
+        mean = np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1)
+        return mean, None, lines
     weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
     wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
     if len(wavelengths) == 1:
         listed = series.experiment.beam.sources is not None
-        return np.array([wavelengths[0] * 1e10 if listed else series.experiment.beam.wavelength_A]), None
-    return wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum()
+        return np.array([wavelengths[0] * 1e10 if listed else series.experiment.beam.wavelength_A]), None, None
+    return wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum(), None

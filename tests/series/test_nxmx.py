@@ -344,3 +344,133 @@ def test_the_picture_and_the_page_are_written(sweep, tmp_path):
     assert page.count("data:image/png;base64,") == 5
     assert "http" not in page
     assert main(["view", master, "--frame", "5"]) == 2
+
+
+def _text_attributes(path):
+    found = []
+
+    def look(name, item):
+        for key in item.attrs:
+            kind = item.attrs.get_id(key).get_type()
+            if isinstance(kind, h5py.h5t.TypeStringID):
+                found.append((name, key, kind.get_cset()))
+
+    with h5py.File(path) as file:
+        look("/", file)
+        file.visititems(look)
+    return found
+
+
+def test_text_attributes_are_ascii(sweep, tmp_path):
+    """HDF5 does not turn UTF-8 into ASCII, which durin asks for: it would not find NX_class."""
+    from bragg_numba.cli.bragg import main
+
+    folder, _, _ = sweep
+    assert main(["noise", str(folder / "s_master.h5"), "-o", str(tmp_path / "c.h5")]) == 0
+    for path in (folder / "s_master.h5", folder / "s_counts_data_000001.h5", tmp_path / "c.h5"):
+        found = _text_attributes(path)
+        assert ("/", "NX_class") in [entry[:2] for entry in found]
+        assert [entry for entry in found if entry[2] != h5py.h5t.CSET_ASCII] == []
+
+
+def test_the_first_and_the_last_nxdata_hold_the_frames(sweep):
+    """DIALS takes the first group of this class, durin the last one."""
+    folder, _, _ = sweep
+    with h5py.File(folder / "s_master.h5") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(name) if item.attrs.get("NX_class") == "NXdata" else None)
+    assert found == ["entry/data"]
+
+
+@pytest.mark.parametrize(
+    ("words", "stokes"),
+    [
+        ("-polar 0.9", [1, 0.9, 0, 0]),  # MOSFLM's E-vector is z: McStas's x
+        ("-polar 0.9 -adxv", [1, 0.9, 0, 0]),
+        ("-polar 0.5 -polar_vector 0 1 0", [1, -0.5, 0, 0]),  # up
+        ("-polar 0.5 -polar_vector 0 1 -1", [1, 0, 0.5, 0]),  # half way between x and y
+        ("-nopolar", [1, 0, 0, 0]),
+    ],
+)
+def test_the_stokes_vector_says_how_the_beam_is_polarized(tmp_path, words, stokes):
+    path = series_head(Series(Experiment.from_nanobragg(SMALL + words), [{"phi_deg": 0.0}]), tmp_path / "head.h5")
+    with h5py.File(path) as file:
+        written = file["/entry/instrument/beam/incident_polarization_stokes"]
+        assert written.shape == (1, 4)
+        assert np.allclose(written[0], stokes, rtol=0.0, atol=1e-15)
+
+
+def test_spectra_that_differ_are_a_variant_of_their_means(tmp_path):
+    spectra = [[[1.1, 1.0], [1.13, 2.0]], [[1.0, 1.0], [1.1, 1.0], [1.2, 2.0]]]
+    experiment = Experiment.from_nanobragg(SMALL).replace(fidelity="physical")
+    path = series_head(Series(experiment, [{"spectrum": lines} for lines in spectra]), tmp_path / "head.h5")
+    with h5py.File(path) as file:
+        beam = file["/entry/instrument/beam"]
+        assert np.allclose(beam["incident_wavelength"], [1.12, 1.125], rtol=1e-15)
+        # What dxtbx follows.
+        name = beam["incident_wavelength"].attrs["variant"]
+        assert beam[name].attrs["units"] == "angstrom"
+        assert beam[name].shape == beam[f"{name}_weights"].shape == (2, 3)
+        for index, lines in enumerate(spectra):
+            weights = beam[f"{name}_weights"][index]
+            mean = (beam[name][index] * weights).sum() / weights.sum()
+            assert mean == pytest.approx(np.average(*np.transpose(lines)[[0]], weights=np.transpose(lines)[1]))
+
+
+def _geom(path):
+    return dict(line.split(" = ", 1) for line in path.read_text().splitlines() if " = " in line)
+
+
+def test_text_files_lie_beside_every_series(sweep, tmp_path):
+    folder, series, result = sweep
+    assert sorted(os.path.basename(name) for name in result.exports) == ["s.geom", "s_XDS.INP"]
+    assert "s_counts_??????.h5" in (folder / "s_XDS.INP").read_text()
+    assert _geom(folder / "s.geom")["photon_energy"] == "11271.29091 eV"
+    stills = still_series(Experiment.from_nanobragg(SMALL), 2, seed=1)
+    written = stills.write(tmp_path / "t")
+    assert [os.path.basename(name) for name in written.exports] == ["t.geom"]
+    assert stills.write(tmp_path / "u", exports=False).exports == ()
+    assert sorted(path.name for path in tmp_path.glob("u*")) == ["u_data_000001.h5", "u_master.h5", "u_series.log"]
+    photons = rotation_series(Experiment.from_nanobragg(SMALL), 0.0, 1.0, 2).write(tmp_path / "p")
+    assert [os.path.basename(name) for name in photons.exports] == ["p.geom", "p_XDS.INP"]
+    assert "whole numbers only" in (tmp_path / "p_XDS.INP").read_text()
+
+
+def test_text_files_that_somebody_changed_are_left_unless_all_is_written_anew(tmp_path):
+    series = rotation_series(Experiment.from_nanobragg(SMALL), 0.0, 1.0, 2)
+    series.write(tmp_path / "s")
+    own = (tmp_path / "s_XDS.INP").read_text()
+    (tmp_path / "s_XDS.INP").write_text(own + "JOB= XYCORR\n")
+    result = series.write(tmp_path / "s", resume=True)
+    assert any("s_XDS.INP was there already" in note for note in result.notes)
+    assert (tmp_path / "s_XDS.INP").read_text() == own + "JOB= XYCORR\n"
+    # What is written beside the frames is no reason to render them again.
+    assert series.write(tmp_path / "s", resume=True, exports=False).rendered == 0
+    series.write(tmp_path / "s", overwrite=True)
+    assert (tmp_path / "s_XDS.INP").read_text() == own
+
+
+def test_crystfel_finds_the_wavelength_and_the_place_of_every_frame(tmp_path):
+    ways = {"wavelength_A": {"normal": [1.1, 0.01]}, "beam_x_mm": {"normal": [3.0, 0.2]}}
+    series = still_series(Experiment.from_nanobragg(SMALL), 4, seed=2, distributions=ways)
+    series.write(tmp_path / "s")
+    geom = _geom(tmp_path / "s.geom")
+    assert geom["wavelength"] == "/entry/instrument/beam/incident_wavelength A"
+    assert "photon_energy" not in geom
+    turn = np.array([[0, 0, -1], [0, 1, 0], [1, 0, 0]])  # MOSFLM's laboratory to McStas
+    with h5py.File(tmp_path / "s_master.h5") as file:
+        assert np.array_equal(file["/entry/instrument/beam/incident_wavelength"], series.frames["wavelength_A"])
+        shift = np.stack([file[geom[f"detector_shift_{axis}"].removesuffix(" m")][()] for axis in "xy"], axis=1)
+    corner = np.array([float(geom["p0/corner_x"]), float(geom["p0/corner_y"])]) / float(geom["res"])
+    for index in range(4):
+        origin = turn @ np.array(make_plan(series.experiment_of(index)).detector.origin)
+        assert np.abs(corner + shift[index] - origin[:2]).max() < 1e-9
+
+
+def test_crystfel_gets_the_bandwidth_of_a_spectrum(tmp_path):
+    series = Series(Experiment.from_nanobragg(SMALL + "-dispersion 2 -dispsteps 3"), [{"phi_deg": 0.0}])
+    series.write(tmp_path / "s")
+    geom = _geom(tmp_path / "s.geom")
+    # Three equal lines 1 % apart.
+    assert float(geom["bandwidth"]) == pytest.approx(0.01 * np.sqrt(2.0 / 3.0), rel=1e-5)
+    assert float(geom["photon_energy"].split()[0]) == pytest.approx(12398.42 / 1.1, rel=1e-9)
