@@ -93,7 +93,9 @@ def render_request(request, command: str) -> int:
     if not request.json:
         print("nanoBragg physics by bragg_numba")
         print("\n".join(plan_lines(sim.plan)))
-        print(f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision}")
+        print(
+            f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision} ({sim.backend_reason})"
+        )
         sys.stdout.flush()
     planned = time.perf_counter()
     if by_tiles:
@@ -116,6 +118,7 @@ def render_request(request, command: str) -> int:
             "solid_angle_sr": sim.solid_angle(),
             "output": written,
             "backend": sim.backend,
+            "backend_reason": sim.backend_reason,
             "precision": sim.precision,
             "seconds": seconds,
             "notes": [*request.notes, *sim.notes],
