@@ -93,9 +93,8 @@ def render_request(request, command: str) -> int:
     if not request.json:
         print("nanoBragg physics by bragg_numba")
         print("\n".join(plan_lines(sim.plan)))
-        print(
-            f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision} ({sim.backend_reason})"
-        )
+        print(f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision}")
+        print(f"  {sim.backend}: {sim.backend_reason}")
         sys.stdout.flush()
     planned = time.perf_counter()
     if by_tiles:

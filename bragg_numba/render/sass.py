@@ -7,11 +7,11 @@ How the innermost step is found
    The loop's body is what reaches that branch without passing its head: blocks that the assembler has
    moved out of line belong to it, and blocks that merely stand between do not.
 3. Loops that hold another loop are not innermost. Of the innermost ones the step loop is the most deeply
-   nested; of several at one depth, the one with the most floating-point instructions. Where a marker is
-   given (the beginning of an opcode that a step issues a known number of times, such as ``LDG``), loops
-   without it are passed over.
-4. Assemblers unroll. The marker tells by how much: a body with eight of a marker that a step issues twice
-   holds four steps. Without a marker the body is taken to be one step.
+   nested; of several at one depth, the one with the most floating-point instructions. Where it is known what
+   every step reads (``record``: the beginning of the load's opcode and the bytes from one step's values to
+   the next one's), loops that do not read such are passed over.
+4. Assemblers unroll. The loads of one step lie within ``bytes`` of each other; what the loads of
+   a body reach, divided by that, is the number of steps in it. Without a record the body is taken to be one step.
 
 Every instruction of the body counts, those that are skipped by a predicate or by a branch included: a
 bound of what a step issues, not a trace of it.
@@ -75,10 +75,10 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Instructions of one innermost step by class; ``unrolled`` steps share a pass of the loop."""
+    """Instructions of one innermost step by class; the loop's body holds ``unrolled`` of them."""
 
     counts: dict[str, float]
-    unrolled: float
+    unrolled: int
     opcodes: dict[str, float]
 
     @property
@@ -223,30 +223,87 @@ def _count(blocks: list[Block], loop: Loop) -> dict[str, int]:
     return counts
 
 
-def innermost_step(lines: list[str], marker: str | None = None, per_step: int = 1) -> Step | None:
-    """Count the instructions of one innermost step of a kernel; None where it has no loop.
+def innermost_step(lines: list[str], record: tuple[str, int] | None = None) -> Step | None:
+    """Count the instructions of one innermost step of a kernel; None where it has no such loop.
 
     Parameters
     ----------
     lines
         The listing of one function (``functions``).
-    marker
-        Beginning of an opcode, ``per_step`` of which belong to each step.
+    record
+        Beginning of the opcode that loads what belongs to a step, and the bytes between two steps' records.
     """
     blocks = read_blocks(lines)
     loops = find_loops(blocks)
     innermost = [one for one in loops if not any(other.blocks < one.blocks for other in loops)]
     counted = [(loop, _count(blocks, loop)) for loop in innermost]
-    if marker:
-        counted = [(loop, counts) for loop, counts in counted if _marked(counts, marker)]
+    if record:
+        counted = [(loop, counts) for loop, counts in counted if _marked(counts, record[0])]
     if not counted:
         return None
     loop, counts = max(counted, key=lambda one: (one[0].depth, _arithmetic(one[1])))
-    unrolled = max(1.0, _marked(counts, marker) / per_step) if marker else 1.0
+    unrolled = records_read(blocks, loop, *record) if record else 1
     classes = dict.fromkeys(CLASSES, 0.0)
     for opcode, number in counts.items():
         classes[classify(opcode)] += number / unrolled
     return Step(classes, unrolled, {opcode: number / unrolled for opcode, number in sorted(counts.items())})
+
+
+def busiest_loop(lines: list[str], kind: str) -> dict[str, float] | None:
+    """Instructions by class of the innermost loop that holds most of one class; None where no loop has any."""
+    blocks = read_blocks(lines)
+    loops = find_loops(blocks)
+    innermost = [one for one in loops if not any(other.blocks < one.blocks for other in loops)]
+    found: list[dict[str, float]] = []
+    for loop in innermost:
+        classes = dict.fromkeys(CLASSES, 0.0)
+        for opcode, number in _count(blocks, loop).items():
+            classes[classify(opcode)] += number
+        found.append(classes)
+    best = max(found, key=lambda classes: classes[kind], default=None)
+    return best if best and best[kind] else None
+
+
+def records_read(blocks: list[Block], loop: Loop, load: str, n_bytes: int) -> int:
+    """How many records of ``n_bytes`` the loads of a loop's body reach.
+
+    Loads are told apart by their base register: one base that spans three records reads three, and two
+    bases that are each read as often read one record each.
+    """
+    places: dict[str, list[tuple[int, int]]] = {}
+    for index in loop.blocks:
+        for one in blocks[index].instructions:
+            if one.opcode.startswith(load):
+                base, offset = _address(one.operands)
+                places.setdefault(base, []).append((offset, offset + _width(one.opcode)))
+    if not places:
+        return 1
+    most = max(len(reached) for reached in places.values())
+    found = 0
+    for reached in places.values():
+        if 2 * len(reached) >= most:  # others load something else, such as a structure factor
+            span = max(stop for _, stop in reached) - min(start for start, _ in reached)
+            found += max(1, -(-span // n_bytes))
+    return found
+
+
+def _address(operands: str) -> tuple[str, int]:
+    """Base registers and constant offset of ``R4, [R30+UR5+0x70]`` or ``R4, desc[UR6][R16.64+0x8]``."""
+    inside = re.findall(r"\[([^\]]*)\]", operands)
+    terms = inside[-1].split("+") if inside else [""]
+    offset = 0
+    for term in terms:
+        if re.fullmatch(r"-?0x[0-9a-f]+", term):
+            offset += int(term, 16)
+    return "+".join(term for term in terms if not re.fullmatch(r"-?0x[0-9a-f]+", term)), offset
+
+
+def _width(opcode: str) -> int:
+    """Bytes that a load brings a thread."""
+    for suffix, width in (("128", 16), ("64", 8), ("U16", 2), ("S16", 2), ("U8", 1), ("S8", 1)):
+        if suffix in opcode.split("."):
+            return width
+    return 4
 
 
 def _marked(counts: dict[str, int], marker: str) -> int:

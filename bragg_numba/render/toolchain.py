@@ -59,21 +59,22 @@ def _wheel_folders() -> list[Path]:
     return [*newest_first, root / "cuda_nvcc" / "bin", root / "cuda_nvdisasm" / "bin"]
 
 
-def make_ptx(dispatcher, signature, arch: str) -> str:
-    """Compile a ``@cuda.jit`` kernel to PTX with the flags that it was declared with.
+def make_ptx(function, signature, arch: str, *, fastmath: bool = False) -> str:
+    """Compile a kernel, an undecorated function, to PTX.
 
     Raises
     ------
     InputError
-        If numba-cuda or its compiler is missing.
+        If numba-cuda is missing, or its simulator stands in for the compiler.
     """
-    from bragg_numba.render.devices import require_numba_cuda
+    from bragg_numba.render.devices import require_numba_cuda, simulated
 
     require_numba_cuda()
+    if simulated():
+        raise InputError("the CUDA simulator", "compiles nothing", hint="unset NUMBA_ENABLE_CUDASIM")
     from numba import cuda
 
-    options = {key: dispatcher.targetoptions[key] for key in ("fastmath", "opt") if key in dispatcher.targetoptions}
-    ptx, _ = cuda.compile_ptx(dispatcher.py_func, signature, cc=capability(arch), **options)
+    ptx, _ = cuda.compile_ptx(function, signature, cc=capability(arch), fastmath=fastmath)
     return ptx
 
 

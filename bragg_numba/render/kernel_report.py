@@ -1,0 +1,104 @@
+"""What the CUDA kernels compile to: registers, memory, occupancy and the instructions of the innermost step."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from dataclasses import dataclass
+
+from bragg_numba.render import sass, toolchain
+from bragg_numba.render.toolchain import Resources
+
+#: Bytes of a cell in float64, which the float64 kernels read from global memory at every step.
+_CELL_BYTES = 72
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """One kernel on one architecture; what no tool could say is None."""
+
+    kernel: str
+    precision: str
+    arch: str
+    threads: int
+    resources: Resources | None
+    occupancy: float | None
+    step: sass.Step | None
+    ptx: str
+    listing: str | None
+
+    def as_dict(self) -> dict:
+        """The fields of ``bragg-numba cuda-report --json``."""
+        found = self.resources
+        return {
+            "kernel": self.kernel,
+            "precision": self.precision,
+            "arch": self.arch,
+            "registers": found.registers if found else None,
+            "stack": found.stack if found else None,
+            "spill_bytes": found.spill_bytes if found else None,
+            "shared_bytes": found.shared if found else None,
+            "threads": self.threads,
+            "occupancy": None if self.occupancy is None else round(self.occupancy, 3),
+            "sass_innermost": self.step.as_dict() if self.step else None,
+        }
+
+
+def variants() -> list:
+    """Every kernel that cuda-report knows, as ``kernels.cuda`` lists them.
+
+    Raises
+    ------
+    InputError
+        If numba-cuda is missing.
+    """
+    from bragg_numba.render.devices import require_numba_cuda
+
+    require_numba_cuda()
+    from bragg_numba.kernels import cuda
+
+    return _variants(cuda)
+
+
+@functools.cache
+def _variants(module) -> list:
+    return list(module.variants())
+
+
+def missing_tools() -> list[str]:
+    """A sentence for each tool that is not there, and what its absence costs."""
+    found = []
+    if toolchain.find_tool("ptxas") is None:
+        found.append(
+            "no ptxas: compiled to PTX only, registers and machine code are unknown "
+            f"({toolchain.PTXAS_HINT}, of the same release as nvidia-nvvm)"
+        )
+    elif toolchain.find_tool("nvdisasm") is None:
+        found.append(f"no nvdisasm: the instructions of the innermost step are unknown ({toolchain.NVDISASM_HINT})")
+    return found
+
+
+@functools.cache
+def examine(variant, arch: str) -> KernelReport:
+    """Compile one kernel for one architecture and read what came out; the answer is kept."""
+    ptx = toolchain.make_ptx(variant.function, variant.signature, arch, fastmath=variant.fastmath)
+    resources = step = listing = None
+    if toolchain.find_tool("ptxas") is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            cubin = os.path.join(folder, "kernel.cubin")
+            resources = toolchain.assemble(ptx, arch, cubin)
+            listing = toolchain.disassemble(cubin)
+    if listing is not None:
+        step = innermost_step(listing, variant.precision)
+    fill = toolchain.occupancy(resources, variant.threads, arch) if resources else None
+    return KernelReport(variant.kernel, variant.precision, arch, variant.threads, resources, fill, step, ptx, listing)
+
+
+def innermost_step(listing: str, precision: str) -> sass.Step | None:
+    """The innermost step of the one kernel in a listing."""
+    from bragg_numba.kernels.cuda_steps import STEP_SIZE
+
+    record = ("LDS", 4 * STEP_SIZE) if precision == "tile" else ("LDG", _CELL_BYTES)
+    bodies = list(sass.functions(listing).values())
+    return sass.innermost_step(bodies[0], record) if bodies else None
