@@ -98,3 +98,37 @@ class Rules(NamedTuple):
     background: float  #: in units of F^2 per step sum, before scaling
     scale: float  #: r_e^2 fluence / steps
     flat_background: float  #: photons per steradian, added once (physical)
+
+
+class Region(NamedTuple):
+    """Which pixels a GPU kernel renders: rows row_start..row_stop of the frame, inside the region of interest.
+
+    All bounds of the region of interest are included, as in the plan's ``roi``.
+    """
+
+    row_start: int
+    row_stop: int
+    fast_first: int
+    fast_last: int
+    slow_first: int
+    slow_last: int
+    masked: bool
+
+
+class Single(NamedTuple):
+    """What the float32 phases of a GPU tile need beyond the plan; float32 throughout, but for ``reach``.
+
+    ``same_a`` equals ``n_a`` and so on: physics.turns_single says why. ``h_size`` and ``k_size`` are the
+    strides of h and k in the padded table, whose every side has 2 * ``reach`` more cells of border.
+    """
+
+    n_a: float
+    n_b: float
+    n_c: float
+    same_a: float
+    same_b: float
+    same_c: float
+    h_size: float
+    k_size: float
+    near_half: float
+    reach: int

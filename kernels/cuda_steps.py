@@ -1,0 +1,235 @@
+"""What one thread of a GPU computes, as scalar functions that the CPU can run too (docs/physics.md, section 9).
+
+A tile is ``side`` x ``side`` pixels. A pixel lies u and w pixels from the tile's centre along fast and slow,
+and its direction differs from the centre's by
+
+    u E_fast + w E_slow + (x, y, z)
+
+with E the change per pixel at the centre and (x, y, z) a rest of second order. A phase then is
+
+    h = whole + [coarse + u fast + w slow] + [fine + u fast_rest + w slow_rest + (a / wavelength) (x, y, z)]
+
+where the first bracket is exact in float32, being a multiple of 2^-13, and the second is small, so that its
+24 bits reach far below what N h needs. All that depends on the step alone is made in float64, once a tile.
+"""
+
+import math
+
+import numpy as np
+from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import device_function
+from bragg_numba.kernels.parameters import GAUSS, ROUND
+
+#: float32 values of one step in shared memory: nine an axis, and the place in the table.
+STEP_SIZE = 28
+
+#: Adding 1.5 * 2^23 leaves a whole number in the low bits of a float32; these are the bits of 1.5 * 2^23.
+_WHOLE_BITS = np.int32(0x4B400000)
+_TO_WHOLE = np.float32(12582912.0)
+_ONE, _TWO = np.float32(1.0), np.float32(2.0)
+
+
+# --- once a tile, float64 -------------------------------------------------------------------------
+
+
+@device_function
+def tile_position(curved, geometry, row, column, middle, sub_slow, sub_fast, depth):
+    """Place a sub-pixel in the lab, metres; ``middle`` moves it along both axes, metres."""
+    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + geometry.subpixel_size / 2.0
+    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + geometry.subpixel_size / 2.0
+    if curved:
+        return physics.curved_position(geometry, fast + middle, slow + middle, depth)
+    return physics.flat_position(geometry, fast + middle, slow + middle, depth)
+
+
+@device_function
+def tangent(c_x, c_y, c_z, e_x, e_y, e_z, step):
+    """Change of the unit vector c when its end moves by ``step`` along e (first order; eq. 23)."""
+    along = c_x * e_x + c_y * e_y + c_z * e_z
+    return step * (e_x - along * c_x), step * (e_y - along * c_y), step * (e_z - along * c_z)
+
+
+@device_function
+def split_change(change):
+    """Split a phase's change per pixel (turns): a multiple of 2^-12 that float32 holds exactly, and the rest."""
+    coarse = (change + physics.ROUND_12) - physics.ROUND_12
+    return coarse, change - coarse
+
+
+@device_function
+def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
+    """Phase of one axis at a tile's centre: whole, then the nine values of the step (eq. 32).
+
+    a is the cell vector over the wavelength, q the scattering vector times the wavelength; f and s are the
+    tangents along fast and slow.
+    """
+    h = a_x * q_x + a_y * q_y + a_z * q_z
+    whole, coarse, fine, _ = physics.split_phase(h, 1.0)
+    fast, fast_rest = split_change(a_x * f_x + a_y * f_y + a_z * f_z)
+    slow, slow_rest = split_change(a_x * s_x + a_y * s_y + a_z * s_z)
+    return (
+        whole,
+        np.float32(a_x),
+        np.float32(a_y),
+        np.float32(a_z),
+        np.float32(fine),
+        np.float32(coarse),
+        np.float32(fast),
+        np.float32(slow),
+        np.float32(fast_rest),
+        np.float32(slow_rest),
+    )
+
+
+@device_function
+def clamp_near(near, count, reach):
+    """Clamp an index, counted from the table's start, so that ``reach`` steps on stay in the padded table."""
+    return min(max(np.int64(near), -reach), count - 1 + reach)
+
+
+@device_function
+def place_at_centre(lookup, h_near, k_near, l_near, reach):
+    """Bits to add to those of a pixel's change of place: the centre's place in the padded table."""
+    i = clamp_near(h_near - lookup.h_first, lookup.h_count, reach) + 2 * reach
+    j = clamp_near(k_near - lookup.k_first, lookup.k_count, reach) + 2 * reach
+    m = clamp_near(l_near - lookup.l_first, lookup.l_count, reach) + 2 * reach
+    place = (i * (lookup.k_count + 4 * reach) + j) * (lookup.l_count + 4 * reach) + m
+    return np.int32(place - np.int64(_WHOLE_BITS)).view(np.float32)
+
+
+# --- once a pixel and sub-pixel, float32 ----------------------------------------------------------
+
+
+@device_function
+def rest_on_flat(u, w, c_x, c_y, c_z, nearness, f_x, f_y, f_z, s_x, s_y, s_z, pitch):
+    """(x, y, z) of a pixel of a flat detector, without cancellation, and the centre's distance over the pixel's.
+
+    c is the direction of the centre, ``nearness`` 1 / its distance, f and s the detector's axes.
+    """
+    along_fast, along_slow = u * pitch * nearness, w * pitch * nearness
+    v_x = along_fast * f_x + along_slow * s_x
+    v_y = along_fast * f_y + along_slow * s_y
+    v_z = along_fast * f_z + along_slow * s_z
+    along = c_x * v_x + c_y * v_y + c_z * v_z
+    square = v_x * v_x + v_y * v_y + v_z * v_z
+    growth = _TWO * along + square
+    stretch = np.sqrt(_ONE + growth)
+    shared = _ONE / (stretch + stretch * stretch)
+    # 1/stretch - 1, and the same without its first order -along
+    shrink = -growth * shared
+    bend = (along * growth * (_TWO + stretch) / (_ONE + stretch) - square) * shared
+    return (
+        bend * c_x + shrink * v_x,
+        bend * c_y + shrink * v_y,
+        bend * c_z + shrink * v_z,
+        (_ONE + stretch) * shared,
+    )
+
+
+# --- once a pixel and step, float32 ---------------------------------------------------------------
+
+
+@device_function
+def pixel_phase(a_x, a_y, a_z, fine, coarse, fast, slow, fast_rest, slow_rest, u, w, x, y, z):
+    """Coarse (exact) and fine part of a pixel's phase."""
+    coarse = coarse + u * fast + w * slow
+    fine = fine + u * fast_rest + w * slow_rest + a_x * x + a_y * y + a_z * z
+    return coarse, fine
+
+
+@device_function
+def reduced_pair(coarse, fine, n, same_n):
+    """Nearest whole number of a pixel's phase h, and h and n h, both less their nearest whole number (eq. 32)."""
+    whole, d = physics.reduced_single(coarse, fine)
+    # n times a multiple of 2^-13 is exact up to n = 4096.
+    return whole, d, physics.turns_single(n * (coarse - whole), n, same_n, fine)
+
+
+@device_function
+def ratio_squared(t_h, t_k, t_l, d_h, d_k, d_l):
+    """Product of the three gratings' squares (eq. 13); infinite or NaN exactly at a peak.
+
+    physics.square_ratio_single without its test for tiny denominators: where float32 drops subnormal numbers,
+    a product that would be too inexact is 0.
+    """
+    top = physics.sin_pi_single(t_h) * physics.sin_pi_single(t_k) * physics.sin_pi_single(t_l)
+    bottom = physics.sin_pi_single(d_h) * physics.sin_pi_single(d_k) * physics.sin_pi_single(d_l)
+    ratio = top / bottom
+    return ratio * ratio
+
+
+@device_function
+def change_of_place(h_near, k_near, l_near, h_size, k_size):
+    """Bits of a float32 that hold the pixel's place in the table less the centre's."""
+    return (h_near * h_size + (k_near * k_size + (l_near + _TO_WHOLE))).view(np.int32)
+
+
+@device_function
+def farthest_of(farthest, d_h, d_k, d_l):
+    """Largest distance from a whole index so far."""
+    return max(max(farthest, abs(d_h)), max(abs(d_k), abs(d_l)))
+
+
+@device_function
+def radial_factor(shape, radius_squared):
+    """Lattice factor of a round, gauss or tophat crystal (eq. 15 to 17)."""
+    if shape == ROUND:
+        return physics.sphere_single(radius_squared)
+    if shape == GAUSS:
+        return physics.gauss_single(radius_squared)
+    return physics.tophat_single(radius_squared)
+
+
+# --- factors of a pixel ---------------------------------------------------------------------------
+
+
+@device_function
+def capture_of_pixel(geometry, layer, upright, d_x, d_y, d_z):
+    """Fraction of the photons that a sensor layer absorbs (eq. 6), from a float32 direction."""
+    n_x, n_y, n_z = np.float32(geometry.normal_x), np.float32(geometry.normal_y), np.float32(geometry.normal_z)
+    parallax = d_x * n_x + d_y * n_y + d_z * n_z
+    if geometry.curved and upright:
+        parallax = _ONE
+    depth = geometry.layer_step * geometry.attenuation
+    if depth >= 0.05:  # cpu_tile.THIN_LAYER
+        return physics.capture_single(np.float32(layer), np.float32(depth), parallax)
+    return np.float32(physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, np.float64(parallax)))
+
+
+@device_function
+def polarization_of_pixel(geometry, i_x, i_y, i_z, d_x, d_y, d_z):
+    """Polarization factor in float32 (eq. 8)."""
+    return physics.polarization_factor(
+        np.float32(geometry.kahn),
+        np.float32(i_x),
+        np.float32(i_y),
+        np.float32(i_z),
+        d_x,
+        d_y,
+        d_z,
+        np.float32(geometry.polar_x),
+        np.float32(geometry.polar_y),
+        np.float32(geometry.polar_z),
+    )
+
+
+@device_function
+def solid_angle_of_pixel(geometry, near, nearness):
+    """Solid angle of a pixel in float32 (eq. 5); ``near`` is the distance of the layer's plane."""
+    if geometry.point_pixel:
+        return nearness * nearness
+    return np.float32(geometry.pixel_size * geometry.pixel_size * near) * (nearness * nearness * nearness)
+
+
+@device_function
+def scatter_at_pixel(curved, geometry, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
+    """Scattering vector of a sub-pixel in float64, rounded as the float64 kernel rounds it (eq. 4)."""
+    x, y, z = tile_position(curved, geometry, row, column, 0.0, sub_slow, sub_fast, depth)
+    r = math.sqrt(x * x + y * y + z * z)
+    return physics.scattering_vector(x / r, y / r, z / r, i_x, i_y, i_z, wavelength)
+
+
+@device_function
+def place_of_pixel(place, h_near, k_near, l_near, h_size, k_size):
+    """Index of a pixel's structure factor in the padded, flat table; ``place`` is from place_at_centre."""
+    return np.uint32(place.view(np.int32) + change_of_place(h_near, k_near, l_near, h_size, k_size))
