@@ -383,6 +383,11 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
     """Draw one Poisson count for each pixel of a device array; the counts stay there.
 
     The counts are those of ``noise.counter.poisson``, which checks the numbers.
+
+    Raises
+    ------
+    InputError
+        If the array is none of photons, or a pixel is NaN, infinite or negative.
     """
     from numba import cuda
 
@@ -393,6 +398,7 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
         mean = as_numba_array("photons", photons, index)
         if len(mean.shape) != 2 or mean.dtype != np.float32 or not mean.is_c_contiguous():
             raise InputError("photons", "must be C-contiguous float32 of two dimensions on a device", mean.dtype)
+        _require_photons(mean)
         counts = cuda.device_array(tuple(mean.shape), dtype=np.uint32)
         n_fast = int(mean.shape[1])
         blocks = max(1, -(-int(mean.shape[0]) * n_fast // kernels.THREADS))
@@ -400,3 +406,16 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
         kernels.poisson_counts[blocks, kernels.THREADS](mean, *words, counts)
         cuda.synchronize()
     return as_caller_array(counts)
+
+
+def _require_photons(mean) -> None:
+    """Raise InputError if a pixel is NaN, infinite or negative; looked at on the device where CuPy can."""
+    from bragg_numba.noise.counter import check_photons
+
+    if not devices.simulated() and importlib.util.find_spec("cupy") is not None:
+        import cupy
+
+        photons = cupy.asarray(mean)
+        if bool(((photons >= 0) & (photons < np.inf)).all()):
+            return
+    check_photons(mean.copy_to_host())

@@ -82,6 +82,11 @@ class Simulator:
         return self._renderer.reason
 
     @property
+    def device(self) -> str:
+        """What renders: the GPU and its memory, or ``CPU``."""
+        return str(getattr(self._renderer, "device", "CPU"))
+
+    @property
     def precision(self) -> str:
         """The precision that was chosen."""
         return self._renderer.precision
