@@ -168,7 +168,7 @@ class CudaRenderer:
         self.weight = cuda.to_device(np.ascontiguousarray(sources.weight))
         self.cells = cuda.to_device(plan.cells)
         # A kernel cannot take an array without elements.
-        self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
+        self.mask = cuda.to_device(plan.mask.astype(np.uint8) if plan.mask.size else np.ones((1, 1), dtype=np.uint8))
         self.table, self.table_squared = _sent_tables(self)
 
     def _rows_of_a_buffer(self) -> int:

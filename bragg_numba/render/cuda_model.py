@@ -71,6 +71,7 @@ class Work:
     table_cells: int = 0
     halves: int = 2  #: buffers that take turns
     buffer_pixels: int | None = None  #: pixels of one buffer; None: the frame
+    tile: bool = True  #: squares in float32 and a list of doubtful pixels besides
 
 
 def bytes_moved(work: Work) -> dict[str, float]:
@@ -120,10 +121,11 @@ def device_bytes(work: Work) -> dict[str, float]:
     orientations = work.steps if work.orientations is None else work.orientations
     buffer = work.pixels if work.buffer_pixels is None else work.buffer_pixels
     found = {
-        "frame": 4.0 * work.halves * buffer,
+        # photons, and twelve bytes that mark a pixel for the float64 pass
+        "buffers": (16.0 if work.tile else 4.0) * work.halves * buffer,
         "cells": 72.0 * orientations,
-        # squared in float32, and the amplitudes in float64 for pixels that float64 settles
-        "table": 12.0 * work.table_cells,
+        # amplitudes in float64, and for tile their squares in float32
+        "table": (12.0 if work.tile else 8.0) * work.table_cells,
     }
     return {**found, "total": sum(found.values())}
 
@@ -147,3 +149,51 @@ def model(work: Work, cards: tuple[Card, ...] = CARDS) -> list[dict]:
             }
         )
     return rows
+
+
+# --- the work of this package's kernels -----------------------------------------------------------
+
+#: Name of the kernel that the model is about: a square crystal with a table, in tiles of 16 x 16 pixels.
+MODELLED = {"tile": "square-table-16", "float64": "square-table"}
+
+
+def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", table_cells: int = 10**6) -> Work:
+    """The work of a frame of a square crystal with a table, from the machine code for ``arch``.
+
+    Raises
+    ------
+    InputError
+        If numba-cuda, ptxas or nvdisasm is missing: there is nothing to count then.
+    """
+    from bragg_numba.errors import InputError
+    from bragg_numba.render import kernel_report, toolchain
+
+    for tool, hint in (("ptxas", toolchain.PTXAS_HINT), ("nvdisasm", toolchain.NVDISASM_HINT)):
+        if toolchain.find_tool(tool) is None:
+            raise InputError("cuda-report --frame", f"counts machine instructions and needs {tool}", hint=hint)
+    variant = next(
+        one
+        for one in kernel_report.variants()
+        if one.precision == precision and one.kernel == MODELLED[precision]
+    )
+    report = kernel_report.examine(variant, arch)
+    tile = precision == "tile"
+    return Work(
+        pixels=pixels,
+        steps=steps,
+        step=report.step.counts,
+        shared_bytes=report.step.bytes_loaded("LDS") if tile else report.step.bytes_loaded("LDG"),
+        gathers=1,
+        pixels_a_block=variant.threads,
+        # One thread makes the phases of a step for the block's one tile.
+        block_step=(kernel_report.reference_loop(report) or {}) if tile else {},
+        table_cells=table_cells,
+        buffer_pixels=min(pixels, _buffer_pixels()),
+        tile=tile,
+    )
+
+
+def _buffer_pixels() -> int:
+    from bragg_numba.render.cuda import TILE_PIXELS
+
+    return TILE_PIXELS

@@ -102,3 +102,9 @@ def innermost_step(listing: str, precision: str) -> sass.Step | None:
     record = ("LDS", 4 * STEP_SIZE) if precision == "tile" else ("LDG", _CELL_BYTES)
     bodies = list(sass.functions(listing).values())
     return sass.innermost_step(bodies[0], record) if bodies else None
+
+
+def reference_loop(report: KernelReport) -> dict[str, float] | None:
+    """Instructions by class of the loop in which a tile kernel makes one step's reference phases in float64."""
+    bodies = list(sass.functions(report.listing).values()) if report.listing else []
+    return sass.busiest_loop(bodies[0], "fp64") if bodies else None

@@ -86,6 +86,10 @@ class Step:
         """Instructions of all classes."""
         return sum(self.counts.values())
 
+    def bytes_loaded(self, prefix: str) -> float:
+        """Bytes that the loads of one kind (``LDS``, ``LDG``) bring a thread in a step."""
+        return sum(number * _width(opcode) for opcode, number in self.opcodes.items() if opcode.startswith(prefix))
+
     def as_dict(self) -> dict:
         """``total`` and the classes, as plain numbers."""
         return {"total": _plain(self.total), **{name: _plain(self.counts[name]) for name in CLASSES}}
