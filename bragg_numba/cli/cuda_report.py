@@ -45,7 +45,7 @@ def _count(name: str, text: str, high: int) -> int:
     from bragg_numba.experiment import _checks as check
 
     try:
-        return int(check.count(name, float(text), high=high))
+        return int(check.count(name, float(text), low=1, high=high))
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -54,7 +54,7 @@ def _count(name: str, text: str, high: int) -> int:
 
 def _kernels(arguments: argparse.Namespace) -> int:
     from bragg_numba.cli.console import say_notes
-    from bragg_numba.render import kernel_report, toolchain
+    from bragg_numba.render import kernel_report
 
     archs = [_arch(one) for one in arguments.arch or ["sm_90"]]
     word = arguments.kernel or ""
@@ -65,9 +65,7 @@ def _kernels(arguments: argparse.Namespace) -> int:
         names = sorted({one.kernel for one in kernel_report.variants()})
         raise InputError("--kernel", f"must be part of a kernel's name: {', '.join(names)}", word)
     say_notes(kernel_report.missing_tools())
-    for arch in archs:
-        toolchain.capability(arch)
-    rows = [kernel_report.examine(one, arch).as_dict() for arch in archs for one in chosen]
+    rows = [one.as_dict() for one in kernel_report.examine_many(chosen, archs)]
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return 0

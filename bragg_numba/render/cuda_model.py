@@ -172,9 +172,7 @@ def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", tab
         if toolchain.find_tool(tool) is None:
             raise InputError("cuda-report --frame", f"counts machine instructions and needs {tool}", hint=hint)
     variant = next(
-        one
-        for one in kernel_report.variants()
-        if one.precision == precision and one.kernel == MODELLED[precision]
+        one for one in kernel_report.variants() if one.precision == precision and one.kernel == MODELLED[precision]
     )
     report = kernel_report.examine(variant, arch)
     tile = precision == "tile"

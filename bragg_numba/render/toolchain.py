@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -59,7 +60,7 @@ def _wheel_folders() -> list[Path]:
     return [*newest_first, root / "cuda_nvcc" / "bin", root / "cuda_nvdisasm" / "bin"]
 
 
-def make_ptx(function, signature, arch: str, *, fastmath: bool = False) -> str:
+def make_ptx(function, signature, arch: str, *, fastmath: bool = False, launch_bounds=None) -> str:
     """Compile a kernel, an undecorated function, to PTX.
 
     Raises
@@ -72,10 +73,46 @@ def make_ptx(function, signature, arch: str, *, fastmath: bool = False) -> str:
     require_numba_cuda()
     if simulated():
         raise InputError("the CUDA simulator", "compiles nothing", hint="unset NUMBA_ENABLE_CUDASIM")
+    library = _lowered(function, signature, fastmath, launch_bounds)
+    if library is not None:
+        return library.get_asm_strs(cc=capability(arch))[0]
     from numba import cuda
 
-    ptx, _ = cuda.compile_ptx(function, signature, cc=capability(arch), fastmath=fastmath)
-    return ptx
+    options = {"fastmath": fastmath, "launch_bounds": launch_bounds}
+    return cuda.compile_ptx(function, signature, cc=capability(arch), **options)[0]
+
+
+@functools.cache
+def _lowered(function, signature, fastmath: bool, launch_bounds):
+    """A kernel as LLVM's language, which is the same for all architectures and takes most of the time to make.
+
+    numba-cuda has no public name for it; None where a release has moved it, and every architecture is then
+    compiled from the start.
+    """
+    from numba.cuda import compiler
+
+    lower = getattr(compiler, "_compile_pyfunc_with_fixup", None)
+    if lower is None:
+        return None
+    try:
+        library, _ = lower(
+            function,
+            signature,
+            debug=None,
+            lineinfo=False,
+            device=False,
+            fastmath=fastmath,
+            cc=capability(ARCHITECTURES[0]),
+            opt=None,
+            abi="numba",
+            abi_info=None,
+            forceinline=False,
+            launch_bounds=launch_bounds,
+            lto=False,
+        )
+    except TypeError:  # other arguments in another release; what is wrong with the kernel shows there too
+        return None
+    return library
 
 
 def assemble(ptx: str, arch: str, cubin: str) -> Resources:
