@@ -189,7 +189,7 @@ def test_little_device_memory_makes_small_tiles(monkeypatch):
 
 
 def test_interpolations_beyond_the_table_are_counted():
-    words = f"{PROTEIN} -detpixels 16 -interpolate -misset 0 0 0 -distance 20"
+    words = f"{PROTEIN} -detpixels 16 -interpolate -lambda 0.3 -pixel 4 -distance 20"
     gpu, cpu = pair(words)
     image, expected = gpu.render(), cpu.render()
 
