@@ -20,6 +20,15 @@ from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function
 from bragg_numba.kernels.parameters import GAUSS, ROUND
 
+#: Sides of a tile, pixels: large ones share more float64 work, small ones carry smaller errors.
+SIDES = (16, 8, 4)
+
+#: Steps that are summed in float32 before they are added to the float64 total: a round.
+ROUND_STEPS = 64
+
+#: Parts of a pixel's rounds that the float64 pass can settle one by one: bits of ``doubts``.
+PARTS = 32
+
 #: float32 values of one step in shared memory: nine an axis, and the place in the table.
 STEP_SIZE = 28
 
@@ -27,6 +36,9 @@ STEP_SIZE = 28
 _WHOLE_BITS = np.int32(0x4B400000)
 _TO_WHOLE = np.float32(12582912.0)
 _ONE, _TWO = np.float32(1.0), np.float32(2.0)
+
+# cpu_tile.THIN_LAYER
+_THIN_LAYER = np.float32(0.05)
 
 
 # --- once a tile, float64 -------------------------------------------------------------------------
@@ -82,17 +94,16 @@ def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
 
 
 @device_function
-def clamp_near(near, count, reach):
-    """Clamp an index, counted from the table's start, so that ``reach`` steps on stay in the padded table."""
-    return min(max(np.int64(near), -reach), count - 1 + reach)
+def near_of_axis(lookup, axis, whole, reach):
+    """Index of a tile's centre along an axis of the padded table, clamped so that ``reach`` steps on stay inside."""
+    first = lookup.h_first if axis == 0 else (lookup.k_first if axis == 1 else lookup.l_first)
+    count = lookup.h_count if axis == 0 else (lookup.k_count if axis == 1 else lookup.l_count)
+    return np.int32(min(max(np.int64(whole) - first, -reach), count - 1 + reach) + 2 * reach)
 
 
 @device_function
-def place_at_centre(lookup, h_near, k_near, l_near, reach):
-    """Bits to add to those of a pixel's change of place: the centre's place in the padded table."""
-    i = clamp_near(h_near - lookup.h_first, lookup.h_count, reach) + 2 * reach
-    j = clamp_near(k_near - lookup.k_first, lookup.k_count, reach) + 2 * reach
-    m = clamp_near(l_near - lookup.l_first, lookup.l_count, reach) + 2 * reach
+def place_bits(lookup, reach, i, j, m):
+    """Place of i, j, m in the padded table as a float32's bits, less those that change_of_place adds."""
     place = (i * (lookup.k_count + 4 * reach) + j) * (lookup.l_count + 4 * reach) + m
     return np.int32(place - np.int64(_WHOLE_BITS)).view(np.float32)
 
@@ -101,15 +112,15 @@ def place_at_centre(lookup, h_near, k_near, l_near, reach):
 
 
 @device_function
-def rest_on_flat(u, w, c_x, c_y, c_z, nearness, f_x, f_y, f_z, s_x, s_y, s_z, pitch):
-    """(x, y, z) of a pixel of a flat detector, without cancellation, and the centre's distance over the pixel's.
+def rest_on_flat(single, u, w, c_x, c_y, c_z, nearness):
+    """(x, y, z) of a pixel of a flat detector, without cancellation, and 1 / its distance.
 
-    c is the direction of the centre, ``nearness`` 1 / its distance, f and s the detector's axes.
+    c is the direction of the tile's centre, ``nearness`` 1 / its distance.
     """
-    along_fast, along_slow = u * pitch * nearness, w * pitch * nearness
-    v_x = along_fast * f_x + along_slow * s_x
-    v_y = along_fast * f_y + along_slow * s_y
-    v_z = along_fast * f_z + along_slow * s_z
+    along_fast, along_slow = u * single.pitch * nearness, w * single.pitch * nearness
+    v_x = along_fast * single.fast_x + along_slow * single.slow_x
+    v_y = along_fast * single.fast_y + along_slow * single.slow_y
+    v_z = along_fast * single.fast_z + along_slow * single.slow_z
     along = c_x * v_x + c_y * v_y + c_z * v_z
     square = v_x * v_x + v_y * v_y + v_z * v_z
     growth = _TWO * along + square
@@ -122,7 +133,7 @@ def rest_on_flat(u, w, c_x, c_y, c_z, nearness, f_x, f_y, f_z, s_x, s_y, s_z, pi
         bend * c_x + shrink * v_x,
         bend * c_y + shrink * v_y,
         bend * c_z + shrink * v_z,
-        (_ONE + stretch) * shared,
+        (_ONE + stretch) * shared * nearness,
     )
 
 
@@ -161,13 +172,27 @@ def ratio_squared(t_h, t_k, t_l, d_h, d_k, d_l):
 @device_function
 def change_of_place(h_near, k_near, l_near, h_size, k_size):
     """Bits of a float32 that hold the pixel's place in the table less the centre's."""
-    return (h_near * h_size + (k_near * k_size + (l_near + _TO_WHOLE))).view(np.int32)
+    return np.float32(h_near * h_size + (k_near * k_size + (l_near + _TO_WHOLE))).view(np.int32)
 
 
 @device_function
 def farthest_of(farthest, d_h, d_k, d_l):
     """Largest distance from a whole index so far."""
     return max(max(farthest, abs(d_h)), max(abs(d_k), abs(d_l)))
+
+
+@device_function
+def squared_radius(single, d_h, d_k, d_l):
+    """physics.quadratic_form_single in the kernel's own metric (eq. 14)."""
+    metric = (
+        single.metric_hh,
+        single.metric_kk,
+        single.metric_ll,
+        single.metric_hk,
+        single.metric_hl,
+        single.metric_kl,
+    )
+    return physics.quadratic_form_single(metric, d_h, d_k, d_l)
 
 
 @device_function
@@ -184,41 +209,40 @@ def radial_factor(shape, radius_squared):
 
 
 @device_function
-def capture_of_pixel(geometry, layer, upright, d_x, d_y, d_z):
+def capture_of_pixel(geometry, single, layer, upright, d_x, d_y, d_z):
     """Fraction of the photons that a sensor layer absorbs (eq. 6), from a float32 direction."""
-    n_x, n_y, n_z = np.float32(geometry.normal_x), np.float32(geometry.normal_y), np.float32(geometry.normal_z)
-    parallax = d_x * n_x + d_y * n_y + d_z * n_z
+    parallax = d_x * single.normal_x + d_y * single.normal_y + d_z * single.normal_z
     if geometry.curved and upright:
         parallax = _ONE
-    depth = geometry.layer_step * geometry.attenuation
-    if depth >= 0.05:  # cpu_tile.THIN_LAYER
-        return physics.capture_single(np.float32(layer), np.float32(depth), parallax)
+    if single.layer_depth >= _THIN_LAYER:
+        return physics.capture_single(np.float32(layer), single.layer_depth, parallax)
     return np.float32(physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, np.float64(parallax)))
 
 
 @device_function
-def polarization_of_pixel(geometry, i_x, i_y, i_z, d_x, d_y, d_z):
+def polarization_of_pixel(single, i_x, i_y, i_z, d_x, d_y, d_z):
     """Polarization factor in float32 (eq. 8)."""
     return physics.polarization_factor(
-        np.float32(geometry.kahn),
+        single.kahn,
         np.float32(i_x),
         np.float32(i_y),
         np.float32(i_z),
         d_x,
         d_y,
         d_z,
-        np.float32(geometry.polar_x),
-        np.float32(geometry.polar_y),
-        np.float32(geometry.polar_z),
+        single.polar_x,
+        single.polar_y,
+        single.polar_z,
     )
 
 
 @device_function
-def solid_angle_of_pixel(geometry, near, nearness):
+def solid_angle_of_pixel(geometry, single, near, nearness):
     """Solid angle of a pixel in float32 (eq. 5); ``near`` is the distance of the layer's plane."""
     if geometry.point_pixel:
         return nearness * nearness
-    return np.float32(geometry.pixel_size * geometry.pixel_size * near) * (nearness * nearness * nearness)
+    side = single.pitch * nearness
+    return side * side * np.float32(near) * nearness
 
 
 @device_function
@@ -231,5 +255,5 @@ def scatter_at_pixel(curved, geometry, i_x, i_y, i_z, wavelength, row, column, s
 
 @device_function
 def place_of_pixel(place, h_near, k_near, l_near, h_size, k_size):
-    """Index of a pixel's structure factor in the padded, flat table; ``place`` is from place_at_centre."""
-    return np.uint32(place.view(np.int32) + change_of_place(h_near, k_near, l_near, h_size, k_size))
+    """Index of a pixel's structure factor in the padded, flat table; ``place`` is from place_bits."""
+    return np.uint32(np.float32(place).view(np.int32) + change_of_place(h_near, k_near, l_near, h_size, k_size))

@@ -6,6 +6,8 @@ kernel arguments.
 
 from typing import NamedTuple
 
+import numpy as np
+
 SQUARE, ROUND, GAUSS, TOPHAT = 0, 1, 2, 3
 
 #: Names of the lattice shapes, indexed by the constants above.
@@ -116,19 +118,45 @@ class Region(NamedTuple):
 
 
 class Single(NamedTuple):
-    """What the float32 phases of a GPU tile need beyond the plan; float32 throughout, but for ``reach``.
+    """What a GPU tile kernel needs beyond the plan, worked out beforehand so that no thread has to.
 
-    ``same_a`` equals ``n_a`` and so on: physics.turns_single says why. ``h_size`` and ``k_size`` are the
-    strides of h and k in the padded table, whose every side has 2 * ``reach`` more cells of border.
+    float32 down to ``layer_depth``. ``same_a`` equals ``n_a`` and so on: physics.turns_single says why.
+    ``h_size`` and ``k_size`` are the strides of h and k in the padded table, whose every side has 2 * ``reach``
+    more cells of border.
     """
 
-    n_a: float
-    n_b: float
-    n_c: float
-    same_a: float
-    same_b: float
-    same_c: float
-    h_size: float
-    k_size: float
-    near_half: float
+    n_a: np.float32
+    n_b: np.float32
+    n_c: np.float32
+    same_a: np.float32
+    same_b: np.float32
+    same_c: np.float32
+    h_size: np.float32
+    k_size: np.float32
+    near_half: np.float32
+    metric_hh: np.float32
+    metric_kk: np.float32
+    metric_ll: np.float32
+    metric_hk: np.float32
+    metric_hl: np.float32
+    metric_kl: np.float32
+    fast_x: np.float32
+    fast_y: np.float32
+    fast_z: np.float32
+    slow_x: np.float32
+    slow_y: np.float32
+    slow_z: np.float32
+    normal_x: np.float32
+    normal_y: np.float32
+    normal_z: np.float32
+    polar_x: np.float32
+    polar_y: np.float32
+    polar_z: np.float32
+    kahn: np.float32
+    pitch: np.float32  #: pixel size, m
+    layer_depth: np.float32  #: a layer's thickness over the attenuation depth
     reach: int
+    part_rounds: int  #: rounds of steps that share a bit of ``doubts``
+    scale: float  #: photons of a term 1
+    background: float  #: photons before the factors of a pixel
+    flat: float  #: photons of a share 1 (physical fidelity)

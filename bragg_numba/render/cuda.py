@@ -55,7 +55,7 @@ class CudaRenderer:
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
         self.missed = 0
         self.choice = choose(plan, precision)
-        self._single = single(plan, self.choice) if self.choice.side else None
+        self.single = single(plan, self.choice) if self.choice.side else None
         with self._on_device():
             self._send_tables()
             self._rows = self._rows_of_a_buffer()
@@ -216,9 +216,10 @@ class CudaRenderer:
             kernel(*nouns, *steps, self.table, self.mask, image, half.missed)
             return
         doubts = (half.marked, half.doubts, half.n_marked)
-        tile = kernels.tile_kernel(shape, mode, self.choice.side, curved)
+        weighted = kernels.is_weighted(plan.geometry, plan.rules)
+        tile = kernels.tile_kernel(shape, mode, self.choice.side, curved, weighted)
         tile = tile[kernels.tile_blocks(where, self.choice.side), kernels.THREADS, half.stream]
-        tile(*nouns, self._single, *steps, self.table_squared, self.mask, image, *doubts)
+        tile(*nouns, self.single, *steps, self.table_squared, self.mask, image, *doubts)
         settle = kernels.settle_kernel(shape, mode, curved)
         settle = settle[min(blocks, SETTLE_BLOCKS * _multiprocessors()), kernels.THREADS, half.stream]
         settle(*nouns, *steps, self.table, *doubts, image)
@@ -306,21 +307,24 @@ def _give_halves(renderer: CudaRenderer, halves: list[_Half]) -> None:
 
 
 def _sent_tables(renderer: CudaRenderer) -> tuple:
-    """The structure factors on the device, sent once however many plans share them."""
+    """The structure factors on the device, sent once however many plans share them.
+
+    Amplitudes in float64, and for tiles their squares in float32 with as much border as the tiles need.
+    """
     from numba import cuda
 
     from bragg_numba.render.cuda_precision import padded_table
 
     plan, index = renderer.plan, renderer.device.index
-    want_squares = renderer.precision == "tile"
+    border = renderer.single.reach if renderer.single is not None else None
     with _LOCK:
-        owner, table, squares = _TABLES.get(index, (lambda: None, None, None))
+        owner, table, squares, has_border = _TABLES.get(index, (lambda: None, None, None, None))
     if owner() is not plan.table:
         table, squares = cuda.to_device(np.ascontiguousarray(plan.table)), None
-    if squares is None and want_squares:
-        squares = cuda.to_device(np.ascontiguousarray(padded_table(plan)))
+    if border is not None and (squares is None or has_border != border):
+        squares, has_border = cuda.to_device(np.ascontiguousarray(padded_table(plan))), border
     with _LOCK:
-        _TABLES[index] = (weakref.ref(plan.table), table, squares)
+        _TABLES[index] = (weakref.ref(plan.table), table, squares, has_border)
     return table, squares
 
 
