@@ -182,7 +182,7 @@ def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", tab
         step=report.step.counts,
         shared_bytes=report.step.bytes_loaded("LDS") if tile else report.step.bytes_loaded("LDG"),
         gathers=1,
-        pixels_a_block=variant.threads,
+        pixels_a_block=variant.threads * variant.pixels,
         # One thread makes the phases of a step for the block's one tile.
         block_step=(kernel_report.reference_loop(report) or {}) if tile else {},
         table_cells=table_cells,

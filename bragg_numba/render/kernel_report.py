@@ -91,7 +91,7 @@ def examine(variant, arch: str) -> KernelReport:
             resources = toolchain.assemble(ptx, arch, cubin)
             listing = toolchain.disassemble(cubin)
     if listing is not None:
-        step = innermost_step(listing, variant.precision)
+        step = innermost_step(listing, variant.precision, variant.pixels)
     fill = toolchain.occupancy(resources, variant.threads, arch) if resources else None
     return KernelReport(variant.kernel, variant.precision, arch, variant.threads, resources, fill, step, ptx, listing)
 
@@ -118,13 +118,13 @@ def _examine_named(kernel: str, precision: str, archs: list[str]) -> list[Kernel
     return [examine(variant, arch) for arch in archs]
 
 
-def innermost_step(listing: str, precision: str) -> sass.Step | None:
+def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | None:
     """The innermost step of the one kernel in a listing."""
     from bragg_numba.kernels.cuda_steps import STEP_SIZE
 
     record = ("LDS", 4 * STEP_SIZE) if precision == "tile" else ("LDG", _CELL_BYTES)
     bodies = list(sass.functions(listing).values())
-    return sass.innermost_step(bodies[0], record) if bodies else None
+    return sass.innermost_step(bodies[0], record, pixels) if bodies else None
 
 
 def reference_loop(report: KernelReport) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ How the innermost step is found
    the next one's), loops that do not read such are passed over.
 4. Assemblers unroll. The loads of one step lie within ``bytes`` of each other; what the loads of
    a body reach, divided by that, is the number of steps in it. Without a record the body is taken to be one step.
+   A thread may render several pixels side by side: the counts are those of one pixel and one step.
 
 Every instruction of the body counts, those that are skipped by a predicate or by a branch included: a
 bound of what a step issues, not a trace of it.
@@ -75,7 +76,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Instructions of one innermost step by class; the loop's body holds ``unrolled`` of them."""
+    """Instructions of one innermost step by class; the loop's body holds ``unrolled`` of them (steps times pixels)."""
 
     counts: dict[str, float]
     unrolled: int
@@ -227,8 +228,8 @@ def _count(blocks: list[Block], loop: Loop) -> dict[str, int]:
     return counts
 
 
-def innermost_step(lines: list[str], record: tuple[str, int] | None = None) -> Step | None:
-    """Count the instructions of one innermost step of a kernel; None where it has no such loop.
+def innermost_step(lines: list[str], record: tuple[str, int] | None = None, pixels: int = 1) -> Step | None:
+    """Count the instructions that one pixel's innermost step takes; None where a kernel has no such loop.
 
     Parameters
     ----------
@@ -236,6 +237,8 @@ def innermost_step(lines: list[str], record: tuple[str, int] | None = None) -> S
         The listing of one function (``functions``).
     record
         Beginning of the opcode that loads what belongs to a step, and the bytes between two steps' records.
+    pixels
+        Pixels that a thread renders side by side: they share the loop, and what it loads.
     """
     blocks = read_blocks(lines)
     loops = find_loops(blocks)
@@ -246,7 +249,7 @@ def innermost_step(lines: list[str], record: tuple[str, int] | None = None) -> S
     if not counted:
         return None
     loop, counts = max(counted, key=lambda one: (one[0].depth, _arithmetic(one[1])))
-    unrolled = records_read(blocks, loop, *record) if record else 1
+    unrolled = pixels * (records_read(blocks, loop, *record) if record else 1)
     classes = dict.fromkeys(CLASSES, 0.0)
     for opcode, number in counts.items():
         classes[classify(opcode)] += number / unrolled

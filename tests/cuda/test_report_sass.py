@@ -87,6 +87,10 @@ def test_without_a_record_a_pass_counts_as_a_step(lines):
     assert (step.unrolled, step.total) == (1, 12)
 
 
+def test_pixels_side_by_side_share_the_loop(lines):
+    assert sass.innermost_step(lines, ("LDS", 112), pixels=2).total == 12 / 4
+
+
 def test_loops_without_the_record_are_passed_over(lines):
     assert sass.innermost_step(lines, ("LDSM", 16)) is None
 
