@@ -35,9 +35,6 @@ THREADS = 128
 AREA = 16
 PIXELS = AREA * AREA
 
-#: Of a tile kernel: threads in a block, and blocks that a multiprocessor must hold (its registers allow no fewer).
-LAUNCH_BOUNDS = (THREADS, 8)
-
 #: More rounds than any pixel has: all of them are one part.
 ALL_ROUNDS = 1 << 62
 
@@ -69,17 +66,18 @@ def grid(region):
 @gpu_function
 def first_rows(region):
     """First row of a region's first area, and the row after its last pixel."""
-    top = max(region.row_start, region.slow_first)
-    return top // AREA * AREA, min(region.row_stop, region.slow_last + 1)
+    top = max(int32(region.row_start), int32(region.slow_first))
+    return int32(top // AREA * AREA), min(int32(region.row_stop), int32(region.slow_last + 1))
 
 
 @gpu_function
 def is_wanted(region, mask, row, column):
-    """Tell whether a pixel lies in the rows, in the region of interest and in the mask."""
-    wanted = region.row_start <= row < region.row_stop and region.slow_first <= row <= region.slow_last
-    wanted = wanted and region.fast_first <= column <= region.fast_last
+    """Tell whether a pixel (32-bit numbers) lies in the rows, in the region of interest and in the mask."""
+    wanted = int32(region.row_start) <= row < int32(region.row_stop)
+    wanted = wanted and int32(region.slow_first) <= row <= int32(region.slow_last)
+    wanted = wanted and int32(region.fast_first) <= column <= int32(region.fast_last)
     if wanted and region.masked:
-        wanted = mask[row, column] != 0
+        wanted = mask[uint32(row), uint32(column)] != 0
     return wanted
 
 
@@ -121,10 +119,9 @@ def tile_kernel(shape, mode, side, curved, weighted):
         return cuda.shared.array(shared_steps, float32, alignment=16)
 
     @gpu_function
-    def aim_at_tile(geometry, row, column, sub_slow, sub_fast, depth, at, tile):
+    def aim_at_tile(geometry, single, row, column, sub_slow, sub_fast, depth, at, tile):
         """Fill tile[at:] with what describes the tile whose first pixel is (row, column)."""
-        middle = half * geometry.pixel_size
-        x, y, z = steps.tile_position(curved, geometry, row, column, middle, sub_slow, sub_fast, depth)
+        x, y, z = steps.tile_position(curved, geometry, single, row, column, single.middle, sub_slow, sub_fast, depth)
         r = math.sqrt(x * x + y * y + z * z)
         c_x, c_y, c_z = x / r, y / r, z / r
         tile[at], tile[at + uint32(1)], tile[at + uint32(2)] = c_x, c_y, c_z
@@ -159,16 +156,17 @@ def tile_kernel(shape, mode, side, curved, weighted):
         return whole
 
     @gpu_function
-    def fill_rows(thread, source, step, here, n_steps, incident, wavelength, cells, lookup, reach, tile, nears, rows):
+    def fill_rows(thread, source, step, here, n_steps, incident, wavelength, cells, single, tile, nears, rows):
         """Fill the shared rows with ``here`` steps from ``step`` of ``source`` on, all threads together."""
-        for item in range(thread, 3 * tiles * chunk, THREADS):
-            axis, place = item % 3, item // 3
-            to_step, to_tile = place % chunk, place // chunk
+        item = thread
+        while item < 3 * tiles * chunk:
+            axis, place = int32(item % 3), int32(item // 3)
+            to_step, to_tile = int32(place % chunk), int32(place // chunk)
             if to_step < here:
-                at_source, at_step = source, step + to_step
+                at_source, at_step = source, int32(step + to_step)
                 while at_step >= n_steps:
-                    at_step -= n_steps
-                    at_source += 1
+                    at_step = int32(at_step - n_steps)
+                    at_source = int32(at_source + 1)
                 at_source = uint32(at_source)
                 whole = fill_axis(
                     cells,
@@ -184,20 +182,23 @@ def tile_kernel(shape, mode, side, curved, weighted):
                     uint32(place * steps.STEP_SIZE + 9 * axis),
                 )
                 if has_table:
-                    nears[uint32(item)] = steps.near_of_axis(lookup, axis, whole, reach)
+                    nears[uint32(item)] = steps.near_of_axis(single, axis, whole)
+            item = int32(item + THREADS)
         if has_table:
             cuda.syncthreads()
-            for place in range(thread, tiles * chunk, THREADS):
+            place = thread
+            while place < tiles * chunk:
                 near = uint32(3 * place)
                 rows[uint32(place * steps.STEP_SIZE + 27)] = steps.place_bits(
-                    lookup, reach, nears[near], nears[near + uint32(1)], nears[near + uint32(2)]
+                    single, nears[near], nears[near + uint32(1)], nears[near + uint32(2)]
                 )
+                place = int32(place + THREADS)
 
     @gpu_function
     def rest_of_pixel(geometry, single, row, column, u, w, sub_slow, sub_fast, depth, at, tile):
         """(x, y, z) of a pixel, and 1 / its distance."""
         if curved:
-            p_x, p_y, p_z = steps.tile_position(curved, geometry, row, column, 0.0, sub_slow, sub_fast, depth)
+            p_x, p_y, p_z = steps.tile_position(curved, geometry, single, row, column, 0.0, sub_slow, sub_fast, depth)
             r = math.sqrt(p_x * p_x + p_y * p_y + p_z * p_z)
             x = p_x / r - (tile[at] + u * tile[at + uint32(3)] + w * tile[at + uint32(6)])
             y = p_y / r - (tile[at + uint32(1)] + u * tile[at + uint32(4)] + w * tile[at + uint32(7)])
@@ -217,10 +218,14 @@ def tile_kernel(shape, mode, side, curved, weighted):
     @gpu_function
     def direction_of_pixel(u, w, x, y, z, at, tile):
         """Unit vector to a pixel in float32."""
-        d_x = float32(tile[at] + u * tile[at + uint32(3)] + w * tile[at + uint32(6)]) + x
-        d_y = float32(tile[at + uint32(1)] + u * tile[at + uint32(4)] + w * tile[at + uint32(7)]) + y
-        d_z = float32(tile[at + uint32(2)] + u * tile[at + uint32(5)] + w * tile[at + uint32(8)]) + z
-        return float32(d_x), float32(d_y), float32(d_z)
+        d_x = u * float32(tile[at + uint32(3)]) + w * float32(tile[at + uint32(6)]) + x
+        d_y = u * float32(tile[at + uint32(4)]) + w * float32(tile[at + uint32(7)]) + y
+        d_z = u * float32(tile[at + uint32(5)]) + w * float32(tile[at + uint32(8)]) + z
+        return (
+            float32(float32(tile[at]) + d_x),
+            float32(float32(tile[at + uint32(1)]) + d_y),
+            float32(float32(tile[at + uint32(2)]) + d_z),
+        )
 
     @gpu_function
     def factor_of_pixel(
@@ -276,22 +281,29 @@ def tile_kernel(shape, mode, side, curved, weighted):
         return (single.background + single.scale * total) * float64(factor)
 
     @gpu_function
-    def store_pixel(region, row, column, value, bits, image, marked, doubts, n_marked):
+    def store_pixel(
+        region, single, rules, mask, row, column, me, totals, parts, shares, factors, polars, bits, image, marked, doubts,
+        n_marked,
+    ):  # fmt: skip
         """Store a pixel, and list it where parts are in doubt."""
-        image[row - region.row_start, column] = value
-        if bits != 0:
-            slot = cuda.atomic.add(n_marked, 0, 1)
-            marked[slot] = (row - region.row_start) * image.shape[1] + column
-            doubts[slot] = bits
+        if is_wanted(region, mask, row, column):
+            value = finish_value(single, rules, totals[me] + parts[me], shares[me], factors[me], polars[me])
+            at_row = row - region.row_start
+            image[uint32(at_row), uint32(column)] = value
+            if bits[me] != 0:
+                slot = cuda.atomic.add(n_marked, 0, 1)
+                marked[slot] = at_row * image.shape[1] + column
+                doubts[slot] = bits[me]
 
     @gpu_function
-    def keep_of_source(geometry, run, incident, wavelength, row, column, sub_slow, sub_fast, depth):
+    def keep_of_source(geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth):
         """1, or 0 beyond dmin (eq. 7)."""
         if geometry.dmin <= 0.0:
             return float32(1.0)
         q_x, q_y, q_z = steps.scatter_at_pixel(
             curved,
             geometry,
+            single,
             incident[run, 0],
             incident[run, 1],
             incident[run, 2],
@@ -424,210 +436,230 @@ def tile_kernel(shape, mode, side, curved, weighted):
         bits = cuda.shared.array(PIXELS, uint32)
         factors = cuda.shared.array(PIXELS, float32)
         polars = cuda.shared.array(PIXELS, float32)
-        thread = cuda.threadIdx.x
-        my_tile = thread // threads_in_tile
-        in_tile = thread % threads_in_tile
-        my_row = my_tile // per_row * side + in_tile // side
-        my_column = my_tile % per_row * side + in_tile % side
+        my_rows = cuda.shared.array(THREADS, int32)
+        my_columns = cuda.shared.array(THREADS, int32)
+        clock = cuda.shared.array(PIXELS, int32)  # a thread's part, and its rounds in that part
+        # numba widens sums of 32-bit numbers; cut back, they take half the registers.
+        thread = int32(cuda.threadIdx.x)
+        my_tile = int32(thread // threads_in_tile)
+        in_tile = int32(thread % threads_in_tile)
         u = float32(in_tile % side - half)
         w_0 = float32(in_tile // side - half)
-        w_1 = float32(in_tile // side + below - half)
+        w_1 = float32(w_0 + float32(below))
         at = uint32(my_tile * _TILE)
         me_0, me_1 = uint32(thread), uint32(thread + THREADS)
-        n_sources, n_steps = wavelength.shape[0], cells.shape[0]
+        n_sources, n_steps = int32(wavelength.shape[0]), int32(cells.shape[0])
         # Without weights all sources are one run of steps.
-        runs = n_sources if weighted else 1
-        run_steps = n_steps if weighted else n_sources * n_steps
-        top, bottom = first_rows(region)
-        left = region.fast_first // AREA * AREA
-        for first_row in range(top + AREA * cuda.blockIdx.y, bottom, AREA * cuda.gridDim.y):
-            for first_column in range(left + AREA * cuda.blockIdx.x, region.fast_last + 1, AREA * cuda.gridDim.x):
-                row, column = first_row + my_row, first_column + my_column
-                wanted = is_wanted(region, mask, row, column) or is_wanted(region, mask, row + below, column)
+        runs = n_sources if weighted else int32(1)
+        oversample = int32(geometry.oversample)
+        layer_subs = int32(geometry.layers * geometry.oversample * geometry.oversample)
+        first_row, bottom = first_rows(region)
+        first_row = int32(first_row + AREA * cuda.blockIdx.y)
+        while first_row < bottom:
+            first_column = int32(region.fast_first // AREA * AREA + AREA * cuda.blockIdx.x)
+            while first_column <= int32(region.fast_last):
+                row = int32(first_row + my_tile // per_row * side + in_tile // side)
+                column = int32(first_column + my_tile % per_row * side + in_tile % side)
+                wanted = is_wanted(region, mask, row, column) or is_wanted(region, mask, int32(row + below), column)
                 if not cuda.syncthreads_or(int32(wanted)):
+                    first_column = int32(first_column + AREA * cuda.gridDim.x)
                     continue
                 polar = float32(0.0) if geometry.polarized else float32(1.0)
-                for me in range(thread, PIXELS, THREADS):
-                    to = uint32(me)
-                    totals[to], parts[to], shares[to] = 0.0, 0.0, 0.0
-                    bits[to], factors[to], polars[to] = uint32(0), float32(1.0), polar
-                part, rounds = 0, 0
-                for layer in range(geometry.layers):
+                totals[me_0], parts[me_0], shares[me_0] = 0.0, 0.0, 0.0
+                totals[me_1], parts[me_1], shares[me_1] = 0.0, 0.0, 0.0
+                bits[me_0], factors[me_0], polars[me_0] = uint32(0), float32(1.0), polar
+                bits[me_1], factors[me_1], polars[me_1] = uint32(0), float32(1.0), polar
+                my_rows[me_0], my_columns[me_0], clock[me_0], clock[me_1] = row, column, int32(0), int32(0)
+                layer_sub = int32(0)
+                # One loop, so that nothing that belongs to a layer or a sub-pixel waits in registers.
+                while layer_sub < layer_subs:
+                    sub_fast = int32(layer_sub % oversample)
+                    sub_slow = int32(layer_sub // oversample % oversample)
+                    layer = int32(layer_sub // oversample // oversample)
                     depth = layer * geometry.layer_step
-                    for sub_slow in range(geometry.oversample):
-                        for sub_fast in range(geometry.oversample):
-                            cuda.syncthreads()
-                            if thread < tiles:
-                                aim_at_tile(
-                                    geometry,
-                                    first_row + thread // per_row * side,
-                                    first_column + thread % per_row * side,
-                                    sub_slow,
-                                    sub_fast,
-                                    depth,
-                                    uint32(thread * _TILE),
-                                    tile,
-                                )
-                            cuda.syncthreads()
-                            x_0, y_0, z_0, near_0 = rest_of_pixel(
-                                geometry, single, row, column, u, w_0, sub_slow, sub_fast, depth, at, tile
+                    cuda.syncthreads()
+                    if thread < tiles:
+                        aim_at_tile(
+                            geometry,
+                            single,
+                            int32(first_row + thread // per_row * side),
+                            int32(first_column + thread % per_row * side),
+                            sub_slow,
+                            sub_fast,
+                            depth,
+                            uint32(thread * _TILE),
+                            tile,
+                        )
+                    cuda.syncthreads()
+                    row, column = my_rows[me_0], my_columns[me_0]
+                    x_0, y_0, z_0, near_0 = rest_of_pixel(
+                        geometry, single, row, column, u, w_0, sub_slow, sub_fast, depth, at, tile
+                    )
+                    x_1, y_1, z_1, near_1 = rest_of_pixel(
+                        geometry, single, row + below, column, u, w_1, sub_slow, sub_fast, depth, at, tile
+                    )
+                    first = layer_sub == 0
+                    last = layer_sub == layer_subs - oversample * oversample
+                    if first or last or rules.per_term:
+                        factors[me_0] = factor_of_pixel(
+                            geometry,
+                            single,
+                            rules,
+                            first,
+                            last,
+                            factors[me_0],
+                            layer,
+                            depth,
+                            u,
+                            w_0,
+                            x_0,
+                            y_0,
+                            z_0,
+                            near_0,
+                            incident,
+                            at,
+                            tile,
+                        )
+                        factors[me_1] = factor_of_pixel(
+                            geometry,
+                            single,
+                            rules,
+                            first,
+                            last,
+                            factors[me_1],
+                            layer,
+                            depth,
+                            u,
+                            w_1,
+                            x_1,
+                            y_1,
+                            z_1,
+                            near_1,
+                            incident,
+                            at,
+                            tile,
+                        )
+                    run = int32(0)
+                    while run < runs:
+                        keep_0, keep_1 = float32(1.0), float32(1.0)
+                        if weighted:
+                            keep_0 = keep_of_source(
+                                geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth
                             )
-                            x_1, y_1, z_1, near_1 = rest_of_pixel(
-                                geometry, single, row + below, column, u, w_1, sub_slow, sub_fast, depth, at, tile
+                            keep_1 = keep_of_source(
+                                geometry,
+                                run,
+                                incident,
+                                wavelength,
+                                row + below,
+                                column,
+                                sub_slow,
+                                sub_fast,
+                                depth,
                             )
-                            first = layer == 0 and sub_slow == 0 and sub_fast == 0
-                            last = layer == geometry.layers - 1 and sub_slow == 0 and sub_fast == 0
-                            if first or last or rules.per_term:
-                                factors[me_0] = factor_of_pixel(
-                                    geometry,
-                                    single,
-                                    rules,
-                                    first,
-                                    last,
-                                    factors[me_0],
-                                    layer,
-                                    depth,
-                                    u,
-                                    w_0,
-                                    x_0,
-                                    y_0,
-                                    z_0,
-                                    near_0,
-                                    incident,
-                                    at,
-                                    tile,
+                            polars[me_0] = polar_of_source(
+                                geometry,
+                                single,
+                                rules,
+                                run,
+                                incident,
+                                u,
+                                w_0,
+                                x_0,
+                                y_0,
+                                z_0,
+                                at,
+                                tile,
+                                keep_0,
+                                polars[me_0],
+                            )
+                            polars[me_1] = polar_of_source(
+                                geometry,
+                                single,
+                                rules,
+                                run,
+                                incident,
+                                u,
+                                w_1,
+                                x_1,
+                                y_1,
+                                z_1,
+                                at,
+                                tile,
+                                keep_1,
+                                polars[me_1],
+                            )
+                            if rules.per_term:
+                                share_0 = float32(weight[run]) * factors[me_0] * polars[me_0]
+                                share_1 = float32(weight[run]) * factors[me_1] * polars[me_1]
+                                shares[me_0] += share_0
+                                shares[me_1] += share_1
+                                keep_0, keep_1 = float32(keep_0 * share_0), float32(keep_1 * share_1)
+                        source, step, pending = run, int32(0), int32(0)
+                        left = int32(single.run_steps)
+                        sum_0, sum_1, far_0, far_1 = float32(0.0), float32(0.0), float32(0.0), float32(0.0)
+                        while left > 0:
+                            here = int32(min(chunk, left))
+                            cuda.syncthreads()
+                            fill_rows(
+                                thread,
+                                source,
+                                step,
+                                here,
+                                n_steps,
+                                incident,
+                                wavelength,
+                                cells,
+                                single,
+                                tile,
+                                nears,
+                                rows,
+                            )
+                            cuda.syncthreads()
+                            # Unsigned indices spare the check for negative ones.
+                            s = uint32(my_tile * chunk * steps.STEP_SIZE)
+                            end = uint32(s + uint32(here * steps.STEP_SIZE))
+                            while s < end:
+                                sum_0, far_0 = add_step(
+                                    rows, s, u, w_0, x_0, y_0, z_0, single, table_squared, sum_0, far_0
                                 )
-                                factors[me_1] = factor_of_pixel(
-                                    geometry,
-                                    single,
-                                    rules,
-                                    first,
-                                    last,
-                                    factors[me_1],
-                                    layer,
-                                    depth,
-                                    u,
-                                    w_1,
-                                    x_1,
-                                    y_1,
-                                    z_1,
-                                    near_1,
-                                    incident,
-                                    at,
-                                    tile,
+                                sum_1, far_1 = add_step(
+                                    rows, s, u, w_1, x_1, y_1, z_1, single, table_squared, sum_1, far_1
                                 )
-                            for run in range(runs):
-                                keep_0, keep_1 = float32(1.0), float32(1.0)
-                                if weighted:
-                                    keep_0 = keep_of_source(
-                                        geometry, run, incident, wavelength, row, column, sub_slow, sub_fast, depth
-                                    )
-                                    keep_1 = keep_of_source(
-                                        geometry,
-                                        run,
-                                        incident,
-                                        wavelength,
-                                        row + below,
-                                        column,
-                                        sub_slow,
-                                        sub_fast,
-                                        depth,
-                                    )
-                                    polars[me_0] = polar_of_source(
-                                        geometry,
-                                        single,
-                                        rules,
-                                        run,
-                                        incident,
-                                        u,
-                                        w_0,
-                                        x_0,
-                                        y_0,
-                                        z_0,
-                                        at,
-                                        tile,
-                                        keep_0,
-                                        polars[me_0],
-                                    )
-                                    polars[me_1] = polar_of_source(
-                                        geometry,
-                                        single,
-                                        rules,
-                                        run,
-                                        incident,
-                                        u,
-                                        w_1,
-                                        x_1,
-                                        y_1,
-                                        z_1,
-                                        at,
-                                        tile,
-                                        keep_1,
-                                        polars[me_1],
-                                    )
-                                    if rules.per_term:
-                                        share_0 = float32(weight[run]) * factors[me_0] * polars[me_0]
-                                        share_1 = float32(weight[run]) * factors[me_1] * polars[me_1]
-                                        shares[me_0] += share_0
-                                        shares[me_1] += share_1
-                                        keep_0, keep_1 = float32(keep_0 * share_0), float32(keep_1 * share_1)
-                                source, step, done, pending = run, 0, 0, 0
-                                sum_0, sum_1, far_0, far_1 = float32(0.0), float32(0.0), float32(0.0), float32(0.0)
-                                while done < run_steps:
-                                    here = min(chunk, run_steps - done)
-                                    cuda.syncthreads()
-                                    fill_rows(
-                                        thread,
-                                        source,
-                                        step,
-                                        here,
-                                        n_steps,
-                                        incident,
-                                        wavelength,
-                                        cells,
-                                        lookup,
-                                        single.reach,
-                                        tile,
-                                        nears,
-                                        rows,
-                                    )
-                                    cuda.syncthreads()
-                                    # Unsigned indices spare the check for negative ones.
-                                    s = uint32(my_tile * chunk * steps.STEP_SIZE)
-                                    end = uint32(s + uint32(here * steps.STEP_SIZE))
-                                    while s < end:
-                                        sum_0, far_0 = add_step(
-                                            rows, s, u, w_0, x_0, y_0, z_0, single, table_squared, sum_0, far_0
-                                        )
-                                        sum_1, far_1 = add_step(
-                                            rows, s, u, w_1, x_1, y_1, z_1, single, table_squared, sum_1, far_1
-                                        )
-                                        s = uint32(s + uint32(steps.STEP_SIZE))
-                                    done += here
-                                    pending += here
-                                    step += here
-                                    while step >= n_steps:
-                                        step -= n_steps
-                                        source += 1
-                                    if pending == ROUND_STEPS or done == run_steps:
-                                        if rounds == single.part_rounds:
-                                            part, rounds = part + 1, 0
-                                            totals[me_0] += parts[me_0]
-                                            totals[me_1] += parts[me_1]
-                                            parts[me_0], parts[me_1] = 0.0, 0.0
-                                        rounds += 1
-                                        pending = 0
-                                        end_round(me_0, part, keep_0, sum_0, far_0, single.near_half, parts, bits)
-                                        end_round(me_1, part, keep_1, sum_1, far_1, single.near_half, parts, bits)
-                                        sum_0, sum_1 = float32(0.0), float32(0.0)
-                                        far_0, far_1 = float32(0.0), float32(0.0)
-                for me in range(thread, PIXELS, THREADS):
-                    at_row = row if me == thread else row + below
-                    if is_wanted(region, mask, at_row, column):
-                        at_me = uint32(me)
-                        total = totals[at_me] + parts[at_me]
-                        value = finish_value(single, rules, total, shares[at_me], factors[at_me], polars[at_me])
-                        store_pixel(region, at_row, column, value, bits[at_me], image, marked, doubts, n_marked)
+                                s = uint32(s + uint32(steps.STEP_SIZE))
+                            left = int32(left - here)
+                            pending = int32(pending + here)
+                            step = int32(step + here)
+                            while step >= n_steps:
+                                step = int32(step - n_steps)
+                                source = int32(source + 1)
+                            if pending == ROUND_STEPS or left == 0:
+                                part, rounds = clock[me_0], clock[me_1]
+                                if rounds == int32(single.part_rounds):
+                                    part, rounds = int32(part + 1), int32(0)
+                                    clock[me_0] = part
+                                    totals[me_0] += parts[me_0]
+                                    totals[me_1] += parts[me_1]
+                                    parts[me_0], parts[me_1] = 0.0, 0.0
+                                clock[me_1] = int32(rounds + 1)
+                                pending = int32(0)
+                                end_round(me_0, part, keep_0, sum_0, far_0, single.near_half, parts, bits)
+                                end_round(me_1, part, keep_1, sum_1, far_1, single.near_half, parts, bits)
+                                sum_0, sum_1 = float32(0.0), float32(0.0)
+                                far_0, far_1 = float32(0.0), float32(0.0)
+                        run = int32(run + 1)
+                    layer_sub = int32(layer_sub + 1)
+                row, column = my_rows[me_0], my_columns[me_0]
+                store_pixel(
+                    region, single, rules, mask, row, column, me_0, totals, parts, shares, factors, polars, bits, image,
+                    marked, doubts, n_marked,
+                )  # fmt: skip
+                store_pixel(
+                    region, single, rules, mask, int32(row + below), column, me_1, totals, parts, shares, factors,
+                    polars, bits, image, marked, doubts, n_marked,
+                )  # fmt: skip
+                first_column = int32(first_column + AREA * cuda.gridDim.x)
+            first_row = int32(first_row + AREA * cuda.gridDim.y)
 
     return add_bragg_tile
 
@@ -879,8 +911,8 @@ def float64_kernel(shape, mode, curved):
         n_fast = image.shape[1]
         n_pixels = image.shape[0] * n_fast
         for pixel in range(cuda.grid(1), n_pixels, cuda.gridsize(1)):
-            row, column = pixel // n_fast, pixel % n_fast
-            frame_row = row + region.row_start
+            row, column = int32(pixel // n_fast), int32(pixel % n_fast)
+            frame_row = int32(row + region.row_start)
             if is_wanted(region, mask, frame_row, column):
                 total, capture, polar, omega, share, outside = sum_pixel(
                     geometry,
@@ -996,7 +1028,6 @@ class Variant(NamedTuple):
     fastmath: bool
     threads: int
     pixels: int  #: pixels that a thread renders in one pass of its innermost loop
-    launch_bounds: tuple | None = None
 
 
 _TABLE_NAMES = ("default_F", "table", "tricubic")
@@ -1025,7 +1056,7 @@ def _tile_variants(name, shape, mode, curved):
         for weighted in (False, True):
             kernel = tile_kernel(shape, mode, side, curved, weighted)
             full = name + ("_weighted" if weighted else "") + ("" if side == SIDES[0] else f"_{side}x{side}")
-            found.append(Variant(full, "tile", kernel.py_func, _tile_types(), True, THREADS, 2, LAUNCH_BOUNDS))
+            found.append(Variant(full, "tile", kernel.py_func, _tile_types(), True, THREADS, 2))
     return found
 
 

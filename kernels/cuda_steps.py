@@ -45,10 +45,10 @@ _THIN_LAYER = np.float32(0.05)
 
 
 @device_function
-def tile_position(curved, geometry, row, column, middle, sub_slow, sub_fast, depth):
+def tile_position(curved, geometry, single, row, column, middle, sub_slow, sub_fast, depth):
     """Place a sub-pixel in the lab, metres; ``middle`` moves it along both axes, metres."""
-    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + geometry.subpixel_size / 2.0
-    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + geometry.subpixel_size / 2.0
+    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + single.half_subpixel
+    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + single.half_subpixel
     if curved:
         return physics.curved_position(geometry, fast + middle, slow + middle, depth)
     return physics.flat_position(geometry, fast + middle, slow + middle, depth)
@@ -94,18 +94,19 @@ def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
 
 
 @device_function
-def near_of_axis(lookup, axis, whole, reach):
+def near_of_axis(single, axis, whole):
     """Index of a tile's centre along an axis of the padded table, clamped so that ``reach`` steps on stay inside."""
-    first = lookup.h_first if axis == 0 else (lookup.k_first if axis == 1 else lookup.l_first)
-    count = lookup.h_count if axis == 0 else (lookup.k_count if axis == 1 else lookup.l_count)
-    return np.int32(min(max(np.int64(whole) - first, -reach), count - 1 + reach) + 2 * reach)
+    shift = single.h_shift if axis == 0 else (single.k_shift if axis == 1 else single.l_shift)
+    last = single.h_last if axis == 0 else (single.k_last if axis == 1 else single.l_last)
+    # Clamped as float64: a phase may lie beyond 32-bit numbers.
+    return np.int32(min(max(whole + shift, single.reach), last))
 
 
 @device_function
-def place_bits(lookup, reach, i, j, m):
+def place_bits(single, i, j, m):
     """Place of i, j, m in the padded table as a float32's bits, less those that change_of_place adds."""
-    place = (i * (lookup.k_count + 4 * reach) + j) * (lookup.l_count + 4 * reach) + m
-    return np.int32(place - np.int64(_WHOLE_BITS)).view(np.float32)
+    place = np.int32(i * single.h_stride + j * single.k_stride + m)
+    return np.int32(place - _WHOLE_BITS).view(np.float32)
 
 
 # --- once a pixel and sub-pixel, float32 ----------------------------------------------------------
@@ -117,7 +118,8 @@ def rest_on_flat(single, u, w, c_x, c_y, c_z, nearness):
 
     c is the direction of the tile's centre, ``nearness`` 1 / its distance.
     """
-    along_fast, along_slow = u * single.pitch * nearness, w * single.pitch * nearness
+    pitch = single.pitch * nearness
+    along_fast, along_slow = u * pitch, w * pitch
     v_x = along_fast * single.fast_x + along_slow * single.slow_x
     v_y = along_fast * single.fast_y + along_slow * single.slow_y
     v_z = along_fast * single.fast_z + along_slow * single.slow_z
@@ -246,9 +248,9 @@ def solid_angle_of_pixel(geometry, single, near, nearness):
 
 
 @device_function
-def scatter_at_pixel(curved, geometry, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
+def scatter_at_pixel(curved, geometry, single, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
     """Scattering vector of a sub-pixel in float64, rounded as the float64 kernel rounds it (eq. 4)."""
-    x, y, z = tile_position(curved, geometry, row, column, 0.0, sub_slow, sub_fast, depth)
+    x, y, z = tile_position(curved, geometry, single, row, column, 0.0, sub_slow, sub_fast, depth)
     r = math.sqrt(x * x + y * y + z * z)
     return physics.scattering_vector(x / r, y / r, z / r, i_x, i_y, i_z, wavelength)
 

@@ -121,8 +121,9 @@ class Single(NamedTuple):
     """What a GPU tile kernel needs beyond the plan, worked out beforehand so that no thread has to.
 
     float32 down to ``layer_depth``. ``same_a`` equals ``n_a`` and so on: physics.turns_single says why.
-    ``h_size`` and ``k_size`` are the strides of h and k in the padded table, whose every side has 2 * ``reach``
-    more cells of border.
+    ``h_size`` and ``k_size`` are the strides of h and k in the padded table, whose every side has twice
+    ``reach`` more cells of border, ``h_shift`` the place of index 0 there, ``h_last`` the last place from which
+    ``reach`` steps on stay inside.
     """
 
     n_a: np.float32
@@ -155,8 +156,19 @@ class Single(NamedTuple):
     kahn: np.float32
     pitch: np.float32  #: pixel size, m
     layer_depth: np.float32  #: a layer's thickness over the attenuation depth
-    reach: int
+    reach: float
+    h_shift: float
+    k_shift: float
+    l_shift: float
+    h_last: float
+    k_last: float
+    l_last: float
+    h_stride: int
+    k_stride: int
+    run_steps: int  #: steps of a run: all of them, or a source's where terms have weights
     part_rounds: int  #: rounds of steps that share a bit of ``doubts``
+    middle: float  #: from a tile's first pixel to its centre, along an axis, m
+    half_subpixel: float  #: m
     scale: float  #: photons of a term 1
     background: float  #: photons before the factors of a pixel
     flat: float  #: photons of a share 1 (physical fidelity)

@@ -82,7 +82,9 @@ def single(plan: Plan, choice: Choice) -> Single:
     f, g, lattice, rules = np.float32, plan.geometry, plan.lattice, plan.rules
     n_reach = reach(plan, choice.side)
     counts = [f(n) for n in plan.cell_counts]
-    k_size = plan.lookup.l_count + 4 * n_reach
+    table = plan.lookup
+    k_stride = table.l_count + 4 * n_reach
+    h_stride = k_stride * (table.k_count + 4 * n_reach)
     scale = rules.scale
     if lattice.shape != SQUARE:
         scale *= float(lattice.n_a * lattice.n_b * lattice.n_c) ** 2
@@ -93,16 +95,27 @@ def single(plan: Plan, choice: Choice) -> Single:
     return Single(
         *counts,
         *counts,
-        f(k_size * (plan.lookup.k_count + 4 * n_reach)),
-        f(k_size),
+        f(h_stride),
+        f(k_stride),
         f(choice.near_half),
         *(f(m) for m in metric),
         *(f(v) for v in vectors),
         f(g.kahn),
         f(g.pixel_size),
         f(g.layer_step * g.attenuation),
-        reach=n_reach,
+        reach=float(n_reach),
+        h_shift=float(2 * n_reach - table.h_first),
+        k_shift=float(2 * n_reach - table.k_first),
+        l_shift=float(2 * n_reach - table.l_first),
+        h_last=float(table.h_count - 1 + 3 * n_reach),
+        k_last=float(table.k_count - 1 + 3 * n_reach),
+        l_last=float(table.l_count - 1 + 3 * n_reach),
+        h_stride=h_stride,
+        k_stride=k_stride,
+        run_steps=_runs(plan)[1],
         part_rounds=_rounds_in_part(plan),
+        middle=0.5 * (choice.side - 1) * g.pixel_size,
+        half_subpixel=g.subpixel_size / 2.0,
         scale=float(scale),
         background=float(rules.scale * rules.background),
         flat=float(rules.flat_background / (g.oversample**2 * len(plan.sources.wavelength))),
@@ -122,12 +135,16 @@ def padded_table(plan: Plan) -> np.ndarray:
     return np.pad(squares, pad, mode="edge").reshape(-1)
 
 
+def _runs(plan: Plan) -> tuple[int, int]:
+    """Runs of steps in a layer and sub-pixel, and steps in one: where terms have weights each source is a run."""
+    n_sources, n_steps = len(plan.sources.wavelength), len(plan.cells)
+    return (n_sources, n_steps) if plan.rules.per_term or plan.geometry.dmin > 0.0 else (1, n_sources * n_steps)
+
+
 def _rounds_in_part(plan: Plan) -> int:
     """Rounds of steps that share a bit of ``doubts``, as kernels.cuda.rounds_in_part has it."""
-    g, n_sources, n_steps = plan.geometry, len(plan.sources.wavelength), len(plan.cells)
-    weighted = plan.rules.per_term or g.dmin > 0.0
-    runs, run_steps = (n_sources, n_steps) if weighted else (1, n_sources * n_steps)
-    rounds = g.layers * g.oversample**2 * runs * -(-run_steps // ROUND_STEPS)
+    runs, run_steps = _runs(plan)
+    rounds = plan.geometry.layers * plan.geometry.oversample**2 * runs * -(-run_steps // ROUND_STEPS)
     return -(-rounds // PARTS)
 
 
@@ -160,6 +177,8 @@ def _needs_float64(plan: Plan) -> str:
         return "running products of -oversample_*"
     if max(plan.cell_counts) > MOST_CELLS:
         return f"more than {MOST_CELLS} cells along an axis"
+    if len(plan.sources.wavelength) * len(plan.cells) >= 2**31:
+        return "2^31 steps or more"
     pad = 4 * MOST_REACH
     if plan.lookup.has_table and (
         np.prod([float(n + pad) for n in plan.table.shape]) > MOST_CELLS_IN_TABLE
