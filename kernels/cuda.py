@@ -282,8 +282,8 @@ def tile_kernel(shape, mode, side, curved, weighted):
 
     @gpu_function
     def store_pixel(
-        region, single, rules, mask, row, column, me, totals, parts, shares, factors, polars, bits, image, marked, doubts,
-        n_marked,
+        region, single, rules, mask, row, column, me, totals, parts, shares, factors, polars, bits, image,
+        marked, doubts, n_marked,
     ):  # fmt: skip
         """Store a pixel, and list it where parts are in doubt."""
         if is_wanted(region, mask, row, column):
@@ -793,7 +793,7 @@ def _float64_pixel(shape, mode, curved):
                     slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + half
                     fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + half
                     if curved:
-                        x, y, z = physics.curved_position(geometry, fast, slow, depth)
+                        x, y, z = steps.curved_position(geometry, fast, slow, depth)
                     else:
                         x, y, z = physics.flat_position(geometry, fast, slow, depth)
                     airpath = math.sqrt(x * x + y * y + z * z)
@@ -1030,34 +1030,37 @@ class Variant(NamedTuple):
     pixels: int  #: pixels that a thread renders in one pass of its innermost loop
 
 
-_TABLE_NAMES = ("default_F", "table", "tricubic")
-
-
 def variants():
-    """Every kernel in every precision that a flat or curved detector needs, with the types of its arguments."""
+    """Kernels to be compiled without a device, with the types of their arguments.
+
+    Every shape with and without a table in both precisions; and every other choice once, for the square
+    crystal with a table: smaller tiles, weights, a curved detector, tricubic interpolation.
+    """
     found = []
     for shape, shape_name in enumerate(SHAPE_NAMES):
-        for mode in (NO_TABLE, NEAREST, TRICUBIC):
-            for curved in (False, True):
-                name = f"{shape_name}_{_TABLE_NAMES[mode]}" + ("_curved" if curved else "")
-                if mode != TRICUBIC:
-                    found += _tile_variants(name, shape, mode, curved)
-                kernel = float64_kernel(shape, mode, curved)
-                found.append(Variant(name, "float64", kernel.py_func, _float64_types(), False, THREADS, 1))
-                kernel = settle_kernel(shape, mode, curved)
-                found.append(Variant(f"{name}_settle", "float64", kernel.py_func, _settle_types(), False, THREADS, 1))
-    found.append(Variant("poisson_counts", "float64", poisson_counts.py_func, _noise_types(), False, THREADS, 1))
+        for mode, table_name in ((NO_TABLE, "default-F"), (NEAREST, "table")):
+            found.append(_tile_variant(f"{shape_name}-{table_name}", shape, mode))
+            found.append(_float64_variant(f"{shape_name}-{table_name}", shape, mode))
+    for side in SIDES[1:]:
+        found.append(_tile_variant(f"square-table-{side}x{side}", SQUARE, NEAREST, side))
+    found.append(_tile_variant("square-table-weighted", SQUARE, NEAREST, weighted=True))
+    found.append(_tile_variant("square-table-curved", SQUARE, NEAREST, curved=True))
+    found.append(_float64_variant("square-table-curved", SQUARE, NEAREST, curved=True))
+    found.append(_float64_variant("square-tricubic", SQUARE, TRICUBIC))
+    settle = settle_kernel(SQUARE, NEAREST, False)
+    found.append(Variant("square-table-settle", "float64", settle.py_func, _settle_types(), False, THREADS, 1))
+    found.append(Variant("poisson-counts", "float64", poisson_counts.py_func, _noise_types(), False, THREADS, 1))
     return found
 
 
-def _tile_variants(name, shape, mode, curved):
-    found = []
-    for side in SIDES:
-        for weighted in (False, True):
-            kernel = tile_kernel(shape, mode, side, curved, weighted)
-            full = name + ("_weighted" if weighted else "") + ("" if side == SIDES[0] else f"_{side}x{side}")
-            found.append(Variant(full, "tile", kernel.py_func, _tile_types(), True, THREADS, 2))
-    return found
+def _tile_variant(name, shape, mode, side=SIDES[0], curved=False, weighted=False):
+    kernel = tile_kernel(shape, mode, side, curved, weighted)
+    return Variant(name, "tile", kernel.py_func, _tile_types(), True, THREADS, 2)
+
+
+def _float64_variant(name, shape, mode, curved=False):
+    kernel = float64_kernel(shape, mode, curved)
+    return Variant(name, "float64", kernel.py_func, _float64_types(), False, THREADS, 1)
 
 
 _KINDS = {float: types.float64, int: types.int64, bool: types.boolean, np.float32: types.float32}

@@ -41,6 +41,42 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 _THIN_LAYER = np.float32(0.05)
 
 
+# --- float64 positions ----------------------------------------------------------------------------
+
+
+@device_function
+def sine_and_cosine(angle):
+    """sin and cos of an angle, float64: no table of 2 / pi, no stack, as math.sin and math.cos would need on a GPU."""
+    turns = angle * (1.0 / math.pi)
+    half_turns = np.rint(turns)
+    odd = half_turns - 2.0 * np.rint(0.5 * half_turns)
+    sign = 1.0 - 2.0 * odd * odd
+    return sign * physics.sin_pi(turns - half_turns), sign * physics.cos_pi(turns - half_turns)
+
+
+@device_function
+def rotate_about(axis_x, axis_y, axis_z, x, y, z, angle):
+    """physics.rotate_about with sine_and_cosine (eq. 1)."""
+    sine, cosine = sine_and_cosine(angle)
+    along = (axis_x * x + axis_y * y + axis_z * z) * (1.0 - cosine)
+    rotated_x = axis_x * along + x * cosine + (-axis_z * y + axis_y * z) * sine
+    rotated_y = axis_y * along + y * cosine + (axis_z * x - axis_x * z) * sine
+    rotated_z = axis_z * along + z * cosine + (-axis_y * x + axis_x * y) * sine
+    return rotated_x, rotated_y, rotated_z
+
+
+@device_function
+def curved_position(geometry, fast, slow, depth):
+    """physics.curved_position with sine_and_cosine (eq. 3)."""
+    g = geometry
+    radius = g.curve_radius + depth
+    along_fast = (fast - g.beam_fast) / g.curve_radius
+    along_slow = (slow - g.beam_slow) / g.curve_radius
+    x, y, z = radius * g.beam_x, radius * g.beam_y, radius * g.beam_z
+    x, y, z = rotate_about(g.slow_x, g.slow_y, g.slow_z, x, y, z, g.curve_fast_sign * along_fast)
+    return rotate_about(g.fast_x, g.fast_y, g.fast_z, x, y, z, g.curve_slow_sign * along_slow)
+
+
 # --- once a tile, float64 -------------------------------------------------------------------------
 
 
@@ -50,7 +86,7 @@ def tile_position(curved, geometry, single, row, column, middle, sub_slow, sub_f
     slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + single.half_subpixel
     fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + single.half_subpixel
     if curved:
-        return physics.curved_position(geometry, fast + middle, slow + middle, depth)
+        return curved_position(geometry, fast + middle, slow + middle, depth)
     return physics.flat_position(geometry, fast + middle, slow + middle, depth)
 
 

@@ -127,10 +127,10 @@ def region(plan: Plan, row_start: int, row_stop: int) -> Region:
     return Region(row_start, row_stop, *(int(n) for n in plan.roi), masked=bool(plan.mask.size))
 
 
-def padded_table(plan: Plan) -> np.ndarray:
+def padded_table(plan: Plan, choice: Choice | None = None) -> np.ndarray:
     """Squared structure factors, flat float32, with as much more border as a tile's pixels may reach over."""
-    choice = choose(plan, "tile")
-    pad = 2 * reach(plan, choice.side) if choice.side and plan.lookup.has_table else 0
+    choice = choose(plan, "tile") if choice is None else choice
+    pad = 2 * reach(plan, choice.side) if plan.lookup.has_table else 0
     squares = np.square(plan.table).astype(np.float32)
     return np.pad(squares, pad, mode="edge").reshape(-1)
 
