@@ -7,7 +7,6 @@ tile size each, by factories over plain numbers: small kernels keep their regist
 """
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -1023,7 +1022,7 @@ class Variant(NamedTuple):
 
     kernel: str
     precision: str
-    function: Callable
+    function: object
     signature: tuple
     fastmath: bool
     threads: int
