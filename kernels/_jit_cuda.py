@@ -30,7 +30,8 @@ def _register_ufuncs():
     def rint(context, builder, sig, args):
         kind = args[0].type
         name = "__nv_rintf" if sig.args[0].bitwidth == 32 else "__nv_rint"  # libdevice's
-        return builder.call(cgutils.get_or_insert_function(builder.module, cgutils.ir.FunctionType(kind, [kind]), name), args)
+        signature = cgutils.ir.FunctionType(kind, [kind])
+        return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
 
     def sqrt(context, builder, sig, args):
         return mathimpl.get_unary_impl_for_fn_and_ty(math.sqrt, sig.args[0])(context, builder, sig, args)

@@ -547,6 +547,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
                             )
                             keep_1 = keep_of_source(
                                 geometry,
+                                single,
                                 run,
                                 incident,
                                 wavelength,

@@ -14,6 +14,9 @@ from bragg_numba.render.precision import _effective_counts, _nearest_distance
 #: Largest error of N h, in turns, that a tile may carry.
 PHASE_BUDGET = 1e-7
 
+#: The same where the fringes run on a round crystal's radius (docs/physics.md, eq. 24).
+RADIUS_BUDGET = 4.3e-7
+
 #: float32 holds N times a multiple of 2^-13 up to a half exactly for so many cells.
 MOST_CELLS = 4096
 
@@ -44,9 +47,10 @@ def choose(plan: Plan, precision: str) -> Choice:
     reason = _needs_float64(plan)
     if reason:
         return Choice(0, 0.0, reason)
+    budget = RADIUS_BUDGET if plan.experiment.crystal.shape == "round" else PHASE_BUDGET
     for side in SIDES:
         error = phase_error(plan, side)
-        if error <= PHASE_BUDGET and reach(plan, side) <= MOST_REACH:
+        if error <= budget and reach(plan, side) <= MOST_REACH:
             return Choice(side, error, f"phase error at most {error:.1e} turns", _near_half(plan, side))
     if precision == "tile" and reach(plan, side) <= MOST_REACH:
         reason = f"asked for, with a phase error of up to {error:.1e} turns"

@@ -24,8 +24,9 @@ PROTEIN = Path(__file__).parents[2] / "examples" / "2erl_P1.hkl"
 CRYSTAL = "-misset 10 20 30 -lambda 1 -distance 100 -fluence 1e28 -oversample 1"
 FRAME = "-detpixels_x 16 -detpixels_y 12 -pixel 0.3"
 CELL = f"-cell 60 45 38 95 85 100 -Na 7 -Nb 9 -Nc 12 -default_F 100 {CRYSTAL}"
-TABLE = f"-cell 53.91 23.1 23.1 90 110.4 90 -hkl {PROTEIN} -nointerpolate -Na 7 -Nb 9 -Nc 12 {CRYSTAL}"
-SHAPES = ("-square_xtal", "-round_xtal", "-gauss_xtal", "-tophat_spots")
+TABLE = f"-cell 53.91 23.1 23.1 90 110.4 90 -hkl {PROTEIN} -nointerpolate -default_F 30 -Na 7 -Nb 9 -Nc 12 {CRYSTAL}"
+# Top-hat spots so wide that some pixels see them.
+SHAPES = ("-square_xtal", "-round_xtal", "-gauss_xtal -fudge 0.01", "-tophat_spots -fudge 5e-3")
 
 #: Agreement that the golden data ask for: a share of the pixel, and of the brightest.
 RELATIVE, OF_BRIGHTEST = 1e-5, 2e-7
@@ -193,10 +194,10 @@ def test_interpolation_is_that_of_the_cpu_and_counts_what_it_missed():
     cpu = Simulator(Experiment.from_nanobragg(words), backend="cpu")
     assert_same(image, cpu.render().astype(float))
 
-    beyond = f"{words} -twotheta 60"
+    beyond = f"{words} -twotheta 60 -pivot sample -lambda 0.6"
     cpu = Simulator(Experiment.from_nanobragg(beyond), backend="cpu")
     cpu.render()
-    assert missed == 0 or missed == render_float64(words)[1]
+    assert missed == 0
     assert render_float64(beyond)[1] == cpu._renderer.missed > 0
 
 
@@ -239,9 +240,9 @@ def test_how_a_frame_is_cut_into_rows_does_not_change_a_bit():
 
 
 def test_a_pixel_exactly_on_a_peak_is_settled_in_float64():
-    # The beam hits the centre of pixel (8, 8): h = k = l = 0 there.
+    # The beam hits the centre of a pixel: h = k = l = 0 there.
     words = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -lambda 1 -distance 100 -pixel 0.1 -detpixels 16"
-    words += " -oversample 1 -Xbeam 0.85 -Ybeam 0.75"
+    words += " -oversample 1 -Xbeam 0.8 -Ybeam 0.8"
     image, n_settled = render_tile(words)
     assert n_settled == 1
     assert_agrees(image, expected_of(words))
@@ -250,7 +251,7 @@ def test_a_pixel_exactly_on_a_peak_is_settled_in_float64():
 def test_phases_near_a_half_are_settled_in_float64():
     words = f"{TABLE} {FRAME}"
     # As if float32 could not tell the nearest index from 0.4 on.
-    image, n_settled = render_tile(words, near_half=np.float32(0.4))
+    image, n_settled = render_tile(words, near_half=np.float32(0.35))
     assert n_settled > 96
     assert_agrees(image, expected_of(words))
 
@@ -260,7 +261,7 @@ def test_only_parts_in_doubt_are_settled(extra):
     words = f"{TABLE} -detpixels_x 8 -detpixels_y 8 -pixel 0.3 -mosaic 2 -mosaic_dom 150 {extra}"
     plan = plan_of(words)
     assert cuda_precision.single(plan, cuda_precision.choose(plan, "auto")).part_rounds == 1
-    image, n_settled = render_tile(words, near_half=np.float32(0.499))
+    image, n_settled = render_tile(words, near_half=np.float32(0.49))
     assert n_settled > 8
     assert_agrees(image, expected_of(words))
 

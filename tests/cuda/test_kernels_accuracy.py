@@ -81,9 +81,20 @@ def random_words(rng) -> str:
         "-distance",
         rng.uniform(40, 1000),
         "-pixel",
-        rng.choice([0.02, 0.075, 0.2]),
+        rng.choice([0.01, 0.05, 0.1]),
     ]
-    words += ["-detpixels", 512, "-default_F", 1, "-oversample", 1, "-twotheta", rng.uniform(0, 30)]
+    words += [
+        "-detpixels",
+        2048,
+        "-default_F",
+        1,
+        "-oversample",
+        1,
+        "-twotheta",
+        rng.uniform(0, 90),
+        "-pivot",
+        "sample",
+    ]
     words += ["-Xbeam", rng.uniform(-20, 20)]
     return " ".join(str(word) for word in words)
 
@@ -99,7 +110,7 @@ def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
             continue
         accepted += 1
         single = cuda_precision.single(plan, choice)
-        row, column = (int(n) * choice.side for n in rng.integers(0, 512 // choice.side, 2))
+        row, column = (int(n) * choice.side for n in rng.integers(0, 2048 // choice.side, 2))
         phases = np.zeros((choice.side**2, 3, 3))
         phases_of_tile(
             False,
