@@ -6,6 +6,8 @@ kernel arguments.
 
 from typing import NamedTuple
 
+import numpy as np
+
 SQUARE, ROUND, GAUSS, TOPHAT = 0, 1, 2, 3
 
 #: Names of the lattice shapes, indexed by the constants above.
@@ -98,3 +100,75 @@ class Rules(NamedTuple):
     background: float  #: in units of F^2 per step sum, before scaling
     scale: float  #: r_e^2 fluence / steps
     flat_background: float  #: photons per steradian, added once (physical)
+
+
+class Region(NamedTuple):
+    """Which pixels a GPU kernel renders: rows row_start..row_stop of the frame, inside the region of interest.
+
+    All bounds of the region of interest are included, as in the plan's ``roi``.
+    """
+
+    row_start: int
+    row_stop: int
+    fast_first: int
+    fast_last: int
+    slow_first: int
+    slow_last: int
+    masked: bool
+
+
+class Single(NamedTuple):
+    """What a GPU tile kernel needs beyond the plan, worked out beforehand so that no thread has to.
+
+    float32 down to ``layer_depth``. ``same_a`` equals ``n_a`` and so on: physics.turns_single says why.
+    ``h_size`` and ``k_size`` are the strides of h and k in the padded table, whose every side has twice
+    ``reach`` more cells of border, ``h_shift`` the place of index 0 there, ``h_last`` the last place from which
+    ``reach`` steps on stay inside.
+    """
+
+    n_a: np.float32
+    n_b: np.float32
+    n_c: np.float32
+    same_a: np.float32
+    same_b: np.float32
+    same_c: np.float32
+    h_size: np.float32
+    k_size: np.float32
+    near_half: np.float32
+    metric_hh: np.float32
+    metric_kk: np.float32
+    metric_ll: np.float32
+    metric_hk: np.float32
+    metric_hl: np.float32
+    metric_kl: np.float32
+    fast_x: np.float32
+    fast_y: np.float32
+    fast_z: np.float32
+    slow_x: np.float32
+    slow_y: np.float32
+    slow_z: np.float32
+    normal_x: np.float32
+    normal_y: np.float32
+    normal_z: np.float32
+    polar_x: np.float32
+    polar_y: np.float32
+    polar_z: np.float32
+    kahn: np.float32
+    pitch: np.float32  #: pixel size, m
+    layer_depth: np.float32  #: a layer's thickness over the attenuation depth
+    reach: float
+    h_shift: float
+    k_shift: float
+    l_shift: float
+    h_last: float
+    k_last: float
+    l_last: float
+    h_stride: int
+    k_stride: int
+    run_steps: int  #: steps of a run: all of them, or a source's where terms have weights
+    part_rounds: int  #: rounds of steps that share a bit of ``doubts``
+    middle: float  #: from a tile's first pixel to its centre, along an axis, m
+    half_subpixel: float  #: m
+    scale: float  #: photons of a term 1
+    background: float  #: photons before the factors of a pixel
+    flat: float  #: photons of a share 1 (physical fidelity)

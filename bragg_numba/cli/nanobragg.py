@@ -101,6 +101,7 @@ def _render_request(request, command: str) -> int:
         print("nanoBragg physics by bragg_numba")
         print("\n".join(plan_lines(sim.plan)))
         print(f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision}")
+        print(f"  {sim.backend}: {sim.backend_reason}")
         sys.stdout.flush()
     planned = time.perf_counter()
     if by_tiles:
@@ -123,6 +124,7 @@ def _render_request(request, command: str) -> int:
             "solid_angle_sr": sim.solid_angle(),
             "output": written,
             "backend": sim.backend,
+            "backend_reason": sim.backend_reason,
             "precision": sim.precision,
             "seconds": seconds,
             "notes": [*request.notes, *sim.notes],

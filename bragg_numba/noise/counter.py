@@ -36,7 +36,8 @@ def poisson(
     Parameters
     ----------
     photons
-        (slow, fast) float32, expected photons; finite and not negative.
+        (slow, fast) float32, expected photons; finite and not negative. A device array is drawn from on its
+        GPU, and the same counts stay there.
     seed
         Any whole number from 0 to 2^64 - 1.
     frame
@@ -64,6 +65,8 @@ def poisson(
     >>> poisson(np.zeros((1, 3), dtype=np.float32), seed=1)
     array([[0, 0, 0]], dtype=uint32)
     """
+    if not isinstance(photons, np.ndarray) and _is_device_array(photons):
+        return _poisson_on_device(photons, seed, frame, first_row, n_fast, out)
     image = _as_image(photons)
     first_row = whole_number("first_row", first_row, 0, 2**32 - 1)
     if n_fast is not None and n_fast != image.shape[1]:
@@ -141,6 +144,26 @@ def _drawn(photons: np.ndarray, found: np.ndarray, scale: float) -> Drawn:
             check_photons(photons * np.float32(scale))
     most = float(found[:, MOST].max(initial=0.0))
     return Drawn(float(found[:, SUM].sum()), most, int(found[:, OVERLOADS].sum()))
+
+
+def _is_device_array(photons) -> bool:
+    from bragg_numba.render.devices import is_device_array
+
+    return is_device_array(photons)
+
+
+def _poisson_on_device(photons, seed, frame, first_row, n_fast, out):
+    """poisson for a device array; ``out`` is a device array of numba's or None."""
+    from bragg_numba.render.cuda import poisson_on_device
+
+    seed = whole_number("seed", seed, 0, 2**64 - 1)
+    frame = whole_number("frame", frame, 0, 2**32 - 1)
+    first_row = whole_number("first_row", first_row, 0, 2**32 - 1)
+    if n_fast is not None and n_fast != photons.shape[1]:
+        raise InputError("n_fast", f"must be the width of photons ({photons.shape[1]})", n_fast, "tiles are whole rows")
+    if out is not None:
+        raise InputError("out", "must be left out for photons on a device")
+    return poisson_on_device(photons, seed, frame, first_row)
 
 
 def check_photons(photons: np.ndarray) -> np.ndarray:

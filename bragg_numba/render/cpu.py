@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,6 +31,10 @@ def threads(count: int | None):
         numba.set_num_threads(before)
 
 
+#: Terms in one tile: a fraction of a second, so that progress shows and Ctrl-C is heard.
+TILE_PIXEL_STEPS = 4e8
+
+
 class CpuRenderer:
     """Renders rows of a plan with the CPU kernels.
 
@@ -38,8 +43,10 @@ class CpuRenderer:
 
     name = "cpu"
 
-    def __init__(self, plan: Plan, precision: str = "auto", thread_count: int | None = None) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, precision: str = "auto", thread_count: int | None = None, reason: str = "asked for"
+    ) -> None:
+        self.plan, self.reason = plan, reason
         self.missed = 0
         self._threads = thread_count
         self.choice = choose(plan, precision)
@@ -49,6 +56,32 @@ class CpuRenderer:
     def precision(self) -> str:
         """``tile`` or ``float64``."""
         return "tile" if self.choice.lanes else "float64"
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Cut the frame into rows that take a fraction of a second."""
+        n_slow = self.plan.shape[0]
+        per_row = max(1.0, self.plan.pixel_steps / n_slow)
+        rows = int(max(1, min(n_slow, TILE_PIXEL_STEPS // per_row)))
+        for start in range(0, n_slow, rows):
+            yield start, min(start + rows, n_slow)
+
+    def render_into(self, out: np.ndarray) -> Iterator[int]:
+        """Render the frame into ``out`` (slow, fast) float32; yield how many rows are there."""
+        if self.plan.mask.size or self.plan.roi != (0, self.plan.shape[1] - 1, 0, self.plan.shape[0] - 1):
+            out[:] = 0.0
+        for start, stop in self.ranges():
+            self.render_rows(start, stop, out[start:stop])
+            yield stop
+
+    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+        """Render tiles of rows: yield each one's first row and (n, n_fast) float32 photons, in one array."""
+        cuts = list(ranges)
+        buffer = np.zeros((max(stop - start for start, stop in cuts), self.plan.shape[1]), dtype=np.float32)
+        for start, stop in cuts:
+            tile = buffer[: stop - start]
+            tile[:] = 0.0
+            self.render_rows(start, stop, tile)
+            yield start, tile
 
     def render_rows(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
         """Render rows into ``out``, C-contiguous float32 (row_stop - row_start, n_fast), in photons.

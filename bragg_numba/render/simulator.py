@@ -13,12 +13,10 @@ from bragg_numba.experiment import _checks as check
 from bragg_numba.plan.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.cpu import CpuRenderer
+from bragg_numba.render.devices import is_device_array
 from bragg_numba.render.statistics import Statistics, StatisticsCollector
 
 PRECISIONS = ("auto", "tile", "float64")
-
-#: Terms in one tile: a fraction of a second, so that progress shows and Ctrl-C is heard.
-TILE_PIXEL_STEPS = 4e8
 
 
 class Simulator:
@@ -29,7 +27,8 @@ class Simulator:
     experiment
         What to render.
     backend
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        ``"auto"``: a GPU where one is usable, else the CPU (``backend_reason`` says why); ``"cpu"``,
+        ``"cuda"`` or ``"cuda:N"`` for GPU N.
     precision
         ``"auto"``: float32 where its error bound allows it, else float64; ``"tile"`` or ``"float64"``
         force one of them.
@@ -65,7 +64,7 @@ class Simulator:
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
         self._statistics: Statistics | None = None
-        self._last: np.ndarray | None = None
+        self._last = None  # the frame, on the host or on a device
 
     @property
     def experiment(self) -> Experiment:
@@ -76,6 +75,16 @@ class Simulator:
     def backend(self) -> str:
         """The backend that was chosen."""
         return self._renderer.name
+
+    @property
+    def backend_reason(self) -> str:
+        """Why that backend: a clause."""
+        return self._renderer.reason
+
+    @property
+    def device(self) -> str:
+        """What renders: the GPU and its memory, or ``CPU``."""
+        return str(getattr(self._renderer, "device", "CPU"))
 
     @property
     def precision(self) -> str:
@@ -98,34 +107,39 @@ class Simulator:
             f"{missed} interpolations reached beyond the structure factor table and took the nearest entry",
         )
 
-    def render(self, out: np.ndarray | None = None, progress: Callable[[float], None] | None = None) -> np.ndarray:
+    def render(self, out=None, progress: Callable[[float], None] | None = None, *, device_array: bool = False):
         """Render the frame.
 
         Parameters
         ----------
         out
-            (slow, fast) float32, C-contiguous: gets the photons and is returned. Without it a new array.
+            (slow, fast) float32, C-contiguous: gets the photons and is returned. Without it a new array. With
+            a CUDA backend it may lie on the device: anything with ``__cuda_array_interface__`` or DLPack.
         progress
             Called with the fraction done, from time to time.
+        device_array
+            Return a CuPy array that stays on the device; nothing is copied to the host.
 
         Returns
         -------
-        numpy.ndarray
+        numpy.ndarray or cupy.ndarray
             (slow, fast) float32, photons. Pixels outside the region of interest or masked are 0.
         """
-        if out is None:
-            self.require_image_memory()
-            out = np.zeros(self.shape, dtype=np.float32)
+        on_device = device_array or (out is not None and is_device_array(out))
+        if on_device:
+            out, parts = self._start_on_device(out, device_array)
         else:
-            self._check_out(out)
-            if self.plan.mask.size or self.plan.roi != (0, self.shape[1] - 1, 0, self.shape[0] - 1):
-                out[:] = 0.0
+            if out is None:
+                self.require_image_memory()
+                out = np.zeros(self.shape, dtype=np.float32)
+            else:
+                self._check_out(out)
+            parts = self._renderer.render_into(out)
         self._statistics, self._last = None, out
         self._renderer.missed = 0
-        for start, stop in self._tiles():
-            self._renderer.render_rows(start, stop, out[start:stop])
+        for rows in parts:
             if progress is not None:
-                progress(stop / self.shape[0])
+                progress(rows / self.shape[0])
         return out
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -134,18 +148,14 @@ class Simulator:
         Yields
         ------
         (int, numpy.ndarray)
-            First row and (n, n_fast) float32 photons. The array is used again for the next tile.
+            First row and (n, n_fast) float32 photons. The array is used again for later tiles.
         """
         n_slow, n_fast = self.shape
         rows = rows or max(1, min(n_slow, 2**25 // n_fast))
-        buffer = np.zeros((min(rows, n_slow), n_fast), dtype=np.float32)
         collector = StatisticsCollector(self.plan)
         self._renderer.missed = 0
-        for start in range(0, n_slow, rows):
-            stop = min(start + rows, n_slow)
-            tile = buffer[: stop - start]
-            tile[:] = 0.0
-            self._renderer.render_rows(start, stop, tile)
+        cuts = ((start, min(start + rows, n_slow)) for start in range(0, n_slow, rows))
+        for start, tile in self._renderer.stream(cuts):
             collector.add(tile, start)
             yield start, tile
         self._last, self._statistics = None, collector.result()
@@ -157,7 +167,7 @@ class Simulator:
             if self._last is None:
                 raise InputError("Simulator.statistics", "needs a rendered frame", hint="call render() first")
             collector = StatisticsCollector(self.plan)
-            collector.add(self._last)
+            collector.add(_on_host(self._last))
             self._statistics = collector.result()
         return self._statistics
 
@@ -199,18 +209,59 @@ class Simulator:
         if not out.flags.c_contiguous or not out.flags.writeable:
             raise InputError("out", "must be C-contiguous and writeable")
 
-    def _tiles(self) -> Iterator[tuple[int, int]]:
-        n_slow = self.shape[0]
-        per_row = max(1.0, self.plan.pixel_steps / n_slow)
-        rows = int(max(1, min(n_slow, TILE_PIXEL_STEPS // per_row)))
-        for start in range(0, n_slow, rows):
-            yield start, min(start + rows, n_slow)
+    def _start_on_device(self, out, device_array: bool):
+        """The device array that gets the photons, and the rendering into it, not yet begun."""
+        if not hasattr(self._renderer, "render_on_device"):
+            name = "device_array" if device_array else "out"
+            reason = f"this simulator renders on {self.backend}: {self.backend_reason}"
+            raise InputError(name, "needs a CUDA backend", hint=reason)
+        from bragg_numba.render import cuda
+
+        if out is None:
+            cuda.require_cupy()
+            frame = self._renderer.new_frame()
+            return cuda.as_caller_array(frame), self._renderer.render_on_device(frame)
+        frame = cuda.as_numba_array("out", out, self._renderer.device.index)
+        if tuple(frame.shape) != self.shape or frame.dtype != np.float32 or not frame.is_c_contiguous():
+            shown = f"{frame.dtype} {tuple(frame.shape)}"
+            raise InputError("out", f"must be a C-contiguous float32 array of shape {self.shape}", shown)
+        return out, self._renderer.render_on_device(frame)
+
+
+def _on_host(image) -> np.ndarray:
+    """A frame in host memory; copied if it lies on a device."""
+    if isinstance(image, np.ndarray):
+        return image
+    if hasattr(image, "copy_to_host"):
+        return image.copy_to_host()
+    import cupy
+
+    return cupy.asnumpy(cupy.asarray(image))
 
 
 def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | None):
-    if backend in ("auto", "cpu"):
+    """The renderer of a backend; ``auto`` takes a GPU where one is usable, and remembers why not."""
+    from bragg_numba.render import devices
+
+    if backend == "cpu":
         return CpuRenderer(plan, precision, threads)
-    raise InputError("backend", "must be one of auto, cpu", backend)
+    if backend == "auto":
+        device, reason = devices.find_device()
+        if device is None:
+            return CpuRenderer(plan, precision, threads, reason)
+        from bragg_numba.render.cuda import CudaRenderer
+
+        try:
+            return CudaRenderer(plan, precision, device, reason)
+        except InputError as error:
+            return CpuRenderer(plan, precision, threads, f"{device.name} is not used: {error}")
+    index = devices.parse_backend(backend)
+    if index is None:
+        raise InputError("backend", "must be one of auto, cpu, cuda, cuda:N", backend)
+    device = devices.require_device(index)
+    from bragg_numba.render.cuda import CudaRenderer
+
+    return CudaRenderer(plan, precision, device)
 
 
 def simulate(experiment: Experiment, backend: str = "auto", **options) -> np.ndarray:

@@ -1,0 +1,425 @@
+"""Rendering on a GPU: tables sent once, tiles of rows rendered while the one before is copied and written.
+
+All memory and all streams are numba's own, so that the same lines run under its CUDA simulator; CuPy is
+needed only to hand a frame that stays on the device to a caller.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.plan.plan import Plan
+from bragg_numba.render import devices
+from bragg_numba.render.devices import Device
+
+#: Tiles that are on their way at once: one is rendered while the one before is copied to the host.
+HALVES = 2
+
+#: Share of the free device memory that the buffers of one simulator may take.
+MEMORY_SHARE = 0.8
+
+#: Bytes of device memory a pixel of a buffer: photons, and what marks a pixel for the float64 pass (8 + 4).
+PIXEL_BYTES = 16
+
+#: A frame of more pixels than this is rendered in several tiles even where it fits, so that copying overlaps.
+TILE_PIXELS = 2**22
+
+#: Blocks of the settling pass a multiprocessor: it strides over a list whose length only the device knows.
+SETTLE_BLOCKS = 32
+
+#: Terms in a launch: a second of float32 on a slow card, so that Ctrl-C is heard and no watchdog bites.
+LAUNCH_PIXEL_STEPS = {"tile": 2e10, "float64": 2e9}
+
+
+class CudaRenderer:
+    """Renders rows of a plan on one GPU.
+
+    ``missed`` counts the interpolations that left the structure factor table, over all rows so far.
+
+    Raises
+    ------
+    InputError
+        If the device memory does not hold the tables and one row.
+    """
+
+    def __init__(self, plan: Plan, precision: str, device: Device, reason: str = "asked for") -> None:
+        from bragg_numba.render.cuda_precision import choose, single
+
+        self.plan, self.device, self.reason = plan, device, reason
+        self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
+        self.missed = 0
+        self.choice = choose(plan, precision)
+        self.single = single(plan, self.choice) if self.choice.side else None
+        with self._on_device():
+            self._send_tables()
+            self._rows = self._rows_of_a_buffer()
+
+    @property
+    def precision(self) -> str:
+        """``tile`` or ``float64``."""
+        return "tile" if self.choice.side else "float64"
+
+    # --- ways to render ---------------------------------------------------------------------------
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Cut the frame into rows that fit a buffer and a launch."""
+        n_slow = self.plan.shape[0]
+        per_row = max(1.0, self.plan.pixel_steps / n_slow)
+        rows = int(max(1, min(self._rows, n_slow, LAUNCH_PIXEL_STEPS[self.precision] // per_row)))
+        for start in range(0, n_slow, rows):
+            yield start, min(start + rows, n_slow)
+
+    def render_into(self, out: np.ndarray) -> Iterator[int]:
+        """Render the frame into ``out`` (slow, fast) float32; yield how many rows are there."""
+        for start, tile in self.stream(self.ranges()):
+            out[start : start + len(tile)] = tile
+            yield start + len(tile)
+
+    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+        """Render tiles of rows; while the caller uses one, the next is rendered and copied.
+
+        Yields
+        ------
+        (int, numpy.ndarray)
+            First row and (n, n_fast) float32 photons, 0 outside the region and the mask. The array is used
+            again for the next tile but one.
+        """
+        cuts = list(self._fitting(ranges))
+        rows = max(stop - start for start, stop in cuts)
+        with self._on_device():
+            halves = _take_halves(self, rows)
+        try:
+            waiting = None
+            for number, (start, stop) in enumerate(cuts):
+                half = halves[number % HALVES]
+                with self._on_device():
+                    half.begin(self, start, stop)
+                if waiting is not None:
+                    yield self._finish(waiting)
+                waiting = half
+            if waiting is not None:
+                yield self._finish(waiting)
+        finally:
+            with self._on_device():
+                for half in halves:
+                    half.stream.synchronize()
+            _give_halves(self, halves)
+
+    def render_on_device(self, frame=None) -> Iterator[int]:
+        """Render into a device array (slow, fast) float32; yield how many rows are there. Nothing is copied."""
+        with self._on_device():
+            half = _Half(self, self._rows, host=False)
+            try:
+                for start, stop in self.ranges():
+                    part = frame[start:stop]
+                    half.render(self, start, stop, part)
+                    half.stream.synchronize()
+                    self.missed += half.count_missed()
+                    yield stop
+            finally:
+                half.stream.synchronize()
+
+    def new_frame(self):
+        """An empty device array for one frame, as numba holds it."""
+        from numba import cuda
+
+        n_slow, n_fast = self.plan.shape
+        with self._on_device():
+            self._require_memory("the frame", 4 * n_slow * n_fast)
+            return cuda.device_array((n_slow, n_fast), dtype=np.float32)
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def _on_device(self):
+        from numba import cuda
+
+        return cuda.gpus[self.device.index]
+
+    def _free_memory(self) -> float:
+        from numba import cuda
+
+        return float(cuda.current_context().get_memory_info().free)
+
+    def _require_memory(self, what: str, n_bytes: float) -> None:
+        allowed = MEMORY_SHARE * self._free_memory()
+        if n_bytes > allowed:
+            raise InputError(
+                what,
+                f"would take {int(n_bytes):,} bytes on {self.device.name}, where {int(allowed):,} are allowed",
+                hint="use backend cpu, another GPU, or make it smaller",
+            )
+
+    def _send_tables(self) -> None:
+        """Send what stays the same for every frame of this plan."""
+        from numba import cuda
+
+        plan, sources = self.plan, self.plan.sources
+        # float64 amplitudes, and their squares in float32 with a wider border
+        tables = 12 * plan.table.size if self.precision == "tile" else 8 * plan.table.size
+        self._require_memory("the plan", plan.cells.nbytes + tables + plan.mask.nbytes)
+        self.incident = cuda.to_device(np.ascontiguousarray(sources.incident))
+        self.wavelength = cuda.to_device(np.ascontiguousarray(sources.wavelength))
+        self.weight = cuda.to_device(np.ascontiguousarray(sources.weight))
+        self.cells = cuda.to_device(plan.cells)
+        # A kernel cannot take an array without elements.
+        self.mask = cuda.to_device(plan.mask.astype(np.uint8) if plan.mask.size else np.ones((1, 1), dtype=np.uint8))
+        self.table, self.table_squared = _sent_tables(self)
+
+    def _rows_of_a_buffer(self) -> int:
+        n_slow, n_fast = self.plan.shape
+        rows = min(n_slow, max(1, TILE_PIXELS // n_fast))
+        room = MEMORY_SHARE * self._free_memory() / (HALVES * PIXEL_BYTES * n_fast)
+        if room < 1.0:
+            self._require_memory("a row of the image", HALVES * PIXEL_BYTES * n_fast)
+        return int(min(rows, room))
+
+    def _fitting(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Cut ranges that are longer than a buffer."""
+        for start, stop in ranges:
+            for first in range(start, stop, self._rows):
+                yield first, min(first + self._rows, stop)
+
+    @property
+    def covers_all(self) -> bool:
+        """Whether every pixel of the frame is rendered, so that buffers need not be cleared."""
+        n_slow, n_fast = self.plan.shape
+        return not self.plan.mask.size and self.plan.roi == (0, n_fast - 1, 0, n_slow - 1)
+
+    def _finish(self, half: _Half) -> tuple[int, np.ndarray]:
+        start, tile = half.finish()
+        self.missed += half.count_missed()
+        return start, tile
+
+    # --- launches ---------------------------------------------------------------------------------
+
+    def launch(self, row_start: int, row_stop: int, image, half: _Half) -> None:
+        """Start the kernels that fill ``image``, a device array (row_stop - row_start, n_fast), on a stream."""
+        from bragg_numba.kernels import cuda as kernels
+        from bragg_numba.render.cuda_precision import region
+
+        plan = self.plan
+        mode, shape, curved = kernels.lookup_mode(plan.lookup), plan.lattice.shape, plan.geometry.curved
+        where = region(plan, row_start, row_stop)
+        nouns = (plan.geometry, plan.lattice, plan.lookup, plan.rules, where)
+        steps = (self.incident, self.wavelength, self.weight, self.cells)
+        blocks = kernels.pixel_blocks(where)
+        if blocks < 1:
+            return
+        if not self.choice.side:
+            kernel = kernels.float64_kernel(shape, mode, curved)[blocks, kernels.THREADS, half.stream]
+            kernel(*nouns, *steps, self.table, self.mask, image, half.missed)
+            return
+        doubts = (half.marked, half.doubts, half.n_marked)
+        weighted = kernels.is_weighted(plan.geometry, plan.rules)
+        tile = kernels.tile_kernel(shape, mode, self.choice.side, curved, weighted)
+        tile = tile[kernels.tile_blocks(where, self.choice.side), kernels.THREADS, half.stream]
+        tile(*nouns, self.single, *steps, self.table_squared, self.mask, image, *doubts)
+        settle = kernels.settle_kernel(shape, mode, curved)
+        settle = settle[min(blocks, SETTLE_BLOCKS * _multiprocessors()), kernels.THREADS, half.stream]
+        settle(*nouns, *steps, self.table, *doubts, image)
+
+
+class _Half:
+    """One of the buffers that take turns: its stream, its rows on the device and on the host."""
+
+    def __init__(self, renderer: CudaRenderer, rows: int, *, host: bool = True) -> None:
+        from numba import cuda
+
+        n_fast = renderer.plan.shape[1]
+        self.rows, self.key = rows, (renderer.device.index, n_fast, renderer.precision)
+        self.stream = cuda.stream()
+        pixels = rows * n_fast if renderer.precision == "tile" else 1
+        self.marked = cuda.device_array(pixels, dtype=np.int64)
+        self.doubts = cuda.device_array(pixels, dtype=np.uint32)
+        self.n_marked = cuda.device_array(1, dtype=np.int32)
+        self.missed = cuda.device_array(1, dtype=np.int64)
+        self.image = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
+        # Page-locked: only from there and to there do copies run beside kernels.
+        self.tile = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
+        self._none_marked = cuda.pinned_array(1, dtype=np.int32)
+        self._none_missed = cuda.pinned_array(1, dtype=np.int64)
+        self._missed = cuda.pinned_array(1, dtype=np.int64)
+        self._none_marked[0] = self._none_missed[0] = self._missed[0] = 0
+        self._zeros = None
+        self._start = self._count = 0
+
+    def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:
+        """Start rendering rows into ``image``; returns at once."""
+        self.n_marked.copy_to_device(self._none_marked, stream=self.stream)
+        self.missed.copy_to_device(self._none_missed, stream=self.stream)
+        if not renderer.covers_all:
+            image.copy_to_device(self._zero_rows(renderer, row_stop - row_start), stream=self.stream)
+        renderer.launch(row_start, row_stop, image, self)
+        self.missed.copy_to_host(self._missed, stream=self.stream)
+
+    def begin(self, renderer: CudaRenderer, row_start: int, row_stop: int) -> None:
+        """Start rendering rows and copying them to the host; returns at once."""
+        self._start, self._count = row_start, row_stop - row_start
+        image = self.image[: self._count]
+        self.render(renderer, row_start, row_stop, image)
+        image.copy_to_host(self.tile[: self._count], stream=self.stream)
+
+    def finish(self) -> tuple[int, np.ndarray]:
+        """Wait for the rows that were begun: first row and host array."""
+        self.stream.synchronize()
+        return self._start, self.tile[: self._count]
+
+    def count_missed(self) -> int:
+        """Interpolations that left the table in the rows that were rendered last."""
+        return int(self._missed[0])
+
+    def _zero_rows(self, renderer: CudaRenderer, count: int):
+        from numba import cuda
+
+        if self._zeros is None:
+            self._zeros = cuda.to_device(np.zeros((self.rows, renderer.plan.shape[1]), dtype=np.float32))
+        return self._zeros[:count]
+
+
+# --- what outlives a simulator: a series makes one for each frame ----------------------------------
+
+_LOCK = threading.Lock()
+_SPARE: list[list[_Half]] = []
+_TABLES: dict[int, tuple] = {}
+
+
+def _take_halves(renderer: CudaRenderer, rows: int) -> list[_Half]:
+    """Buffers for tiles of ``rows`` rows: those of the frame before where they fit."""
+    key = (renderer.device.index, renderer.plan.shape[1], renderer.precision)
+    with _LOCK:
+        for at, halves in enumerate(_SPARE):
+            if halves[0].key == key and halves[0].rows >= rows:
+                return _SPARE.pop(at)
+        _SPARE.clear()
+    return [_Half(renderer, rows) for _ in range(HALVES)]
+
+
+def _give_halves(renderer: CudaRenderer, halves: list[_Half]) -> None:
+    """Keep one set of buffers for the next frame."""
+    with _LOCK:
+        _SPARE[:] = [halves]
+
+
+def _sent_tables(renderer: CudaRenderer) -> tuple:
+    """The structure factors on the device, sent once however many plans share them.
+
+    Amplitudes in float64, and for tiles their squares in float32 with as much border as the tiles need.
+    """
+    from numba import cuda
+
+    from bragg_numba.render.cuda_precision import padded_table
+
+    plan, index = renderer.plan, renderer.device.index
+    border = renderer.single.reach if renderer.single is not None else None
+    with _LOCK:
+        owner, table, squares, has_border = _TABLES.get(index, (lambda: None, None, None, None))
+    if owner() is not plan.table:
+        table, squares = cuda.to_device(np.ascontiguousarray(plan.table)), None
+    if border is not None and (squares is None or has_border != border):
+        squares, has_border = cuda.to_device(np.ascontiguousarray(padded_table(plan))), border
+    with _LOCK:
+        _TABLES[index] = (weakref.ref(plan.table), table, squares, has_border)
+    return table, squares
+
+
+def release() -> None:
+    """Let go of the buffers and tables that are kept for the next simulator."""
+    with _LOCK:
+        _SPARE.clear()
+        _TABLES.clear()
+
+
+def _multiprocessors() -> int:
+    from numba import cuda
+
+    return 1 if devices.simulated() else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+# --- arrays of callers ----------------------------------------------------------------------------
+
+
+def require_cupy() -> None:
+    """Raise InputError where a frame cannot be handed over on the device."""
+    if not devices.simulated() and importlib.util.find_spec("cupy") is None:
+        raise InputError("device_array", "needs CuPy, which is not installed", hint=devices.install_hint())
+
+
+def as_caller_array(frame):
+    """A device array of numba's as a CuPy array of the same memory; the simulator's stand-in as it is."""
+    if devices.simulated():
+        return frame
+    import cupy
+
+    return cupy.asarray(frame)
+
+
+def as_numba_array(name: str, array, index: int):
+    """A caller's device array as numba holds it, the same memory.
+
+    Raises
+    ------
+    InputError
+        If it lies elsewhere than on GPU ``index``, or DLPack is its only interface and CuPy is missing.
+    """
+    from numba import cuda
+
+    if devices.simulated():
+        return array
+    if not hasattr(array, "__cuda_array_interface__"):
+        kind, where = array.__dlpack_device__()
+        if int(where) != index:
+            raise InputError(name, f"must lie on GPU {index}", int(where))
+        require_cupy()
+        import cupy
+
+        array = cupy.from_dlpack(array)
+    with cuda.gpus[index]:
+        return cuda.as_cuda_array(array)
+
+
+def poisson_on_device(photons, seed: int, frame: int, first_row: int):
+    """Draw one Poisson count for each pixel of a device array; the counts stay there.
+
+    The counts are those of ``noise.counter.poisson``, which checks the numbers.
+
+    Raises
+    ------
+    InputError
+        If the array is none of photons, or a pixel is NaN, infinite or negative.
+    """
+    from numba import cuda
+
+    from bragg_numba.kernels import cuda as kernels
+
+    index = devices.index_of(photons)
+    with cuda.gpus[index]:
+        mean = as_numba_array("photons", photons, index)
+        if len(mean.shape) != 2 or mean.dtype != np.float32 or not mean.is_c_contiguous():
+            raise InputError("photons", "must be C-contiguous float32 of two dimensions on a device", mean.dtype)
+        _require_photons(mean)
+        counts = cuda.device_array(tuple(mean.shape), dtype=np.uint32)
+        n_fast = int(mean.shape[1])
+        blocks = max(1, -(-int(mean.shape[0]) * n_fast // kernels.THREADS))
+        words = (np.uint64(seed), np.uint32(frame), np.uint64(first_row * n_fast))
+        kernels.poisson_counts[blocks, kernels.THREADS](mean, *words, counts)
+        cuda.synchronize()
+    return as_caller_array(counts)
+
+
+def _require_photons(mean) -> None:
+    """Raise InputError if a pixel is NaN, infinite or negative; looked at on the device where CuPy can."""
+    from bragg_numba.noise.counter import check_photons
+
+    if not devices.simulated() and importlib.util.find_spec("cupy") is not None:
+        import cupy
+
+        photons = cupy.asarray(mean)
+        if bool(((photons >= 0) & (photons < np.inf)).all()):
+            return
+    check_photons(mean.copy_to_host())

@@ -1,0 +1,197 @@
+"""Which arithmetic renders a plan on a GPU, and what its kernels are told (docs/physics.md, section 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bragg_numba.kernels.cuda_steps import PARTS, ROUND_STEPS, SIDES
+from bragg_numba.kernels.parameters import SQUARE, Region, Single
+from bragg_numba.plan.plan import Plan
+from bragg_numba.render.precision import _effective_counts, _nearest_distance
+
+#: Largest error of N h, in turns, that a tile may carry.
+PHASE_BUDGET = 1e-7
+
+#: The same where the fringes run on a round crystal's radius (docs/physics.md, eq. 24).
+RADIUS_BUDGET = 4.3e-7
+
+#: float32 holds N times a multiple of 2^-13 up to a half exactly for so many cells.
+MOST_CELLS = 4096
+
+#: Most border cells that let a tile's pixels lie in other cells of the table than its centre.
+MOST_REACH = 4
+
+#: The padded table's places are 32-bit numbers, and a step along h a whole float32.
+MOST_CELLS_IN_TABLE = 2**30
+MOST_STRIDE = 2**19
+
+_EPS = 2.0**-24
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``side`` pixels of a tile, or 0 for float64; ``error_turns`` is the bound; ``reason`` says why."""
+
+    side: int
+    error_turns: float
+    reason: str
+    near_half: float = 0.5  #: float64 decides which index is nearest to phases further than this from one
+
+
+def choose(plan: Plan, precision: str) -> Choice:
+    """Choose the arithmetic for a plan; ``precision`` is auto, tile or float64."""
+    if precision == "float64":
+        return Choice(0, 0.0, "asked for")
+    reason = _needs_float64(plan)
+    if reason:
+        return Choice(0, 0.0, reason)
+    budget = RADIUS_BUDGET if plan.experiment.crystal.shape == "round" else PHASE_BUDGET
+    for side in SIDES:
+        error = phase_error(plan, side)
+        if error <= budget and reach(plan, side) <= MOST_REACH:
+            return Choice(side, error, f"phase error at most {error:.1e} turns", _near_half(plan, side))
+    if precision == "tile" and reach(plan, side) <= MOST_REACH:
+        reason = f"asked for, with a phase error of up to {error:.1e} turns"
+        return Choice(side, error, reason, _near_half(plan, side))
+    return Choice(0, 0.0, f"float32 phases could be wrong by {error:.1e} turns")
+
+
+def phase_error(plan: Plan, side: int) -> float:
+    """Bound of the error of N h (turns) in the float32 phases of a tile of ``side`` x ``side`` pixels (eq. 34)."""
+    counts = _effective_counts(plan)
+    error = 2.0 * float((counts * fine_phases(plan, side)).max()) * _EPS
+    if plan.experiment.crystal.shape == "round":
+        # Its fringes run on the radius itself, which float32 holds to half a unit of its last place.
+        error += float(counts.max()) * 0.25 * _EPS
+    return error
+
+
+def fine_phases(plan: Plan, side: int) -> np.ndarray:
+    """Largest float32 part of h, k, l in a tile, turns: what the exact parts leave, and the second order."""
+    far = _half_diagonal(plan, side) / _nearest_distance(plan)
+    rounding = 2.0**-13 * (1.0 + (side - 1))
+    return _edges_in_waves(plan) * 1.5 * far * far + rounding
+
+
+def reach(plan: Plan, side: int) -> int:
+    """How many cells of the table a tile's pixels may lie from its centre's."""
+    far = _half_diagonal(plan, side) / _nearest_distance(plan)
+    return int(1.0 + 1e-3 + 1.05 * far * float(_edges_in_waves(plan).max()))
+
+
+def single(plan: Plan, choice: Choice) -> Single:
+    """What a tile kernel is told beyond the plan."""
+    f, g, lattice, rules = np.float32, plan.geometry, plan.lattice, plan.rules
+    n_reach = reach(plan, choice.side)
+    counts = [f(n) for n in plan.cell_counts]
+    table = plan.lookup
+    k_stride = table.l_count + 4 * n_reach
+    h_stride = k_stride * (table.k_count + 4 * n_reach)
+    scale = rules.scale
+    if lattice.shape != SQUARE:
+        scale *= float(lattice.n_a * lattice.n_b * lattice.n_c) ** 2
+    if not plan.lookup.has_table:
+        scale *= plan.lookup.default_F**2
+    metric = (getattr(lattice, f"metric_{axes}") for axes in ("hh", "kk", "ll", "hk", "hl", "kl"))
+    vectors = (getattr(g, f"{name}_{axis}") for name in ("fast", "slow", "normal", "polar") for axis in "xyz")
+    return Single(
+        *counts,
+        *counts,
+        f(h_stride),
+        f(k_stride),
+        f(choice.near_half),
+        *(f(m) for m in metric),
+        *(f(v) for v in vectors),
+        f(g.kahn),
+        f(g.pixel_size),
+        f(g.layer_step * g.attenuation),
+        reach=float(n_reach),
+        h_shift=float(2 * n_reach - table.h_first),
+        k_shift=float(2 * n_reach - table.k_first),
+        l_shift=float(2 * n_reach - table.l_first),
+        h_last=float(table.h_count - 1 + 3 * n_reach),
+        k_last=float(table.k_count - 1 + 3 * n_reach),
+        l_last=float(table.l_count - 1 + 3 * n_reach),
+        h_stride=h_stride,
+        k_stride=k_stride,
+        run_steps=_runs(plan)[1],
+        part_rounds=_rounds_in_part(plan),
+        middle=0.5 * (choice.side - 1) * g.pixel_size,
+        half_subpixel=g.subpixel_size / 2.0,
+        scale=float(scale),
+        background=float(rules.scale * rules.background),
+        flat=float(rules.flat_background / (g.oversample**2 * len(plan.sources.wavelength))),
+    )
+
+
+def region(plan: Plan, row_start: int, row_stop: int) -> Region:
+    """Rows of a frame as kernels are told them."""
+    return Region(row_start, row_stop, *(int(n) for n in plan.roi), masked=bool(plan.mask.size))
+
+
+def padded_table(plan: Plan, choice: Choice | None = None) -> np.ndarray:
+    """Squared structure factors, flat float32, with as much more border as a tile's pixels may reach over."""
+    choice = choose(plan, "tile") if choice is None else choice
+    pad = 2 * reach(plan, choice.side) if plan.lookup.has_table else 0
+    squares = np.square(plan.table).astype(np.float32)
+    return np.pad(squares, pad, mode="edge").reshape(-1)
+
+
+def _runs(plan: Plan) -> tuple[int, int]:
+    """Runs of steps in a layer and sub-pixel, and steps in one: where terms have weights each source is a run."""
+    n_sources, n_steps = len(plan.sources.wavelength), len(plan.cells)
+    return (n_sources, n_steps) if plan.rules.per_term or plan.geometry.dmin > 0.0 else (1, n_sources * n_steps)
+
+
+def _rounds_in_part(plan: Plan) -> int:
+    """Rounds of steps that share a bit of ``doubts``, as kernels.cuda.rounds_in_part has it."""
+    runs, run_steps = _runs(plan)
+    rounds = plan.geometry.layers * plan.geometry.oversample**2 * runs * -(-run_steps // ROUND_STEPS)
+    return -(-rounds // PARTS)
+
+
+def _near_half(plan: Plan, side: int) -> float:
+    """Where float32 still knows the nearest index: 1/2 less twice the error of h."""
+    error = 0.5 * _EPS + 4.0 * _EPS * float(fine_phases(plan, side).max())
+    return 0.5 - 2.0 * error
+
+
+def _half_diagonal(plan: Plan, side: int) -> float:
+    """Distance from a tile's centre to its furthest pixel's, metres."""
+    g = plan.geometry
+    fast, slow = np.array([g.fast_x, g.fast_y, g.fast_z]), np.array([g.slow_x, g.slow_y, g.slow_z])
+    longest = max(np.linalg.norm(fast + slow), np.linalg.norm(fast - slow))
+    return 0.5 * (side - 1) * g.pixel_size * float(longest)
+
+
+def _edges_in_waves(plan: Plan) -> np.ndarray:
+    """Longest a, b, c of any orientation over the shortest wavelength."""
+    edges = np.sqrt((plan.cells.reshape(-1, 3, 3) ** 2).sum(axis=2)).max(axis=0)
+    return edges / plan.sources.wavelength.min()
+
+
+def _needs_float64(plan: Plan) -> str:
+    """Why only the float64 kernel can render this plan; empty if that is not so."""
+    rules = plan.rules
+    if plan.lookup.interpolate:
+        return "tricubic interpolation"
+    if rules.running_thick or rules.running_polar or rules.running_omega:
+        return "running products of -oversample_*"
+    if max(plan.cell_counts) > MOST_CELLS:
+        return f"more than {MOST_CELLS} cells along an axis"
+    if len(plan.sources.wavelength) * len(plan.cells) >= 2**31:
+        return "2^31 steps or more"
+    pad = 4 * MOST_REACH
+    if plan.lookup.has_table and (
+        np.prod([float(n + pad) for n in plan.table.shape]) > MOST_CELLS_IN_TABLE
+        or (plan.lookup.k_count + pad) * (plan.lookup.l_count + pad) > MOST_STRIDE
+    ):
+        return "a structure factor table too large for 32-bit places"
+    # float32 sums of a round of terms must not overflow, nor the squares underflow
+    strongest = float(np.abs(plan.table).max()) ** 2
+    volume_squared = float(np.prod([float(n) ** 2 for n in plan.cell_counts]))
+    if strongest * volume_squared > 1e34 or 0.0 < strongest < 1e-25:
+        return "amplitudes beyond the range of float32"
+    return ""

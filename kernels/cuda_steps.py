@@ -1,0 +1,297 @@
+"""What one thread of a GPU computes, as scalar functions that the CPU can run too (docs/physics.md, section 9).
+
+A tile is ``side`` x ``side`` pixels. A pixel lies u and w pixels from the tile's centre along fast and slow,
+and its direction differs from the centre's by
+
+    u E_fast + w E_slow + (x, y, z)
+
+with E the change per pixel at the centre and (x, y, z) a rest of second order. A phase then is
+
+    h = whole + [coarse + u fast + w slow] + [fine + u fast_rest + w slow_rest + (a / wavelength) (x, y, z)]
+
+where the first bracket is exact in float32, being a multiple of 2^-13, and the second is small, so that its
+24 bits reach far below what N h needs. All that depends on the step alone is made in float64, once a tile.
+"""
+
+import math
+
+import numpy as np
+from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import device_function
+from bragg_numba.kernels.parameters import GAUSS, ROUND
+
+#: Sides of a tile, pixels: large ones share more float64 work, small ones carry smaller errors.
+SIDES = (16, 8, 4)
+
+#: Steps that are summed in float32 before they are added to the float64 total: a round.
+ROUND_STEPS = 64
+
+#: Parts of a pixel's rounds that the float64 pass can settle one by one: bits of ``doubts``.
+PARTS = 32
+
+#: float32 values of one step in shared memory: nine an axis, and the place in the table.
+STEP_SIZE = 28
+
+#: Adding 1.5 * 2^23 leaves a whole number in the low bits of a float32; these are the bits of 1.5 * 2^23.
+_WHOLE_BITS = np.int32(0x4B400000)
+_TO_WHOLE = np.float32(12582912.0)
+_ONE, _TWO = np.float32(1.0), np.float32(2.0)
+
+# cpu_tile.THIN_LAYER
+_THIN_LAYER = np.float32(0.05)
+
+
+# --- float64 positions ----------------------------------------------------------------------------
+
+
+@device_function
+def sine_and_cosine(angle):
+    """sin and cos of an angle, float64: no table of 2 / pi, no stack, as math.sin and math.cos would need on a GPU."""
+    turns = angle * (1.0 / math.pi)
+    half_turns = np.rint(turns)
+    odd = half_turns - 2.0 * np.rint(0.5 * half_turns)
+    sign = 1.0 - 2.0 * odd * odd
+    return sign * physics.sin_pi(turns - half_turns), sign * physics.cos_pi(turns - half_turns)
+
+
+@device_function
+def rotate_about(axis_x, axis_y, axis_z, x, y, z, angle):
+    """physics.rotate_about with sine_and_cosine (eq. 1)."""
+    sine, cosine = sine_and_cosine(angle)
+    along = (axis_x * x + axis_y * y + axis_z * z) * (1.0 - cosine)
+    rotated_x = axis_x * along + x * cosine + (-axis_z * y + axis_y * z) * sine
+    rotated_y = axis_y * along + y * cosine + (axis_z * x - axis_x * z) * sine
+    rotated_z = axis_z * along + z * cosine + (-axis_y * x + axis_x * y) * sine
+    return rotated_x, rotated_y, rotated_z
+
+
+@device_function
+def curved_position(geometry, fast, slow, depth):
+    """physics.curved_position with sine_and_cosine (eq. 3)."""
+    g = geometry
+    radius = g.curve_radius + depth
+    along_fast = (fast - g.beam_fast) / g.curve_radius
+    along_slow = (slow - g.beam_slow) / g.curve_radius
+    x, y, z = radius * g.beam_x, radius * g.beam_y, radius * g.beam_z
+    x, y, z = rotate_about(g.slow_x, g.slow_y, g.slow_z, x, y, z, g.curve_fast_sign * along_fast)
+    return rotate_about(g.fast_x, g.fast_y, g.fast_z, x, y, z, g.curve_slow_sign * along_slow)
+
+
+# --- once a tile, float64 -------------------------------------------------------------------------
+
+
+@device_function
+def tile_position(curved, geometry, single, row, column, middle, sub_slow, sub_fast, depth):
+    """Place a sub-pixel in the lab, metres; ``middle`` moves it along both axes, metres."""
+    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + single.half_subpixel
+    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + single.half_subpixel
+    if curved:
+        return curved_position(geometry, fast + middle, slow + middle, depth)
+    return physics.flat_position(geometry, fast + middle, slow + middle, depth)
+
+
+@device_function
+def tangent(c_x, c_y, c_z, e_x, e_y, e_z, step):
+    """Change of the unit vector c when its end moves by ``step`` along e (first order; eq. 23)."""
+    along = c_x * e_x + c_y * e_y + c_z * e_z
+    return step * (e_x - along * c_x), step * (e_y - along * c_y), step * (e_z - along * c_z)
+
+
+@device_function
+def split_change(change):
+    """Split a phase's change per pixel (turns): a multiple of 2^-12 that float32 holds exactly, and the rest."""
+    coarse = (change + physics.ROUND_12) - physics.ROUND_12
+    return coarse, change - coarse
+
+
+@device_function
+def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
+    """Phase of one axis at a tile's centre: whole, then the nine values of the step (eq. 32).
+
+    a is the cell vector over the wavelength, q the scattering vector times the wavelength; f and s are the
+    tangents along fast and slow.
+    """
+    h = a_x * q_x + a_y * q_y + a_z * q_z
+    whole, coarse, fine, _ = physics.split_phase(h, 1.0)
+    fast, fast_rest = split_change(a_x * f_x + a_y * f_y + a_z * f_z)
+    slow, slow_rest = split_change(a_x * s_x + a_y * s_y + a_z * s_z)
+    return (
+        whole,
+        np.float32(a_x),
+        np.float32(a_y),
+        np.float32(a_z),
+        np.float32(fine),
+        np.float32(coarse),
+        np.float32(fast),
+        np.float32(slow),
+        np.float32(fast_rest),
+        np.float32(slow_rest),
+    )
+
+
+@device_function
+def near_of_axis(single, axis, whole):
+    """Index of a tile's centre along an axis of the padded table, clamped so that ``reach`` steps on stay inside."""
+    shift = single.h_shift if axis == 0 else (single.k_shift if axis == 1 else single.l_shift)
+    last = single.h_last if axis == 0 else (single.k_last if axis == 1 else single.l_last)
+    # Clamped as float64: a phase may lie beyond 32-bit numbers.
+    return np.int32(min(max(whole + shift, single.reach), last))
+
+
+@device_function
+def place_bits(single, i, j, m):
+    """Place of i, j, m in the padded table as a float32's bits, less those that change_of_place adds."""
+    place = np.int32(i * single.h_stride + j * single.k_stride + m)
+    return np.int32(place - _WHOLE_BITS).view(np.float32)
+
+
+# --- once a pixel and sub-pixel, float32 ----------------------------------------------------------
+
+
+@device_function
+def rest_on_flat(single, u, w, c_x, c_y, c_z, nearness):
+    """(x, y, z) of a pixel of a flat detector, without cancellation, and 1 / its distance.
+
+    c is the direction of the tile's centre, ``nearness`` 1 / its distance.
+    """
+    pitch = single.pitch * nearness
+    along_fast, along_slow = u * pitch, w * pitch
+    v_x = along_fast * single.fast_x + along_slow * single.slow_x
+    v_y = along_fast * single.fast_y + along_slow * single.slow_y
+    v_z = along_fast * single.fast_z + along_slow * single.slow_z
+    along = c_x * v_x + c_y * v_y + c_z * v_z
+    square = v_x * v_x + v_y * v_y + v_z * v_z
+    growth = _TWO * along + square
+    stretch = np.sqrt(_ONE + growth)
+    shared = _ONE / (stretch + stretch * stretch)
+    # 1/stretch - 1, and the same without its first order -along
+    shrink = -growth * shared
+    bend = (along * growth * (_TWO + stretch) / (_ONE + stretch) - square) * shared
+    return (
+        bend * c_x + shrink * v_x,
+        bend * c_y + shrink * v_y,
+        bend * c_z + shrink * v_z,
+        (_ONE + stretch) * shared * nearness,
+    )
+
+
+# --- once a pixel and step, float32 ---------------------------------------------------------------
+
+
+@device_function
+def pixel_phase(a_x, a_y, a_z, fine, coarse, fast, slow, fast_rest, slow_rest, u, w, x, y, z):
+    """Coarse (exact) and fine part of a pixel's phase."""
+    coarse = coarse + u * fast + w * slow
+    fine = fine + u * fast_rest + w * slow_rest + a_x * x + a_y * y + a_z * z
+    return coarse, fine
+
+
+@device_function
+def reduced_pair(coarse, fine, n, same_n):
+    """Nearest whole number of a pixel's phase h, and h and n h, both less their nearest whole number (eq. 32)."""
+    whole, d = physics.reduced_single(coarse, fine)
+    # n times a multiple of 2^-13 is exact up to n = 4096.
+    return whole, d, physics.turns_single(n * (coarse - whole), n, same_n, fine)
+
+
+@device_function
+def ratio_squared(t_h, t_k, t_l, d_h, d_k, d_l):
+    """Product of the three gratings' squares (eq. 13); infinite or NaN exactly at a peak.
+
+    physics.square_ratio_single without its test for tiny denominators: where float32 drops subnormal numbers,
+    a product that would be too inexact is 0.
+    """
+    top = physics.sin_pi_single(t_h) * physics.sin_pi_single(t_k) * physics.sin_pi_single(t_l)
+    bottom = physics.sin_pi_single(d_h) * physics.sin_pi_single(d_k) * physics.sin_pi_single(d_l)
+    ratio = top / bottom
+    return ratio * ratio
+
+
+@device_function
+def change_of_place(h_near, k_near, l_near, h_size, k_size):
+    """Bits of a float32 that hold the pixel's place in the table less the centre's."""
+    return np.float32(h_near * h_size + (k_near * k_size + (l_near + _TO_WHOLE))).view(np.int32)
+
+
+@device_function
+def farthest_of(farthest, d_h, d_k, d_l):
+    """Largest distance from a whole index so far."""
+    return max(max(farthest, abs(d_h)), max(abs(d_k), abs(d_l)))
+
+
+@device_function
+def squared_radius(single, d_h, d_k, d_l):
+    """physics.quadratic_form_single in the kernel's own metric (eq. 14)."""
+    metric = (
+        single.metric_hh,
+        single.metric_kk,
+        single.metric_ll,
+        single.metric_hk,
+        single.metric_hl,
+        single.metric_kl,
+    )
+    return physics.quadratic_form_single(metric, d_h, d_k, d_l)
+
+
+@device_function
+def radial_factor(shape, radius_squared):
+    """Lattice factor of a round, gauss or tophat crystal (eq. 15 to 17)."""
+    if shape == ROUND:
+        return physics.sphere_single(radius_squared)
+    if shape == GAUSS:
+        return physics.gauss_single(radius_squared)
+    return physics.tophat_single(radius_squared)
+
+
+# --- factors of a pixel ---------------------------------------------------------------------------
+
+
+@device_function
+def capture_of_pixel(geometry, single, layer, upright, d_x, d_y, d_z):
+    """Fraction of the photons that a sensor layer absorbs (eq. 6), from a float32 direction."""
+    parallax = d_x * single.normal_x + d_y * single.normal_y + d_z * single.normal_z
+    if geometry.curved and upright:
+        parallax = _ONE
+    if single.layer_depth >= _THIN_LAYER:
+        return physics.capture_single(np.float32(layer), single.layer_depth, parallax)
+    return np.float32(physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, np.float64(parallax)))
+
+
+@device_function
+def polarization_of_pixel(single, i_x, i_y, i_z, d_x, d_y, d_z):
+    """Polarization factor in float32 (eq. 8)."""
+    return physics.polarization_factor(
+        single.kahn,
+        np.float32(i_x),
+        np.float32(i_y),
+        np.float32(i_z),
+        d_x,
+        d_y,
+        d_z,
+        single.polar_x,
+        single.polar_y,
+        single.polar_z,
+    )
+
+
+@device_function
+def solid_angle_of_pixel(geometry, single, near, nearness):
+    """Solid angle of a pixel in float32 (eq. 5); ``near`` is the distance of the layer's plane."""
+    if geometry.point_pixel:
+        return nearness * nearness
+    side = single.pitch * nearness
+    return side * side * np.float32(near) * nearness
+
+
+@device_function
+def scatter_at_pixel(curved, geometry, single, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
+    """Scattering vector of a sub-pixel in float64, rounded as the float64 kernel rounds it (eq. 4)."""
+    x, y, z = tile_position(curved, geometry, single, row, column, 0.0, sub_slow, sub_fast, depth)
+    r = math.sqrt(x * x + y * y + z * z)
+    return physics.scattering_vector(x / r, y / r, z / r, i_x, i_y, i_z, wavelength)
+
+
+@device_function
+def place_of_pixel(place, h_near, k_near, l_near, h_size, k_size):
+    """Index of a pixel's structure factor in the padded, flat table; ``place`` is from place_bits."""
+    return np.uint32(np.float32(place).view(np.int32) + change_of_place(h_near, k_near, l_near, h_size, k_size))

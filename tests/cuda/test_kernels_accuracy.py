@@ -1,0 +1,155 @@
+"""The phases of a GPU tile, run on the CPU with the same functions, against mpmath."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from bragg_numba.kernels import cuda_steps as steps
+from bragg_numba.kernels._jit import fused_kernel
+
+from bragg_numba import Experiment
+from bragg_numba.plan.plan import make_plan
+from bragg_numba.render import cuda_precision
+
+SINGLE = np.float32
+
+
+@fused_kernel
+def phases_of_tile(curved, geometry, single, row, column, cell, incident, wavelength, side, phases):
+    """Fill phases[pixel, axis] with the whole part taken off h, h less it, and {N h}, as the tile kernel makes them."""
+    x, y, z = steps.tile_position(curved, geometry, single, row, column, single.middle, 0, 0, 0.0)
+    r = math.sqrt(x * x + y * y + z * z)
+    c_x, c_y, c_z = x / r, y / r, z / r
+    step = geometry.pixel_size / r
+    f_x, f_y, f_z = steps.tangent(c_x, c_y, c_z, geometry.fast_x, geometry.fast_y, geometry.fast_z, step)
+    s_x, s_y, s_z = steps.tangent(c_x, c_y, c_z, geometry.slow_x, geometry.slow_y, geometry.slow_z, step)
+    per = 1.0 / wavelength
+    half = 0.5 * (side - 1)
+    counts = (single.n_a, single.n_b, single.n_c)
+    same = (single.same_a, single.same_b, single.same_c)
+    for pixel in range(side * side):
+        u, w = SINGLE(pixel % side - half), SINGLE(pixel // side - half)
+        x, y, z, _ = steps.rest_on_flat(single, u, w, SINGLE(c_x), SINGLE(c_y), SINGLE(c_z), SINGLE(1.0 / r))
+        for axis in range(3):
+            whole, v0, v1, v2, v3, v4, v5, v6, v7, v8 = steps.step_axis(
+                cell[3 * axis] * per,
+                cell[3 * axis + 1] * per,
+                cell[3 * axis + 2] * per,
+                c_x - incident[0],
+                c_y - incident[1],
+                c_z - incident[2],
+                f_x,
+                f_y,
+                f_z,
+                s_x,
+                s_y,
+                s_z,
+            )
+            coarse, fine = steps.pixel_phase(v0, v1, v2, v3, v4, v5, v6, v7, v8, u, w, x, y, z)
+            near, d, t = steps.reduced_pair(coarse, fine, counts[axis], same[axis])
+            phases[pixel, axis, 0] = whole + near
+            phases[pixel, axis, 1] = d
+            phases[pixel, axis, 2] = t
+
+
+def exact_phases(plan, row, column):
+    """h, k, l of a pixel by mpmath, from the same float64 parameters."""
+    g = plan.geometry
+    mp = mpmath.mpf
+    fast = mp(g.pixel_size) * column + mp(g.pixel_size) / 2
+    slow = mp(g.pixel_size) * row + mp(g.pixel_size) / 2
+    place = [
+        fast * mp(getattr(g, f"fast_{x}")) + slow * mp(getattr(g, f"slow_{x}")) + mp(getattr(g, f"origin_{x}"))
+        for x in "xyz"
+    ]
+    r = mpmath.sqrt(sum(p * p for p in place))
+    incident, wavelength = plan.sources.incident[0], mp(float(plan.sources.wavelength[0]))
+    q = [(p / r - mp(float(i))) / wavelength for p, i in zip(place, incident, strict=True)]
+    return [sum(mp(float(plan.cells[0][3 * axis + i])) * q[i] for i in range(3)) for axis in range(3)]
+
+
+def random_words(rng) -> str:
+    cell = [*rng.uniform(20, 1000, 3), *rng.uniform(75, 105, 3)]
+    words = ["-cell", *cell, "-misset", *rng.uniform(-180, 180, 3)]
+    words += ["-Na", rng.integers(1, 1001), "-Nb", rng.integers(1, 1001), "-Nc", rng.integers(1, 1001)]
+    words += [
+        "-lambda",
+        rng.uniform(0.7, 6),
+        "-distance",
+        rng.uniform(40, 1000),
+        "-pixel",
+        rng.choice([0.01, 0.05, 0.1]),
+    ]
+    words += [
+        "-detpixels",
+        2048,
+        "-default_F",
+        1,
+        "-oversample",
+        1,
+        "-twotheta",
+        rng.uniform(0, 90),
+        "-pivot",
+        "sample",
+    ]
+    words += ["-Xbeam", rng.uniform(-20, 20)]
+    return " ".join(str(word) for word in words)
+
+
+def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
+    rng = np.random.default_rng(11)
+    worst, farthest, most, accepted = 0.0, 0.0, 0, 0
+    mpmath.mp.dps = 40
+    for _ in range(400):
+        plan = make_plan(Experiment.from_nanobragg(random_words(rng)), None)
+        choice = cuda_precision.choose(plan, "auto")
+        if not choice.side:
+            continue
+        accepted += 1
+        single = cuda_precision.single(plan, choice)
+        row, column = (int(n) * choice.side for n in rng.integers(0, 2048 // choice.side, 2))
+        phases = np.zeros((choice.side**2, 3, 3))
+        phases_of_tile(
+            False,
+            plan.geometry,
+            single,
+            row,
+            column,
+            plan.cells[0],
+            plan.sources.incident[0],
+            float(plan.sources.wavelength[0]),
+            choice.side,
+            phases,
+        )
+        for pixel in (0, choice.side - 1, choice.side**2 - 1, int(rng.integers(choice.side**2))):
+            exact = exact_phases(plan, row + pixel // choice.side, column + pixel % choice.side)
+            for axis, h in enumerate(exact):
+                whole, d, t = phases[pixel, axis]
+                n = plan.cell_counts[axis]
+                # N h and the number that stands for it differ by whole turns.
+                error = float(abs((n * h - mpmath.mpf(t) + mpmath.mpf("0.5")) % 1 - mpmath.mpf("0.5")))
+                # The float64 phase itself carries a few 2^-53 of h.
+                assert error <= choice.error_turns + 2.0**-25 + 8 * n * float(abs(h)) * 2.0**-53
+                assert abs(float(h - mpmath.mpf(whole)) - d) < 2.0**-22
+                if abs(h) <= 1000:
+                    worst = max(worst, error)
+                farthest, most = max(farthest, float(abs(h))), max(most, n)
+    assert accepted > 100
+    assert farthest > 300 and most > 900
+    assert worst < 1e-7
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, -0.3, 1.0, math.pi / 2, 3.0, -4.0, 12.0])
+def test_sine_and_cosine_are_those_of_the_library(angle):
+    @fused_kernel
+    def both(x):
+        return steps.sine_and_cosine(x)
+
+    sine, cosine = both(angle)
+
+    # The angle over pi is rounded once: half an ulp of up to 4 half turns.
+    assert abs(sine - math.sin(angle)) < 8 * 2.0**-52
+    assert abs(cosine - math.cos(angle)) < 8 * 2.0**-52
