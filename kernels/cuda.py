@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from bragg_numba.kernels import cuda_steps as steps
 from bragg_numba.kernels import philox, physics
-from bragg_numba.kernels._jit_cuda import SIMULATED, gpu_fast_kernel, gpu_function, gpu_kernel
+from bragg_numba.kernels._jit_cuda import SIMULATED, gpu_fast_kernel, gpu_function, gpu_inlined, gpu_kernel, on_gpu
 from bragg_numba.kernels.cuda_steps import PARTS, ROUND_STEPS, SIDES
 from bragg_numba.kernels.parameters import (
     GAUSS,
@@ -28,6 +28,10 @@ from bragg_numba.kernels.parameters import (
     Table,
 )
 from numba import cuda, float32, float64, int32, int64, types, uint32, uint64
+
+physics = on_gpu(physics)
+philox = on_gpu(philox)
+steps = on_gpu(steps, physics=physics)
 
 #: Threads in a block, and the side of the square of pixels that they render, two pixels a thread.
 THREADS = 128
@@ -110,7 +114,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
     needs_index = mode != NO_TABLE or shape != SQUARE
     has_table = mode != NO_TABLE
 
-    @gpu_function
+    @gpu_inlined
     def shared_rows():
         """Shared float32 memory, aligned so that four values are one load (which the simulator refuses)."""
         if SIMULATED:

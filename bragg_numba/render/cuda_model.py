@@ -154,7 +154,7 @@ def model(work: Work, cards: tuple[Card, ...] = CARDS) -> list[dict]:
 # --- the work of this package's kernels -----------------------------------------------------------
 
 #: Name of the kernel that the model is about: a square crystal with a table, in tiles of 16 x 16 pixels.
-MODELLED = {"tile": "square-table-16", "float64": "square-table"}
+MODELLED = "square-table"
 
 
 def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", table_cells: int = 10**6) -> Work:
@@ -171,9 +171,7 @@ def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", tab
     for tool, hint in (("ptxas", toolchain.PTXAS_HINT), ("nvdisasm", toolchain.NVDISASM_HINT)):
         if toolchain.find_tool(tool) is None:
             raise InputError("cuda-report --frame", f"counts machine instructions and needs {tool}", hint=hint)
-    variant = next(
-        one for one in kernel_report.variants() if one.precision == precision and one.kernel == MODELLED[precision]
-    )
+    variant = next(one for one in kernel_report.variants() if one.precision == precision and one.kernel == MODELLED)
     report = kernel_report.examine(variant, arch)
     tile = precision == "tile"
     return Work(

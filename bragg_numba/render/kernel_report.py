@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from bragg_numba.render import sass, toolchain
 from bragg_numba.render.toolchain import Resources
 
-#: Bytes of a cell in float64, which the float64 kernels read from global memory at every step.
-_CELL_BYTES = 72
-
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
@@ -122,7 +119,8 @@ def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | Non
     """The innermost step of the one kernel in a listing."""
     from bragg_numba.kernels.cuda_steps import STEP_SIZE
 
-    record = ("LDS", 4 * STEP_SIZE) if precision == "tile" else ("LDG", _CELL_BYTES)
+    # The float64 kernels' loops are too large to be unrolled, and read no shared memory.
+    record = ("LDS", 4 * STEP_SIZE) if precision == "tile" else None
     bodies = list(sass.functions(listing).values())
     return sass.innermost_step(bodies[0], record, pixels) if bodies else None
 
@@ -130,4 +128,4 @@ def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | Non
 def reference_loop(report: KernelReport) -> dict[str, float] | None:
     """Instructions by class of the loop in which a tile kernel makes one step's reference phases in float64."""
     bodies = list(sass.functions(report.listing).values()) if report.listing else []
-    return sass.busiest_loop(bodies[0], "fp64") if bodies else None
+    return sass.densest_loop(bodies[0], "fp64") if bodies else None

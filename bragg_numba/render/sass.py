@@ -123,7 +123,7 @@ def functions(listing: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in listing.splitlines():
-        if line.lstrip().startswith(".section"):
+        if line.split(maxsplit=1)[:1] == [".section"]:  # and not .sectioninfo or .sectionflags
             name = line.split()[1].split(",", 1)[0].strip('"')
             current = found.setdefault(name.removeprefix(".text."), []) if name.startswith(".text.") else None
         elif current is not None:
@@ -256,19 +256,17 @@ def innermost_step(lines: list[str], record: tuple[str, int] | None = None, pixe
     return Step(classes, unrolled, {opcode: number / unrolled for opcode, number in sorted(counts.items())})
 
 
-def busiest_loop(lines: list[str], kind: str) -> dict[str, float] | None:
-    """Instructions by class of the innermost loop that holds most of one class; None where no loop has any."""
+def densest_loop(lines: list[str], kind: str) -> dict[str, float] | None:
+    """Instructions by class of the loop with the largest share of one class, inner loops included; or None."""
     blocks = read_blocks(lines)
-    loops = find_loops(blocks)
-    innermost = [one for one in loops if not any(other.blocks < one.blocks for other in loops)]
     found: list[dict[str, float]] = []
-    for loop in innermost:
+    for loop in find_loops(blocks):
         classes = dict.fromkeys(CLASSES, 0.0)
         for opcode, number in _count(blocks, loop).items():
             classes[classify(opcode)] += number
-        found.append(classes)
-    best = max(found, key=lambda classes: classes[kind], default=None)
-    return best if best and best[kind] else None
+        if classes[kind]:
+            found.append(classes)
+    return max(found, key=lambda classes: classes[kind] / sum(classes.values()), default=None)
 
 
 def records_read(blocks: list[Block], loop: Loop, load: str, n_bytes: int) -> int:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +74,37 @@ def make_ptx(function, signature, arch: str, *, fastmath: bool = False, launch_b
     require_numba_cuda()
     if simulated():
         raise InputError("the CUDA simulator", "compiles nothing", hint="unset NUMBA_ENABLE_CUDASIM")
-    library = _lowered(function, signature, fastmath, launch_bounds)
-    if library is not None:
-        return library.get_asm_strs(cc=capability(arch))[0]
-    from numba import cuda
+    with _stand_in_device():
+        library = _lowered(function, signature, fastmath, launch_bounds)
+        if library is not None:
+            return library.get_asm_strs(cc=capability(arch))[0]
+        from numba import cuda
 
-    options = {"fastmath": fastmath, "launch_bounds": launch_bounds}
-    return cuda.compile_ptx(function, signature, cc=capability(arch), **options)[0]
+        options = {"fastmath": fastmath, "launch_bounds": launch_bounds}
+        return cuda.compile_ptx(function, signature, cc=capability(arch), **options)[0]
+
+
+class _NoDevice:
+    """What numba-cuda asks of a device while it compiles the functions that a kernel calls."""
+
+    compute_capability = capability(ARCHITECTURES[0])
+
+
+@contextmanager
+def _stand_in_device():
+    """Let functions that kernels call be compiled where there is no driver: numba-cuda asks the GPU what it is.
+
+    A kernel is told its architecture; the functions that it calls ask the current device, for nothing but
+    their intermediate language, which is the same for all.
+    """
+    from numba.cuda import dispatcher
+
+    real = dispatcher.get_current_device
+    dispatcher.get_current_device = _NoDevice
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = real
 
 
 @functools.cache

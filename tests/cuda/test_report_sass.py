@@ -12,6 +12,7 @@ LISTING = """
 	.target	sm_90
 //--------------------- .text._Z6kernel ------
 	.section	.text._Z6kernel,"ax",@progbits
+	.sectioninfo	@"SHI_REGISTERS=40"
 	.align	128
 _Z6kernel:
 .text._Z6kernel:
@@ -101,9 +102,10 @@ def test_a_base_register_of_its_own_is_a_record_of_its_own():
     assert step.unrolled == 2
 
 
-def test_the_busiest_loop_of_a_class_is_found(lines):
-    assert sass.busiest_loop(lines, "fp64")["fp64"] == 1
-    assert sass.busiest_loop(lines, "convert") is None
+def test_the_densest_loop_of_a_class_is_found(lines):
+    dense = sass.densest_loop(lines, "fp64")
+    assert (dense["fp64"], sum(dense.values())) == (1, 4)  # the copy loop, not the chunk loop around it
+    assert sass.densest_loop(lines, "convert") is None
 
 
 def test_loops_nest(lines):
