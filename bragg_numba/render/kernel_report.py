@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from bragg_numba.render import sass, toolchain
 from bragg_numba.render.toolchain import Resources
 
+#: Bytes of a cell in float64, which the float64 kernels read from global memory at every step.
+_CELL_BYTES = 72
+
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
@@ -128,10 +131,14 @@ def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | Non
     """The innermost step of the one kernel in a listing."""
     from bragg_numba.kernels.cuda_steps import STEP_SIZE
 
-    # The float64 kernels' loops are too large to be unrolled, and read no shared memory.
-    record = ("LDS", 4 * STEP_SIZE) if precision == "tile" else None
     bodies = list(sass.functions(listing).values())
-    return sass.innermost_step(bodies[0], record, pixels) if bodies else None
+    if not bodies:
+        return None
+    if precision == "tile":
+        return sass.innermost_step(bodies[0], ("LDS", 4 * STEP_SIZE), pixels)
+    # Too large to be unrolled. Where interpolation loops inside a step, its loop is the innermost.
+    step = sass.innermost_step(bodies[0], ("LDG", _CELL_BYTES), pixels, unrolls=False)
+    return step or sass.innermost_step(bodies[0], None, pixels)
 
 
 def reference_loop(report: KernelReport) -> dict[str, float] | None:
