@@ -22,8 +22,10 @@ gpu_inlined = cuda.jit(device=True, inline="always")
 # Strict but for fused multiply-adds, which numba-cuda cannot switch off.
 gpu_kernel = cuda.jit()
 
+
 # numba-cuda's fastmath: a division is a reciprocal and a product, subnormal numbers are 0, a product and a
 # sum are one fused operation. It allows no reordering of sums, on which the split phases rely.
+# No launch bounds: asked for 64 registers ptxas spills a value here and there, left alone it takes as many.
 gpu_fast_kernel = cuda.jit(fastmath=True)
 
 

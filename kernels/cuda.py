@@ -109,6 +109,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
     shared_steps = tiles * chunk * steps.STEP_SIZE
     shared_tiles = tiles * _TILE
     shared_nears = 3 * tiles * chunk
+    weighted_pixels = PIXELS if weighted else 1
     half = 0.5 * (side - 1)
     below = side // 2  # a thread's second pixel lies so many rows below its first
     needs_index = mode != NO_TABLE or shape != SQUARE
@@ -284,19 +285,14 @@ def tile_kernel(shape, mode, side, curved, weighted):
         return (single.background + single.scale * total) * float64(factor)
 
     @gpu_function
-    def store_pixel(
-        region, single, rules, mask, row, column, me, totals, parts, shares, factors, polars, bits, image,
-        marked, doubts, n_marked,
-    ):  # fmt: skip
+    def store_pixel(region, row, column, value, bits, image, marked, doubts, n_marked):
         """Store a pixel, and list it where parts are in doubt."""
-        if is_wanted(region, mask, row, column):
-            value = finish_value(single, rules, totals[me] + parts[me], shares[me], factors[me], polars[me])
-            at_row = row - region.row_start
-            image[uint32(at_row), uint32(column)] = value
-            if bits[me] != 0:
-                slot = cuda.atomic.add(n_marked, 0, 1)
-                marked[slot] = at_row * image.shape[1] + column
-                doubts[slot] = bits[me]
+        at_row = row - region.row_start
+        image[uint32(at_row), uint32(column)] = value
+        if bits != 0:
+            slot = cuda.atomic.add(n_marked, 0, 1)
+            marked[slot] = at_row * image.shape[1] + column
+            doubts[slot] = bits
 
     @gpu_function
     def keep_of_source(geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth):
@@ -435,10 +431,11 @@ def tile_kernel(shape, mode, side, curved, weighted):
         # What a pixel needs between rounds only, out of the way of the registers.
         totals = cuda.shared.array(PIXELS, float64)
         parts = cuda.shared.array(PIXELS, float64)
-        shares = cuda.shared.array(PIXELS, float64)
+        shares = cuda.shared.array(weighted_pixels, float64)
         bits = cuda.shared.array(PIXELS, uint32)
         factors = cuda.shared.array(PIXELS, float32)
-        polars = cuda.shared.array(PIXELS, float32)
+        polars = cuda.shared.array(weighted_pixels, float32)
+        keeps = cuda.shared.array(weighted_pixels, float32)
         my_rows = cuda.shared.array(THREADS, int32)
         my_columns = cuda.shared.array(THREADS, int32)
         clock = cuda.shared.array(PIXELS, int32)  # a thread's part, and its rounds in that part
@@ -467,11 +464,12 @@ def tile_kernel(shape, mode, side, curved, weighted):
                 if not cuda.syncthreads_or(int32(wanted)):
                     first_column = int32(first_column + AREA * cuda.gridDim.x)
                     continue
-                polar = float32(0.0) if geometry.polarized else float32(1.0)
-                totals[me_0], parts[me_0], shares[me_0] = 0.0, 0.0, 0.0
-                totals[me_1], parts[me_1], shares[me_1] = 0.0, 0.0, 0.0
-                bits[me_0], factors[me_0], polars[me_0] = uint32(0), float32(1.0), polar
-                bits[me_1], factors[me_1], polars[me_1] = uint32(0), float32(1.0), polar
+                totals[me_0], parts[me_0], bits[me_0], factors[me_0] = 0.0, 0.0, uint32(0), float32(1.0)
+                totals[me_1], parts[me_1], bits[me_1], factors[me_1] = 0.0, 0.0, uint32(0), float32(1.0)
+                if weighted:
+                    polar = float32(0.0) if geometry.polarized else float32(1.0)
+                    shares[me_0], polars[me_0] = 0.0, polar
+                    shares[me_1], polars[me_1] = 0.0, polar
                 my_rows[me_0], my_columns[me_0], clock[me_0], clock[me_1] = row, column, int32(0), int32(0)
                 layer_sub = int32(0)
                 # One loop, so that nothing that belongs to a layer or a sub-pixel waits in registers.
@@ -494,111 +492,75 @@ def tile_kernel(shape, mode, side, curved, weighted):
                             tile,
                         )
                     cuda.syncthreads()
-                    row, column = my_rows[me_0], my_columns[me_0]
-                    x_0, y_0, z_0, near_0 = rest_of_pixel(
-                        geometry, single, row, column, u, w_0, sub_slow, sub_fast, depth, at, tile
-                    )
-                    x_1, y_1, z_1, near_1 = rest_of_pixel(
-                        geometry, single, row + below, column, u, w_1, sub_slow, sub_fast, depth, at, tile
-                    )
                     first = layer_sub == 0
                     last = layer_sub == layer_subs - oversample * oversample
-                    if first or last or rules.per_term:
-                        factors[me_0] = factor_of_pixel(
-                            geometry,
-                            single,
-                            rules,
-                            first,
-                            last,
-                            factors[me_0],
-                            layer,
-                            depth,
-                            u,
-                            w_0,
-                            x_0,
-                            y_0,
-                            z_0,
-                            near_0,
-                            incident,
-                            at,
-                            tile,
+                    # A loop over the thread's two pixels, not the two side by side, in half the registers.
+                    me = thread
+                    while me < PIXELS:
+                        to, down = uint32(me), float32(below if me >= THREADS else 0)
+                        row, column = int32(my_rows[me_0] + int32(down)), my_columns[me_0]
+                        x, y, z, near = rest_of_pixel(
+                            geometry, single, row, column, u, float32(w_0 + down), sub_slow, sub_fast, depth, at, tile
                         )
-                        factors[me_1] = factor_of_pixel(
-                            geometry,
-                            single,
-                            rules,
-                            first,
-                            last,
-                            factors[me_1],
-                            layer,
-                            depth,
-                            u,
-                            w_1,
-                            x_1,
-                            y_1,
-                            z_1,
-                            near_1,
-                            incident,
-                            at,
-                            tile,
-                        )
+                        # The rows are free until the steps are filled in.
+                        rows[to], rows[to + uint32(PIXELS)], rows[to + uint32(2 * PIXELS)] = x, y, z
+                        if first or last or rules.per_term:
+                            factors[to] = factor_of_pixel(
+                                geometry,
+                                single,
+                                rules,
+                                first,
+                                last,
+                                factors[to],
+                                layer,
+                                depth,
+                                u,
+                                float32(w_0 + down),
+                                x,
+                                y,
+                                z,
+                                near,
+                                incident,
+                                at,
+                                tile,
+                            )
+                        me = int32(me + THREADS)
+                    x_0, y_0, z_0 = rows[me_0], rows[me_0 + uint32(PIXELS)], rows[me_0 + uint32(2 * PIXELS)]
+                    x_1, y_1, z_1 = rows[me_1], rows[me_1 + uint32(PIXELS)], rows[me_1 + uint32(2 * PIXELS)]
                     run = int32(0)
                     while run < runs:
-                        keep_0, keep_1 = float32(1.0), float32(1.0)
                         if weighted:
-                            keep_0 = keep_of_source(
-                                geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth
-                            )
-                            keep_1 = keep_of_source(
-                                geometry,
-                                single,
-                                run,
-                                incident,
-                                wavelength,
-                                row + below,
-                                column,
-                                sub_slow,
-                                sub_fast,
-                                depth,
-                            )
-                            polars[me_0] = polar_of_source(
-                                geometry,
-                                single,
-                                rules,
-                                run,
-                                incident,
-                                u,
-                                w_0,
-                                x_0,
-                                y_0,
-                                z_0,
-                                at,
-                                tile,
-                                keep_0,
-                                polars[me_0],
-                            )
-                            polars[me_1] = polar_of_source(
-                                geometry,
-                                single,
-                                rules,
-                                run,
-                                incident,
-                                u,
-                                w_1,
-                                x_1,
-                                y_1,
-                                z_1,
-                                at,
-                                tile,
-                                keep_1,
-                                polars[me_1],
-                            )
-                            if rules.per_term:
-                                share_0 = float32(weight[run]) * factors[me_0] * polars[me_0]
-                                share_1 = float32(weight[run]) * factors[me_1] * polars[me_1]
-                                shares[me_0] += share_0
-                                shares[me_1] += share_1
-                                keep_0, keep_1 = float32(keep_0 * share_0), float32(keep_1 * share_1)
+                            me = thread
+                            while me < PIXELS:
+                                to, below_first = uint32(me), me >= THREADS
+                                down = int32(below if below_first else 0)
+                                row, column = int32(my_rows[me_0] + down), my_columns[me_0]
+                                keep = keep_of_source(
+                                    geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth
+                                )
+                                polar = polar_of_source(
+                                    geometry,
+                                    single,
+                                    rules,
+                                    run,
+                                    incident,
+                                    u,
+                                    float32(w_0 + float32(down)),
+                                    x_1 if below_first else x_0,
+                                    y_1 if below_first else y_0,
+                                    z_1 if below_first else z_0,
+                                    at,
+                                    tile,
+                                    keep,
+                                    polars[to],
+                                )
+                                polars[to] = polar
+                                if rules.per_term:
+                                    share = float32(float32(weight[run]) * factors[to] * polar)
+                                    shares[to] += share
+                                    keep = float32(keep * share)
+                                keeps[to] = keep
+                                me = int32(me + THREADS)
                         source, step, pending = run, int32(0), int32(0)
                         left = int32(single.run_steps)
                         sum_0, sum_1, far_0, far_1 = float32(0.0), float32(0.0), float32(0.0), float32(0.0)
@@ -647,21 +609,29 @@ def tile_kernel(shape, mode, side, curved, weighted):
                                     parts[me_0], parts[me_1] = 0.0, 0.0
                                 clock[me_1] = int32(rounds + 1)
                                 pending = int32(0)
+                                keep_0 = keeps[me_0] if weighted else float32(1.0)
+                                keep_1 = keeps[me_1] if weighted else float32(1.0)
                                 end_round(me_0, part, keep_0, sum_0, far_0, single.near_half, parts, bits)
                                 end_round(me_1, part, keep_1, sum_1, far_1, single.near_half, parts, bits)
                                 sum_0, sum_1 = float32(0.0), float32(0.0)
                                 far_0, far_1 = float32(0.0), float32(0.0)
                         run = int32(run + 1)
                     layer_sub = int32(layer_sub + 1)
-                row, column = my_rows[me_0], my_columns[me_0]
-                store_pixel(
-                    region, single, rules, mask, row, column, me_0, totals, parts, shares, factors, polars, bits, image,
-                    marked, doubts, n_marked,
-                )  # fmt: skip
-                store_pixel(
-                    region, single, rules, mask, int32(row + below), column, me_1, totals, parts, shares, factors,
-                    polars, bits, image, marked, doubts, n_marked,
-                )  # fmt: skip
+                me = thread
+                while me < PIXELS:
+                    row, column = int32(my_rows[me_0] + (below if me >= THREADS else 0)), my_columns[me_0]
+                    if is_wanted(region, mask, row, column):
+                        to = uint32(me)
+                        value = finish_value(
+                            single,
+                            rules,
+                            totals[to] + parts[to],
+                            shares[to] if weighted else 0.0,
+                            factors[to],
+                            polars[to] if weighted else float32(1.0),
+                        )
+                        store_pixel(region, row, column, value, bits[to], image, marked, doubts, n_marked)
+                    me = int32(me + THREADS)
                 first_column = int32(first_column + AREA * cuda.gridDim.x)
             first_row = int32(first_row + AREA * cuda.gridDim.y)
 

@@ -9,7 +9,7 @@ How the innermost step is found
 3. Loops that hold another loop are not innermost. Of the innermost ones the step loop is the most deeply
    nested; of several at one depth, the one with the most floating-point instructions. Where it is known what
    every step reads (``record``: the beginning of the load's opcode and the bytes from one step's values to
-   the next one's), loops that do not read such are passed over.
+   the next one's), loops that do not read most of one are passed over.
 4. Assemblers unroll. The loads of one step lie within ``bytes`` of each other; what the loads of
    a body reach, divided by that, is the number of steps in it. Without a record the body is taken to be one step.
    A thread may render several pixels side by side: the counts are those of one pixel and one step.
@@ -36,6 +36,9 @@ _CONTROL = (
     *("NOP", "YIELD", "NANOSLEEP", "BPT", "DEPBAR", "MEMBAR", "ERRBAR", "SSY", "SYNC", "PBK", "BRK", "BREV"),
     *("LEPC", "CCTL", "KILL", "WARPGROUP", "ACQBULK", "ENDCOLLECTIVE", "VOTE", "VOTEU", "ELECT", "SYNCS"),
 )
+
+#: Share of a record that a step must read at least: some of its values may not be needed.
+READ_SHARE = 0.8
 
 _LABEL = re.compile(r"^(\.L_[\w.$]+|\$?[\w.$]+):")
 _INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[T\d]+)\s+)?([A-Z][\w.]*)\s*([^;]*);")
@@ -89,7 +92,7 @@ class Step:
 
     def bytes_loaded(self, prefix: str) -> float:
         """Bytes that the loads of one kind (``LDS``, ``LDG``) bring a thread in a step."""
-        return sum(number * _width(opcode) for opcode, number in self.opcodes.items() if opcode.startswith(prefix))
+        return _loaded(self.opcodes, prefix)
 
     def as_dict(self) -> dict:
         """``total`` and the classes, as plain numbers."""
@@ -228,7 +231,9 @@ def _count(blocks: list[Block], loop: Loop) -> dict[str, int]:
     return counts
 
 
-def innermost_step(lines: list[str], record: tuple[str, int] | None = None, pixels: int = 1) -> Step | None:
+def innermost_step(
+    lines: list[str], record: tuple[str, int] | None = None, pixels: int = 1, *, unrolls: bool = True
+) -> Step | None:
     """Count the instructions that one pixel's innermost step takes; None where a kernel has no such loop.
 
     Parameters
@@ -239,17 +244,20 @@ def innermost_step(lines: list[str], record: tuple[str, int] | None = None, pixe
         Beginning of the opcode that loads what belongs to a step, and the bytes between two steps' records.
     pixels
         Pixels that a thread renders side by side: they share the loop, and what it loads.
+    unrolls
+        Whether the loop may hold several steps, to be told by what it loads.
     """
     blocks = read_blocks(lines)
     loops = find_loops(blocks)
     innermost = [one for one in loops if not any(other.blocks < one.blocks for other in loops)]
     counted = [(loop, _count(blocks, loop)) for loop in innermost]
     if record:
-        counted = [(loop, counts) for loop, counts in counted if _marked(counts, record[0])]
+        enough = READ_SHARE * record[1]
+        counted = [(loop, counts) for loop, counts in counted if _loaded(counts, record[0]) >= enough]
     if not counted:
         return None
     loop, counts = max(counted, key=lambda one: (one[0].depth, _arithmetic(one[1])))
-    unrolled = pixels * (records_read(blocks, loop, *record) if record else 1)
+    unrolled = pixels * (records_read(blocks, loop, *record) if record and unrolls else 1)
     classes = dict.fromkeys(CLASSES, 0.0)
     for opcode, number in counts.items():
         classes[classify(opcode)] += number / unrolled
@@ -311,8 +319,9 @@ def _width(opcode: str) -> int:
     return 4
 
 
-def _marked(counts: dict[str, int], marker: str) -> int:
-    return sum(number for opcode, number in counts.items() if opcode.startswith(marker))
+def _loaded(counts: dict[str, float], load: str) -> float:
+    """Bytes that the loads of one kind bring a thread."""
+    return sum(number * _width(opcode) for opcode, number in counts.items() if opcode.startswith(load))
 
 
 def _arithmetic(counts: dict[str, int]) -> int:

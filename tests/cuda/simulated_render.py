@@ -74,25 +74,26 @@ def test_pixels_outside_the_region_and_the_mask_are_zero(tmp_path):
     assert gpu.statistics.pixels == cpu.statistics.pixels == inside.sum()
 
 
-def test_a_frame_in_several_tiles_is_the_frame_in_one(monkeypatch):
-    experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 40 -roi 1 38 3 36")
-    whole = Simulator(experiment, backend="cuda").render()
-    monkeypatch.setattr(cuda, "TILE_PIXELS", 40 * 9)
+@pytest.mark.parametrize("precision", ["tile", "float64"])
+def test_a_frame_in_several_tiles_is_the_frame_in_one(monkeypatch, precision):
+    experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels_x 12 -detpixels_y 20 -roi 1 10 3 18")
+    whole = Simulator(experiment, backend="cuda", precision=precision).render()
+    monkeypatch.setattr(cuda, "TILE_PIXELS", 12 * 9)
     cuda.release()
-    simulator = Simulator(experiment, backend="cuda")
+    simulator = Simulator(experiment, backend="cuda", precision=precision)
     done: list[float] = []
     image = simulator.render(progress=done.append)
 
-    assert len(done) == 5
+    assert len(done) == 3
     assert done[-1] == 1.0
     np.testing.assert_array_equal(image, whole)
 
 
 def test_streamed_tiles_are_the_frame():
     experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 32")
-    whole = Simulator(experiment, backend="cuda")
+    whole = Simulator(experiment, backend="cuda", precision="float64")
     expected = whole.render()
-    simulator = Simulator(experiment, backend="cuda")
+    simulator = Simulator(experiment, backend="cuda", precision="float64")
     rows = {start: tile.copy() for start, tile in simulator.tiles(12)}
 
     assert list(rows) == [0, 12, 24]
@@ -102,16 +103,17 @@ def test_streamed_tiles_are_the_frame():
 
 def test_rendering_goes_on_where_a_caller_left_the_tiles():
     """A caller that stops half way leaves no work behind that the next frame would trip over."""
-    simulator = Simulator(Experiment.from_nanobragg(f"{CUBIC} -detpixels 32"), backend="cuda")
+    experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 20")
+    simulator = Simulator(experiment, backend="cuda", precision="float64")
     expected = simulator.render().copy()
-    for _ in simulator.tiles(10):
+    for _ in simulator.tiles(6):
         break
 
     np.testing.assert_array_equal(simulator.render(), expected)
 
 
 def test_a_frame_may_stay_on_the_device():
-    simulator = Simulator(Experiment.from_nanobragg(f"{CUBIC} -detpixels 20"), backend="cuda")
+    simulator = Simulator(Experiment.from_nanobragg(f"{CUBIC} -detpixels 16"), backend="cuda")
     frame = simulator.render(device_array=True)
     statistics = simulator.statistics
 
@@ -123,7 +125,7 @@ def test_a_frame_may_stay_on_the_device():
 def test_a_device_array_of_the_caller_is_filled_and_returned():
     from numba import cuda as numba_cuda
 
-    simulator = Simulator(Experiment.from_nanobragg(f"{CUBIC} -detpixels 20 -roi 2 15 3 17"), backend="cuda")
+    simulator = Simulator(Experiment.from_nanobragg(f"{CUBIC} -detpixels 20 -roi 2 15 3 15"), backend="cuda")
     mine = numba_cuda.to_device(np.full((20, 20), 3.0, dtype=np.float32))
 
     assert simulator.render(mine) is mine
@@ -178,11 +180,11 @@ def test_too_little_device_memory_is_an_error_that_says_how_much(monkeypatch):
 
 def test_little_device_memory_makes_small_tiles(monkeypatch):
     experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 32")
-    expected = Simulator(experiment, backend="cuda").render()
+    expected = Simulator(experiment, backend="cuda", precision="float64").render()
     cuda.release()
     # Ten rows of both buffers, and the plan, which is small.
     monkeypatch.setattr(cuda.CudaRenderer, "_free_memory", lambda self: 10.5 * 32 * 2 * cuda.PIXEL_BYTES / 0.8)
-    simulator = Simulator(experiment, backend="cuda")
+    simulator = Simulator(experiment, backend="cuda", precision="float64")
 
     assert [stop - start for start, stop in simulator._renderer.ranges()] == [10, 10, 10, 2]
     np.testing.assert_array_equal(simulator.render(), expected)

@@ -31,10 +31,10 @@ _Z6kernel:
         /*0090*/                   MUFU.RCP R21, R20 ;
         /*00a0*/              @P2  BRA `(.L_x_3) ;
 .L_x_2:
-        /*00b0*/                   LDS.128 R12, [R30+0x70] ;
+        /*00b0*/                   LDS.128 R12, [R30+0x14] ;
         /*00c0*/                   FFMA.FTZ R20, R12, R13, R14 ;
         /*00d0*/                   MUFU.RCP R21, R20 ;
-        /*00e0*/                   IADD3 R30, R30, 0xe0, RZ ;
+        /*00e0*/                   IADD3 R30, R30, 0x28, RZ ;
         /*00f0*/              @!P0 BRA `(.L_x_1) ;
         /*0100*/              @P3  BRA `(.L_x_5) ;
         /*0110*/                   STG.E desc[UR4][R2.64], R20 ;
@@ -62,7 +62,7 @@ def test_only_the_code_of_a_kernel_is_read():
 
 
 def test_the_step_loop_is_the_most_deeply_nested_one_with_the_record(lines):
-    step = sass.innermost_step(lines, ("LDS", 112))
+    step = sass.innermost_step(lines, ("LDS", 20))
     # Two steps a pass: 2 LDS, 2 FFMA, 2 MUFU, 1 IADD3, the branch out of line and its 3, the branch back.
     assert step.unrolled == 2
     assert step.total == 12 / 2
@@ -80,7 +80,7 @@ def test_the_step_loop_is_the_most_deeply_nested_one_with_the_record(lines):
 
 
 def test_blocks_out_of_line_belong_to_the_loop_that_they_return_to(lines):
-    assert sass.innermost_step(lines, ("LDS", 112)).opcodes["FSEL"] == 0.5
+    assert sass.innermost_step(lines, ("LDS", 20)).opcodes["FSEL"] == 0.5
 
 
 def test_without_a_record_a_pass_counts_as_a_step(lines):
@@ -89,16 +89,25 @@ def test_without_a_record_a_pass_counts_as_a_step(lines):
 
 
 def test_pixels_side_by_side_share_the_loop(lines):
-    assert sass.innermost_step(lines, ("LDS", 112), pixels=2).total == 12 / 4
+    assert sass.innermost_step(lines, ("LDS", 20), pixels=2).total == 12 / 4
 
 
 def test_loops_without_the_record_are_passed_over(lines):
     assert sass.innermost_step(lines, ("LDSM", 16)) is None
 
 
+def test_loops_that_read_too_little_of_a_record_are_passed_over(lines):
+    assert sass.innermost_step(lines, ("LDS", 40)) is not None
+    assert sass.innermost_step(lines, ("LDS", 41)) is None  # two loads of 16 bytes are 0.78 of it
+
+
+def test_unrolling_can_be_ruled_out(lines):
+    assert sass.innermost_step(lines, ("LDS", 20), unrolls=False).total == 12
+
+
 def test_a_base_register_of_its_own_is_a_record_of_its_own():
-    listing = LISTING.replace("[R30+0x70]", "[R31]")
-    step = sass.innermost_step(sass.functions(listing)["_Z6kernel"], ("LDS", 112))
+    listing = LISTING.replace("[R30+0x14]", "[R31]")
+    step = sass.innermost_step(sass.functions(listing)["_Z6kernel"], ("LDS", 20))
     assert step.unrolled == 2
 
 

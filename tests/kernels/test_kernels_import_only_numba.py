@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(bragg_numba.kernels.__file__).parent
 MODULES = sorted(FOLDER.glob("*.py"))
-ALLOWED = ("math", "functools", "typing", "numpy", "numba", "bragg_numba.kernels", "__future__")
+ALLOWED = ("math", "functools", "types", "typing", "numpy", "numba", "bragg_numba.kernels", "__future__")
 DECORATOR_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "stencil"}
 
 
