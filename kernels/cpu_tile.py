@@ -267,35 +267,9 @@ def split_three_phases(cell, incident, wavelength, lattice, lookup, lane_shape, 
 
 
 @device_function
-def whole_phases(cell, incident, wavelength, fine, tilt, lane_shape, centres, work):
-    """Fill the rows of one index with its whole fraction and the direction's phase: enough for small crystals."""
-    a_x, a_y, a_z = cell
-    towards = (a_x * incident[0] + a_y * incident[1] + a_z * incident[2]) / wavelength
-    for group in range(PIXELS // len(lane_shape)):
-        h = phase_of_group(a_x, a_y, a_z, group, centres)
-        work[fine + group] = np.float32(physics.fraction(h))
-        work[tilt + group] = np.float32(h + towards)
-
-
-@fused_kernel
-def whole_three_phases(cell, incident, wavelength, lane_shape, centres, work):
-    """Fill the rows _FINE and _TILT of h, k, l."""
-    a, b, c = (cell[0], cell[1], cell[2]), (cell[3], cell[4], cell[5]), (cell[6], cell[7], cell[8])
-    whole_phases(a, incident, wavelength, _FINE[0], _TILT[0], lane_shape, centres, work)
-    whole_phases(b, incident, wavelength, _FINE[1], _TILT[1], lane_shape, centres, work)
-    whole_phases(c, incident, wavelength, _FINE[2], _TILT[2], lane_shape, centres, work)
-
-
-@device_function
 def fine_phase(work, fine, tilt, pixel, slope):
     """Fine part of one index at a pixel: the centre's, and what the offset adds (eq. 23, 32)."""
     return (work[fine] + slope * work[_ALONG + pixel]) - work[tilt] * work[_SHORT + pixel]
-
-
-@device_function
-def whole_phase(work, fine, tilt, pixel, slope):
-    """One index at a pixel from its whole fraction at the centre: what is small is added up first (eq. 24)."""
-    return (slope * work[_ALONG + pixel] - work[tilt] * work[_SHORT + pixel]) + work[fine]
 
 
 @fused_kernel
@@ -321,45 +295,6 @@ def add_square(slopes, counts, lane_shape, work):
                 d_k,
                 d_l,
             )
-
-
-@device_function
-def small_parts(work, axis, group, pixel, slope, coefficients):
-    """physics.small_parts_single of one axis at a pixel; ``axis`` is its rows _FINE and _TILT."""
-    fine, tilt = axis
-    return physics.small_parts_single(coefficients, whole_phase(work, fine + group, tilt + group, pixel, slope))
-
-
-@fused_kernel
-def add_small_square(slopes, counts, lane_shape, work):
-    """Add the lattice factor of a crystal of SMALL cells an axis or less to _SUM (eq. 33)."""
-    a, b, c = slopes
-    groups = PIXELS // len(lane_shape)
-    one = np.float32(1.0)
-    grating_a = physics.small_grating(counts[0])
-    grating_b = physics.small_grating(counts[1])
-    grating_c = physics.small_grating(counts[2])
-    even_a, even_b, even_c = grating_a[3], grating_b[3], grating_c[3]
-    axis_a, axis_b, axis_c = (_FINE[0], _TILT[0]), (_FINE[1], _TILT[1]), (_FINE[2], _TILT[2])
-    if even_a + even_b + even_c == np.float32(0.0):
-        for lane in range(len(lane_shape)):
-            for group in range(groups):
-                pixel = lane * groups + group
-                h, _ = small_parts(work, axis_a, group, pixel, a, grating_a)
-                k, _ = small_parts(work, axis_b, group, pixel, b, grating_b)
-                l, _ = small_parts(work, axis_c, group, pixel, c, grating_c)  # noqa: E741
-                amplitude = h * k * l
-                work[_SUM + pixel] += amplitude * amplitude
-        return
-    for lane in range(len(lane_shape)):
-        for group in range(groups):
-            pixel = lane * groups + group
-            h, w_h = small_parts(work, axis_a, group, pixel, a, grating_a)
-            k, w_k = small_parts(work, axis_b, group, pixel, b, grating_b)
-            l, w_l = small_parts(work, axis_c, group, pixel, c, grating_c)  # noqa: E741
-            amplitude = h * k * l
-            cosines = (one - even_a * w_h) * (one - even_b * w_k) * (one - even_c * w_l)
-            work[_SUM + pixel] += amplitude * amplitude * cosines
 
 
 @device_function
@@ -738,11 +673,6 @@ def add_step(
     at,
 ):
     """Add the terms of one step to _SUM."""
-    most = max(counts[0], max(counts[1], counts[2]))
-    if lattice.shape == SQUARE and not lookup.has_table and most <= np.float32(physics.SMALL):
-        whole_three_phases(cell, incident, wavelength, lane_shape, centres, work)
-        add_small_square(slopes, counts, lane_shape, work)
-        return
     split_three_phases(cell, incident, wavelength, lattice, lookup, lane_shape, centres, work)
     if not lookup.has_table:
         if lattice.shape == SQUARE:

@@ -17,9 +17,6 @@ ROUND_64 = 6755399441055744.0
 #: The same for multiples of 2^-12.
 ROUND_12 = ROUND_64 / 4096.0
 
-#: Most cells along an axis for which the lattice factor is a short polynomial (eq. 33).
-SMALL = 6
-
 #: sqrt of the volume ratio that makes a sphere scatter as much as its cube (nanoBragg's constant).
 SPHERE_SCALE = 0.723601254558268
 
@@ -377,40 +374,6 @@ def square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l):
     bottom = _sin_pi_large(d_h) * _sin_pi_large(d_k) * _sin_pi_large(d_l)
     ratio = top / bottom
     return ratio * ratio
-
-
-@device_function
-def small_grating(n):
-    """Coefficients of the grating of n <= SMALL cells in w = sin^2(pi h) (eq. 33): c0, c1, c2, and 1 if n is even.
-
-    sin(n x) / sin(x) is c0 + c1 w + c2 w^2, times cos(x) if n is even.
-    """
-    real = type(n)
-    c0, c1, c2, even = n, real(0.0), real(0.0), real(0.0)
-    if n == real(2.0) or n == real(4.0) or n == real(6.0):
-        even = real(1.0)
-    if n == real(3.0):
-        c1 = real(-4.0)
-    elif n == real(4.0):
-        c1 = real(-8.0)
-    elif n == real(5.0):
-        c1, c2 = real(-20.0), real(16.0)
-    elif n == real(6.0):
-        c1, c2 = real(-32.0), real(32.0)
-    return c0, c1, c2, even
-
-
-@device_function
-def small_parts_single(coefficients, h):
-    """Amplitude of a small grating, without the cosine of an even one, and w (eq. 33), at any phase h.
-
-    The grating's square is amplitude^2, times 1 - w if n is even; not normalised. There is no quotient, so
-    that peaks need no care.
-    """
-    c0, c1, c2, _ = coefficients
-    sine = sin_pi_single(fraction_single(h))
-    w = sine * sine
-    return (c2 * w + c1) * w + c0, w
 
 
 @device_function

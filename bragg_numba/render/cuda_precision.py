@@ -59,7 +59,7 @@ def choose(plan: Plan, precision: str) -> Choice:
 
 
 def phase_error(plan: Plan, side: int) -> float:
-    """Bound of the error of N h (turns) in the float32 phases of a tile of ``side`` x ``side`` pixels (eq. 34)."""
+    """Bound of the error of N h (turns) in the float32 phases of a tile of ``side`` x ``side`` pixels (eq. 33)."""
     counts = _effective_counts(plan)
     error = 2.0 * float((counts * fine_phases(plan, side)).max()) * _EPS
     if plan.experiment.crystal.shape == "round":

@@ -38,21 +38,11 @@ def phase_error(plan: Plan, lanes: int) -> float:
     float32 carries it with a relative error of 2^-24.
     """
     counts = _effective_counts(plan)
-    # Small crystals have one float32 phase; the others split it, and the fine part is no larger than 2^-13.
-    centre = 0.75 if is_small(plan) else 2.0**-13
-    error = float((counts * (_spans(plan, lanes) + centre)).max() * _EPS)
+    error = float((counts * (_spans(plan, lanes) + 2.0**-13)).max() * _EPS)
     if plan.experiment.crystal.shape == "round":
         # Its fringes run on the radius itself, which float32 holds to half a unit of its last place.
         error += float(counts.max()) * 0.25 * _EPS
     return error
-
-
-def is_small(plan: Plan) -> bool:
-    """Tell whether the tile kernels take the polynomial of small crystals (eq. 33)."""
-    from bragg_numba.kernels.physics import SMALL
-
-    square = plan.experiment.crystal.shape == SHAPES[0]
-    return square and not plan.lookup.has_table and max(plan.cell_counts) <= SMALL
 
 
 def _spans(plan: Plan, lanes: int) -> np.ndarray:

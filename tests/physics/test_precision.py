@@ -169,35 +169,18 @@ def test_choice_says_why():
     assert choose(sim.plan, "float64").reason == "asked for"
 
 
-@pytest.mark.parametrize("n", range(1, physics.SMALL + 1))
-def test_the_polynomial_of_a_small_crystal_is_its_grating(n):
-    coefficients = physics.small_grating(np.float32(n))
-    for h in np.linspace(-1.5, 1.5, 2001):
-        phase = np.float32(h)
-        amplitude, w = physics.small_parts_single(coefficients, phase)
-        found = float(amplitude) ** 2 * (1.0 - float(coefficients[3]) * float(w))
+@pytest.mark.parametrize("pixel", [0.05, 0.1])
+@pytest.mark.parametrize("n", range(1, 7))
+def test_frames_between_peaks_keep_the_promised_tolerance(n, pixel):
+    # No peak is on the frame: its brightest pixel may be a faint fringe, and an error has nothing to hide behind.
+    line = f"-lambda 6.2 -cell 100 100 100 90 90 90 -default_F 100 -N {n} -distance 100 -pixel {pixel} -detpixels 256 "
+    sim = Simulator(Experiment.from_nanobragg(line + "-oversample 1 -Xbeam 25.6 -Ybeam 25.6"))
 
-        waves = np.exp(2j * np.pi * np.arange(n) * float(phase)).sum()
+    image = sim.render().astype(float)
 
-        # amplitudes up to n; Horner's rule on coefficients up to 32, and the rounding of sin^2 times its slope
-        allowed = 2 * n * 64 * 2.0**-24 + (64 * 2.0**-24) ** 2
-        assert found == pytest.approx(abs(waves) ** 2, abs=allowed)
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_small_crystals_agree_with_float64_to_the_promised_tolerance(seed):
-    rng = np.random.default_rng(seed)
-    n_a, n_b, n_c = rng.integers(1, physics.SMALL + 1, 3)
-    words = random_line(rng).split()
-    words[words.index("-Na") + 1 : words.index("-Nc") + 2] = [str(n_a), "-Nb", str(n_b), "-Nc", str(n_c)]
-    line = " ".join(word for word in words if word not in ("-round_xtal", "-tophat_spots"))
-    sim = Simulator(Experiment.from_nanobragg(line))
-
-    image = sim.render()
-
-    reference = Simulator(sim.experiment, precision="float64").render()
+    exact = Simulator(sim.experiment, precision="float64").render().astype(float)
     assert sim.precision == "tile"
-    assert (np.abs(image - reference) <= 1e-5 * reference + 2e-7 * reference.max()).all()
+    assert (np.abs(image - exact) <= 1e-5 * exact + 2e-7 * exact.max()).all()
 
 
 def test_a_curved_detector_is_left_to_float64():
