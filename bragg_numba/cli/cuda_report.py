@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command's arguments."""
     add = parser.add_argument
     add("--arch", action="append", metavar="A", help="compute capability, sm_90 or 9.0; may be repeated; default sm_90")
-    add("--kernel", metavar="WORD", help="only kernels whose name holds WORD")
+    add("--kernel", metavar="WORD", help="only the kernel of that name, or all whose names hold WORD")
     add("--precision", metavar="P", help="only tile or float64")
     add("--frame", metavar="N", help="model a frame of N x N pixels")
     add("--steps", metavar="M", help="steps that each pixel of the frame sums; default 1000")
@@ -58,9 +58,8 @@ def _kernels(arguments: argparse.Namespace) -> int:
 
     archs = [_arch(one) for one in arguments.arch or ["sm_90"]]
     word = arguments.kernel or ""
-    chosen = [
-        one for one in kernel_report.variants() if word in one.kernel and arguments.precision in (None, one.precision)
-    ]
+    wanted = [one for one in kernel_report.variants() if arguments.precision in (None, one.precision)]
+    chosen = [one for one in wanted if one.kernel == word] or [one for one in wanted if word in one.kernel]
     if not chosen:
         names = sorted({one.kernel for one in kernel_report.variants()})
         raise InputError("--kernel", f"must be part of a kernel's name: {', '.join(names)}", word)

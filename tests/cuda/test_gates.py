@@ -32,16 +32,14 @@ ARCHS = ("sm_75", "sm_90")
 OTHERS = tuple(arch for arch in toolchain.ARCHITECTURES if arch not in ARCHS)
 ALL = [*ARCHS, *(pytest.param(arch, marks=pytest.mark.slow) for arch in OTHERS)]
 
-#: Most instructions of the innermost step of a square crystal with a table, a pixel: what was reached is 107 on
-#: sm_75, sm_80 and sm_100, 109.5 on sm_90 and 114.5 on sm_86.
-SQUARE_TABLE_STEP = {"sm_86": 115.0}
-SQUARE_TABLE_STEP_ELSEWHERE = 110.0
+#: Most instructions of a pixel's innermost step, square crystal with a table: what was reached, on every
+#: architecture; 110 were asked for.
+SQUARE_TABLE_STEP = 107.0
 
-#: Most registers a thread of a square crystal's tile kernels, flat detector, no weights. 64 let half of the warps
-#: of a multiprocessor be resident; where one or two more are taken, shared memory is the limit anyway (Turing), or
-#: seven blocks fit instead of eight.
-SQUARE_REGISTERS = {"sm_90": 64}
-SQUARE_REGISTERS_ELSEWHERE = 72
+#: Most registers a thread of a square crystal's tile kernels, flat detector, no weights. 64 let half of a
+#: multiprocessor's warps be resident. Elsewhere the assembler takes some more, for one block in eight less; holding
+#: it back with launch bounds made it spill.
+SQUARE_REGISTERS = {"sm_75": 70, "sm_80": 70, "sm_86": 64, "sm_90": 64, "sm_100": 80}
 SQUARE = ("square-default-F-tile", "square-table-tile", "square-table-8x8-tile", "square-table-4x4-tile")
 
 needs_ptxas = pytest.mark.skipif(toolchain.find_tool("ptxas") is None, reason=f"no ptxas: {toolchain.PTXAS_HINT}")
@@ -109,8 +107,7 @@ def test_every_kernel_can_be_launched(reports, name, arch):
 @pytest.mark.parametrize("arch", ALL)
 @pytest.mark.parametrize("name", SQUARE)
 def test_square_crystals_need_few_registers(reports, name, arch):
-    most = SQUARE_REGISTERS.get(arch, SQUARE_REGISTERS_ELSEWHERE)
-    assert reports[name, arch].resources.registers <= most
+    assert reports[name, arch].resources.registers <= SQUARE_REGISTERS[arch]
 
 
 @needs_nvdisasm
@@ -144,4 +141,4 @@ def test_no_kernel_holds_the_slow_path_of_the_sine(reports, name):
 @pytest.mark.parametrize("name", [name for name in SQUARE if "table" in name])
 def test_the_step_of_a_square_crystal_with_a_table_is_as_short_as_it_was(reports, name, arch):
     step = reports[name, arch].step
-    assert step.total <= SQUARE_TABLE_STEP.get(arch, SQUARE_TABLE_STEP_ELSEWHERE), step.as_dict()
+    assert step.total <= SQUARE_TABLE_STEP, step.as_dict()
