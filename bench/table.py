@@ -208,7 +208,7 @@ def readme_table(report: dict) -> str:
     lines += ["", "| around it | figure |", "|---|---|"]
     lines += [f"| {row['title']} | {_with_unit(row['value'], row['unit'])} |" for row in report["around"]]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines += ["", f"{report['processor']}, {report['threads']} threads; {versions}; {report['when'][:10]}."]
+    lines += ["", f"{report['threads']} threads; {versions}; {report['when'][:10]}."]
     return "\n".join(lines) + "\n"
 
 
