@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bragg_numba.kernels import cuda as kernels
-from bragg_numba.kernels import philox
 from numba import cuda
 
 from bragg_numba import Experiment, Simulator
+from bragg_numba.noise.counter import draw_counts
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render import cuda_precision
 
@@ -276,7 +276,7 @@ def test_counts_are_those_of_the_cpu():
     photons = np.resize(np.array(means, np.float32), (12, 16))
     seed, frame, first = np.uint64(2**63 + 12345), np.uint32(7), np.uint64(2**33)
     expected = np.zeros(photons.shape, np.uint32)
-    philox.poisson_counts(photons, seed, frame, first, expected)
+    draw_counts(photons, int(seed), int(frame), expected, top=2**32 - 1, first_pixel=int(first))
 
     counts = cuda.to_device(np.zeros(photons.shape, np.uint32))
     kernels.poisson_counts[2, kernels.THREADS](cuda.to_device(photons), seed, frame, first, counts)
