@@ -153,7 +153,7 @@ def _is_device_array(photons) -> bool:
 
 
 def _poisson_on_device(photons, seed, frame, first_row, n_fast, out):
-    """poisson for a device array; ``out`` is a device array of numba's or None."""
+    """poisson for a device array; ``out`` must be None."""
     from bragg_numba.render.cuda import poisson_on_device
 
     seed = whole_number("seed", seed, 0, 2**64 - 1)
