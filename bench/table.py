@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from around import AROUND, AROUND_C, whole_process_over_c
 from cases import CASES, ROWS, TWO_THREADS
 from instructions import instructions_per_step
 from pairs import against_yardstick, paired_ratio, seconds
+from record import processor_kind, record
 
 from bragg_numba import Experiment, Simulator
 from bragg_numba.cli.bench import surroundings
@@ -50,7 +50,8 @@ def main(argv=None) -> int:
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
     if options.record:
-        record(rows, around)
+        gains = [row["value"] for row in around if row["name"] == "gain_of_skipping"]
+        record({row["name"]: row["over_yardstick"] for row in rows}, gains[0] if gains else None)
     return 0
 
 
@@ -70,8 +71,8 @@ def measure(name: str, pairs: int) -> dict:
         "pixel_steps": plan.pixel_steps,
         "pixel_steps_per_s": plan.pixel_steps / warm,
         "precision": simulator.precision,
-        # What a render reads and writes: the image, the steps and the tables.
-        "bytes": int(out.nbytes + plan.cells.nbytes + plan.table.nbytes + plan.table_squared.nbytes),
+        # What a render reads and writes: the image, the steps, the table and its squares.
+        "bytes": int(out.nbytes + plan.cells.nbytes + plan.table.nbytes + plan.table.nbytes // 2),
         "asked_over_yardstick": over_yardstick,
         "asked_over_c": over_c,
         "asked_two_threads_over_one": TWO_THREADS if plan.steps > 1 else None,
@@ -128,7 +129,13 @@ def machine() -> dict:
         return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True).stdout.strip()
 
     changed = bool(git("status", "--porcelain", "--untracked-files=no"))
-    return {**surroundings(), "cores": os.cpu_count(), "commit": git("rev-parse", "HEAD"), "changed": changed}
+    return {
+        **surroundings(),
+        "kind": processor_kind(),
+        "cores": os.cpu_count(),
+        "commit": git("rev-parse", "HEAD"),
+        "changed": changed,
+    }
 
 
 def print_table(report: dict) -> None:
@@ -173,7 +180,8 @@ def print_table(report: dict) -> None:
             table.add_row(row["title"], *figures, holds)
         console.print(table)
     versions = " ".join(f"{name} {version}" for name, version in report["versions"].items())
-    console.print(f"{report['processor']}, {report['threads']} threads; {versions}; commit {report['commit'][:12]}")
+    processor = f"{report['processor']} ({report['kind']}), {report['threads']} threads"
+    console.print(f"{processor}; {versions}; commit {report['commit'][:12]}")
 
 
 def _number(value: float | None, digits: int = 1) -> str:
@@ -202,27 +210,14 @@ def readme_table(report: dict) -> str:
     """The figures of a report as Markdown."""
     lines = ["| warm render | ms | pixel-steps/s | x yardstick | x nanoBragg.c |", "|---|---|---|---|---|"]
     for row in report["cases"]:
-        figures = (f"{row['seconds'] * 1e3:.0f}", f"{row['pixel_steps_per_s']:.1e}")
+        figures = (f"{row['seconds'] * 1e3:.3g}", f"{row['pixel_steps_per_s']:.1e}")
         ratios = (_number(row["over_yardstick"]), _number(row["over_c"]))
         lines.append(f"| {' | '.join((row['title'], *figures, *ratios))} |")
     lines += ["", "| around it | figure |", "|---|---|"]
     lines += [f"| {row['title']} | {_with_unit(row['value'], row['unit'])} |" for row in report["around"]]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines += ["", f"{report['threads']} threads; {versions}; {report['when'][:10]}."]
+    lines += ["", f"{report['threads']} threads of a {report['kind']}; {versions}; {report['when'][:10]}."]
     return "\n".join(lines) + "\n"
-
-
-def record(rows: list[dict], around: list[dict]) -> None:
-    """Write the ratios that the gates hold; what was not measured keeps its figure."""
-    path = HERE / "recorded.json"
-    kept = json.loads(path.read_text())
-    for row in rows:
-        kept["over_yardstick"][row["name"]] = round(row["over_yardstick"], 1)
-    for row in around:
-        if row["name"] == "gain_of_skipping":
-            kept["gain_of_skipping"] = round(row["value"], 2)
-    kept["recorded"] = time.strftime("%Y-%m-%d")
-    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,152 +1,117 @@
-"""The CPU kernels: parallel loops over blocks of pixel groups; what a block does is in cpu_float64 and cpu_tile.
+"""The CPU kernels: parallel loops over tiles; what a tile does is in cpu_tile and cpu_float64.
 
-A group is a fixed number of neighbouring pixels of one row, counted from the row's first pixel, so that
-what a pixel gets does not depend on how the frame is cut into tiles, blocks or threads.
+Tiles are counted from the frame's first pixel, so that what a pixel gets does not depend on how the frame is
+cut into rows, regions or threads.
 """
 
 import numpy as np
-from bragg_numba.kernels import cpu_float64, cpu_tile
+from bragg_numba.kernels import cpu_float64, cpu_rows, cpu_tile
 from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
+from bragg_numba.kernels.cpu_rows import COLUMNS, PIXELS, ROWS
 from numba import prange
-
-#: Pixels in a group, and groups in a block, of the float64 kernel.
-LANES_64, GROUPS_64 = 16, 64
-
-#: Rows in a block of the tile kernel, where the frame has them: a compact block reaches few reflections.
-TILE_ROWS = 16
 
 #: Tiles that share one allocation of working memory: one per tile costs page faults.
 TILES_IN_RUN = 16
 
 
 @serial_kernel
-def list_groups(tile, tile_rows, tile_columns, lanes, top, bottom, roi, mask, rows, columns):
-    """Fill rows[] and columns[] with the groups of a tile that hold a pixel to render; return how many.
+def count_tiles(top, bottom, roi):
+    """How many tiles cover the region's rows top..bottom."""
+    across = roi[1] // COLUMNS - roi[0] // COLUMNS + 1
+    down = (bottom - 1) // ROWS - top // ROWS + 1
+    return across * down if bottom > top else 0
 
-    ``tile`` counts tiles of tile_rows rows and tile_columns groups over the region; ``columns`` is in pixels.
-    """
-    first_group = roi[0] // lanes
-    last_group = roi[1] // lanes
-    across = (last_group - first_group) // tile_columns + 1
-    row_start = top + tile // across * tile_rows
-    group_start = first_group + tile % across * tile_columns
-    masked = mask.size > 0
+
+@serial_kernel
+def corner_of_tile(tile, top, roi):
+    """First row and column of a tile in the frame."""
+    across = roi[1] // COLUMNS - roi[0] // COLUMNS + 1
+    return (top // ROWS + tile // across) * ROWS, (roi[0] // COLUMNS + tile % across) * COLUMNS
+
+
+@serial_kernel
+def list_pixels(corner, top, bottom, roi, mask, slows, fasts):
+    """Fill slows and fasts (float64) with a tile's pixels inside region and mask, row by row; return how many."""
+    first, last = max(roi[0], corner[1]), min(roi[1] + 1, corner[1] + COLUMNS)
     found = 0
-    for row in range(row_start, min(row_start + tile_rows, bottom)):
-        for group in range(group_start, min(group_start + tile_columns, last_group + 1)):
-            wanted = not masked
-            if masked:
-                for fast in range(max(group * lanes, roi[0]), min(group * lanes + lanes - 1, roi[1]) + 1):
-                    wanted = wanted or mask[row, fast]
-            if wanted:
-                rows[found] = row
-                columns[found] = group * lanes
-                found += 1
-    for unused in range(found, len(rows)):
-        # Kernels work through whole blocks: what is not needed repeats the first group, and is not stored.
-        rows[unused], columns[unused] = rows[0], columns[0]
+    for row in range(max(top, corner[0]), min(bottom, corner[0] + ROWS)):
+        if mask.size == 0:
+            in_row, slow, fast = slows[found:], np.float64(row), np.float64(first)
+            across = fasts[found:]
+            for column in range(last - first):
+                in_row[column], across[column] = slow, fast + np.float64(np.int32(column))
+            found += last - first
+        else:
+            for column in range(first, last):
+                if mask[row, column]:
+                    slows[found], fasts[found] = row, column
+                    found += 1
     return found
 
 
 @serial_kernel
-def count_tiles(tile_rows, tile_columns, lanes, top, bottom, roi):
-    """How many tiles cover the region's rows top..bottom."""
-    across = (roi[1] // lanes - roi[0] // lanes) // tile_columns + 1
-    down = (max(0, bottom - top) + tile_rows - 1) // tile_rows
-    return across * down
+def keep_nans(n, slows, fasts, row_start, image):
+    """Move the listed pixels whose photons are NaN to the front of the list; return how many there are."""
+    found = 0
+    for pixel in range(n):
+        value = image[int(slows[pixel]) - row_start, int(fasts[pixel])]
+        if value != value:
+            slows[found], fasts[found] = slows[pixel], fasts[pixel]
+            found += 1
+    return found
 
 
 @serial_kernel
-def store_groups(values, rows, columns, n_groups, lanes, row_start, roi, mask, image):
-    """Copy values[group * lanes + lane] into the image, inside the region and the mask."""
-    masked = mask.size > 0
-    group = 0
-    while group < n_groups:
-        row, column = rows[group], columns[group]
-        run = 1  # groups that follow each other in the frame as well
-        while group + run < n_groups and rows[group + run] == row and columns[group + run] == column + run * lanes:
-            run += 1
-        first, last = max(column, roi[0]), min(column + run * lanes, roi[1] + 1)
-        skip = group * lanes - column
-        if masked:
-            for fast in range(first, last):
-                if mask[row, fast]:
-                    image[row - row_start, fast] = values[skip + fast]
-        else:
-            line, new = image[row - row_start, first:last], values[skip + first : skip + last]
-            for pixel in range(last - first):
-                line[pixel] = new[pixel]
-        group += run
+def store_pixels(values, n, slows, fasts, row_start, image):
+    """Put the listed pixels' photons into the image."""
+    for pixel in range(n):
+        image[int(slows[pixel]) - row_start, int(fasts[pixel])] = values[pixel]
+
+
+@serial_kernel
+def store_rows(values, n, slows, fasts, row_start, image):
+    """store_pixels for whole pieces of rows, as list_pixels lists them without a mask."""
+    width = int(fasts[n - 1] - fasts[0]) + 1
+    for piece in range(n // width):
+        line = image[int(slows[piece * width]) - row_start, int(fasts[0]) : int(fasts[0]) + width]
+        new = values[piece * width : (piece + 1) * width]
+        for column in range(width):
+            line[column] = new[column]
+
+
+@serial_kernel
+def aligned_single(size):
+    """Float32 values, not set, from the beginning of a cache line: a vector across two of them loads slower."""
+    room = np.empty(size + 16, np.float32)
+    first = -(room.ctypes.data // 4) % 16
+    return room[first : first + size]
 
 
 @cpu_kernel
 def add_bragg_float64(
-    geometry,
-    lattice,
-    lookup,
-    rules,
-    incident,
-    wavelength,
-    weight,
-    cells,
-    table,
-    roi,
-    mask,
-    row_start,
-    row_stop,
-    image,
-    missed,
+    geometry, lattice, lookup, rules, sources, cells, table, roi, mask, row_start, row_stop, image, missed
 ):
-    """Render rows row_start..row_stop of the frame into image (float32, photons), in parallel blocks.
+    """Render rows row_start..row_stop of the frame into image (float32, photons), in parallel tiles.
 
     ``image`` is (row_stop - row_start, n_fast); pixels outside the region or the mask are left alone.
-    ``missed`` (int64, one per block or more) counts interpolations that left the table.
+    ``missed`` (int64, one per tile or more) counts interpolations that left the table.
     """
     top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
-    for tile in prange(count_tiles(1, GROUPS_64, LANES_64, top, bottom, roi)):
-        rows = np.empty(GROUPS_64, np.int64)
-        columns = np.empty(GROUPS_64, np.int64)
-        n_groups = list_groups(tile, 1, GROUPS_64, LANES_64, top, bottom, roi, mask, rows, columns)
-        if n_groups > 0:
-            work = np.empty((cpu_float64.SCRATCH, GROUPS_64 * LANES_64))
-            values = np.empty(GROUPS_64 * LANES_64)
+    n_tiles = count_tiles(top, bottom, roi)
+    for run in prange((n_tiles + TILES_IN_RUN - 1) // TILES_IN_RUN):
+        slows, fasts = np.empty(PIXELS), np.empty(PIXELS)
+        # Rows that lie a whole number of 4096 bytes apart compete for the same lines of the first-level cache.
+        work, values = np.empty((cpu_float64.SCRATCH, PIXELS + 8)), np.empty(PIXELS)
+        for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
+            corner = corner_of_tile(tile, top, roi)
+            n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
             missed[tile] = cpu_float64.render_float64(
-                geometry,
-                lattice,
-                lookup,
-                rules,
-                incident,
-                wavelength,
-                weight,
-                cells,
-                table,
-                rows,
-                columns,
-                n_groups,
-                LANES_64,
-                work,
-                values,
+                geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
             )
-            store_groups(values, rows, columns, n_groups, LANES_64, row_start, roi, mask, image)
-
-
-@serial_kernel
-def doubtful_groups(values, lanes, n_groups, rows, columns):
-    """Move the groups that hold a NaN to the front of rows and columns; return how many there are."""
-    found = 0
-    doubt = np.int32(0)
-    for pixel in range(n_groups * lanes):
-        doubt |= np.int32(values[pixel] != values[pixel])
-    if doubt == 0:
-        return found
-    for group in range(n_groups):
-        doubtful = False
-        for pixel in range(group * lanes, group * lanes + lanes):
-            doubtful = doubtful or values[pixel] != values[pixel]
-        if doubtful:
-            rows[found], columns[found] = rows[group], columns[group]
-            found += 1
-    return found
+            if mask.size == 0:
+                store_rows(values, n, slows, fasts, row_start, image)
+            else:
+                store_pixels(values, n, slows, fasts, row_start, image)
 
 
 @cpu_kernel
@@ -155,83 +120,66 @@ def add_bragg_tile(
     lattice,
     lookup,
     rules,
-    incident,
-    wavelength,
-    weight,
+    phases,
+    sources,
     cells,
     table,
-    table_squared,
+    padded,
+    squared,
     roi,
     mask,
     row_start,
     row_stop,
-    counts,
-    near_half,
-    lane_shape,
-    tile_rows,
+    split,
     image,
 ):
-    """Render rows row_start..row_stop into image with float32 phases inside groups of len(lane_shape) pixels.
+    """Render rows row_start..row_stop into image with the float32 phases of cpu_tile.
 
-    Groups in which float32 cannot decide (a pixel exactly on a peak) are rendered again in float64.
-    ``table_squared`` is flat; otherwise as add_bragg_float64.
+    Pixels in which float32 cannot decide (exactly on a peak) are rendered again in float64. ``padded`` is the
+    lookup of ``squared``; ``split`` is that of cpu_tile.render_tile; otherwise as add_bragg_float64.
     """
-    lanes = len(lane_shape)
-    groups = cpu_tile.PIXELS // lanes
     top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
-    tile_columns = groups // tile_rows
-    n_tiles = count_tiles(tile_rows, tile_columns, lanes, top, bottom, roi)
+    n_tiles = count_tiles(top, bottom, roi)
     for run in prange((n_tiles + TILES_IN_RUN - 1) // TILES_IN_RUN):
-        rows = np.empty(groups, np.int64)
-        columns = np.empty(groups, np.int64)
-        work = np.empty(cpu_tile.SIZE_32, np.float32)
-        totals = np.empty(cpu_tile.SIZE_64)
-        at = np.empty(cpu_tile.PIXELS, np.int32)
-        values = work[cpu_tile.VALUES : cpu_tile.VALUES + cpu_tile.PIXELS]
+        work, exact = aligned_single(cpu_rows.SIZE_32), np.empty(cpu_rows.SIZE_64)
+        at = np.empty(cpu_rows.SIZE_INT, np.int32)
         for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
-            n_groups = list_groups(tile, tile_rows, tile_columns, lanes, top, bottom, roi, mask, rows, columns)
-            if n_groups == 0:
+            corner = corner_of_tile(tile, top, roi)
+            if not any_wanted(corner, top, bottom, roi, mask):
                 continue
-            cpu_tile.render_tile(
+            background, strength = cpu_tile.render_tile(
                 geometry,
                 lattice,
-                lookup,
+                padded,
                 rules,
-                incident,
-                wavelength,
-                weight,
+                phases,
+                sources,
                 cells,
-                table_squared,
-                rows,
-                columns,
-                n_groups,
-                counts,
-                near_half,
-                lane_shape,
+                squared,
+                corner,
+                split,
                 work,
-                totals,
+                exact,
                 at,
             )
-            store_groups(values, rows, columns, n_groups, lanes, row_start, roi, mask, image)
-            n_doubtful = doubtful_groups(values, lanes, n_groups, rows, columns)
-            if n_doubtful > 0:
-                exact = np.empty((cpu_float64.SCRATCH, n_doubtful * lanes))
-                settled = np.empty(n_doubtful * lanes)
+            if cpu_tile.store_tile(background, strength, corner, row_start, top, bottom, roi, mask, work, image):
+                slows, fasts = np.empty(PIXELS), np.empty(PIXELS)
+                n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
+                n = keep_nans(n, slows, fasts, row_start, image)
+                settled, values = np.empty((cpu_float64.SCRATCH, n)), np.empty(n)
                 cpu_float64.render_float64(
-                    geometry,
-                    lattice,
-                    lookup,
-                    rules,
-                    incident,
-                    wavelength,
-                    weight,
-                    cells,
-                    table,
-                    rows,
-                    columns,
-                    n_doubtful,
-                    lanes,
-                    exact,
-                    settled,
+                    geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, settled, values
                 )
-                store_groups(settled, rows, columns, n_doubtful, lanes, row_start, roi, mask, image)
+                store_pixels(values, n, slows, fasts, row_start, image)
+
+
+@serial_kernel
+def any_wanted(corner, top, bottom, roi, mask):
+    """Tell whether a tile holds a pixel to render."""
+    if mask.size == 0:
+        return True
+    for row in range(max(top, corner[0]), min(bottom, corner[0] + ROWS)):
+        for column in range(max(roi[0], corner[1]), min(roi[1] + 1, corner[1] + COLUMNS)):
+            if mask[row, column]:
+                return True
+    return False

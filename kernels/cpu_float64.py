@@ -1,7 +1,6 @@
-"""The float64 renderer of a block of pixels: every option, in the reference's order of operations.
+"""The float64 renderer of a list of pixels: every option, in the reference's order of operations.
 
-A block is ``groups`` x ``lanes`` pixels; working arrays are flat over them, pixel = group * lanes + lane,
-so that the loops over pixels are long and vectorise.
+Working arrays are flat over the pixels, so that the loops over them are long and vectorise.
 """
 
 import math
@@ -16,21 +15,18 @@ SCRATCH = 16
 
 
 @serial_kernel
-def aim_at_pixels(geometry, rows, columns, n_groups, lanes, sub_slow, sub_fast, depth, toward, airpath):
+def aim_at_pixels(geometry, slows, fasts, n, sub_slow, sub_fast, depth, toward, airpath):
     """Fill toward[3, pixel] with unit vectors to one sub-pixel of each pixel, airpath with its distance."""
-    for group in range(n_groups):
-        slow = geometry.subpixel_size * (rows[group] * geometry.oversample + sub_slow)
-        slow += geometry.subpixel_size / 2.0
-        for lane in range(lanes):
-            fast = geometry.subpixel_size * ((columns[group] + lane) * geometry.oversample + sub_fast)
-            fast += geometry.subpixel_size / 2.0
-            x, y, z = physics.pixel_position(geometry, fast, slow, depth)
-            r = math.sqrt(x * x + y * y + z * z)
-            pixel = group * lanes + lane
-            airpath[pixel] = r
-            toward[0, pixel] = x / r
-            toward[1, pixel] = y / r
-            toward[2, pixel] = z / r
+    half = geometry.subpixel_size / 2.0
+    for pixel in range(n):
+        slow = geometry.subpixel_size * (slows[pixel] * geometry.oversample + sub_slow) + half
+        fast = geometry.subpixel_size * (fasts[pixel] * geometry.oversample + sub_fast) + half
+        x, y, z = physics.pixel_position(geometry, fast, slow, depth)
+        r = math.sqrt(x * x + y * y + z * z)
+        airpath[pixel] = r
+        toward[0, pixel] = x / r
+        toward[1, pixel] = y / r
+        toward[2, pixel] = z / r
 
 
 @serial_kernel
@@ -228,41 +224,25 @@ def finish_values(geometry, rules, n_sources, captures, polars, omegas, shares, 
 
 
 @serial_kernel
-def render_float64(
-    geometry,
-    lattice,
-    lookup,
-    rules,
-    incident,
-    wavelength,
-    weight,
-    cells,
-    table,
-    rows,
-    columns,
-    n_groups,
-    lanes,
-    work,
-    values,
-):
-    """Render groups of pixels in float64; return how often interpolation missed the table.
+def render_float64(geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values):
+    """Render pixels in float64; return how often interpolation missed the table.
 
     Parameters
     ----------
-    incident, wavelength, weight
-        Sources: float64 (n, 3) unit vectors downstream, (n,) metres, (n,).
+    sources
+        kernels.parameters.Sources.
     cells
         float64 (n_orientations, 9): a, b, c in metres.
     table
         float64 structure factors with their border.
-    rows, columns
-        int64: each group's row and first pixel.
+    slows, fasts
+        float64: row and column of n pixels.
     work
-        float64 (SCRATCH, n_groups * lanes or more).
+        float64 (SCRATCH, n or more).
     values
-        float64, filled with the photons of n_groups * lanes pixels.
+        float64, filled with the photons of the pixels.
     """
-    n = n_groups * lanes
+    incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
     toward, scatter, indices = work[0:3], work[3:6], work[6:9]
     airpath, squares, keeps, polars = work[9], work[10], work[11], work[12]
     omegas, captures, totals = work[13], work[14], work[15]
@@ -277,7 +257,7 @@ def render_float64(
         depth = layer * geometry.layer_step
         for sub in range(geometry.oversample * geometry.oversample):
             sub_slow, sub_fast = sub // geometry.oversample, sub % geometry.oversample
-            aim_at_pixels(geometry, rows, columns, n_groups, lanes, sub_slow, sub_fast, depth, toward, airpath)
+            aim_at_pixels(geometry, slows, fasts, n, sub_slow, sub_fast, depth, toward, airpath)
             if sub == 0 or rules.running_thick or rules.per_term:
                 sensor_captures(geometry, layer, rules.per_term, toward, n, captures)
             if (layer == 0 and sub == 0) or rules.running_omega or rules.per_term:

@@ -25,6 +25,7 @@ from bragg_numba.kernels.parameters import (
     Region,
     Rules,
     Single,
+    Sources,
     Table,
 )
 from numba import cuda, float32, float64, int32, int64, types, uint32, uint64
@@ -380,9 +381,9 @@ def tile_kernel(shape, mode, side, curved, weighted):
         """Add one step's term of one pixel to ``total``; ``farthest`` follows the phases farthest from an index."""
         h_coarse, h_fine, k_coarse, k_fine, l_coarse, l_fine = phases_of_pixel(rows, s, u, w, x, y, z)
         if shape == SQUARE:
-            h_near, d_h, t_h = steps.reduced_pair(h_coarse, h_fine, single.n_a, single.same_a)
-            k_near, d_k, t_k = steps.reduced_pair(k_coarse, k_fine, single.n_b, single.same_b)
-            l_near, d_l, t_l = steps.reduced_pair(l_coarse, l_fine, single.n_c, single.same_c)
+            h_near, d_h, t_h = physics.reduced_pair(h_coarse, h_fine, single.n_a)
+            k_near, d_k, t_k = physics.reduced_pair(k_coarse, k_fine, single.n_b)
+            l_near, d_l, t_l = physics.reduced_pair(l_coarse, l_fine, single.n_c)
             d_h, d_k, d_l = float32(d_h), float32(d_k), float32(d_l)
             term = steps.ratio_squared(float32(t_h), float32(t_k), float32(t_l), d_h, d_k, d_l)
         else:
@@ -390,7 +391,16 @@ def tile_kernel(shape, mode, side, curved, weighted):
             k_near, d_k = physics.reduced_single(k_coarse, k_fine)
             l_near, d_l = physics.reduced_single(l_coarse, l_fine)
             d_h, d_k, d_l = float32(d_h), float32(d_k), float32(d_l)
-            term = steps.radial_factor(shape, float32(steps.squared_radius(single, d_h, d_k, d_l)))
+            if shape == ROUND:
+                x_h, y_h = physics.eighths_of_fringes(h_coarse, float32(h_near), h_fine, d_h, single.n_a)
+                x_k, y_k = physics.eighths_of_fringes(k_coarse, float32(k_near), k_fine, d_k, single.n_b)
+                x_l, y_l = physics.eighths_of_fringes(l_coarse, float32(l_near), l_fine, d_l, single.n_c)
+                r, phase = physics.radius_single(
+                    float32(x_h), float32(x_k), float32(x_l), float32(y_h), float32(y_k), float32(y_l)
+                )
+                term = physics.sphere_single(float32(r), float32(phase))
+            else:
+                term = steps.radial_factor(shape, float32(steps.squared_radius(single, d_h, d_k, d_l)))
         if needs_index:
             farthest = float32(steps.farthest_of(farthest, d_h, d_k, d_l))
         term = float32(term)
@@ -409,9 +419,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
         rules,
         region,
         single,
-        incident,
-        wavelength,
-        weight,
+        sources,
         cells,
         table_squared,
         mask,
@@ -425,6 +433,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
         A listed pixel has a bit in ``doubts`` for every part of its rounds that is not in ``image`` yet:
         settle_doubts adds it.
         """
+        incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
         rows = shared_rows()
         tile = cuda.shared.array(shared_tiles, float64)
         nears = cuda.shared.array(shared_nears, int32)
@@ -735,9 +744,7 @@ def _float64_pixel(shape, mode, curved):
         lattice,
         lookup,
         rules,
-        incident,
-        wavelength,
-        weight,
+        sources,
         cells,
         table,
         row,
@@ -750,6 +757,7 @@ def _float64_pixel(shape, mode, curved):
 
         Only the parts of ``bits`` are summed.
         """
+        incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
         total, share_total, missed = start, 0.0, 0
         polar = 0.0 if geometry.polarized else 1.0
         capture, omega = 1.0, 1.0
@@ -872,9 +880,7 @@ def float64_kernel(shape, mode, curved):
         lookup,
         rules,
         region,
-        incident,
-        wavelength,
-        weight,
+        sources,
         cells,
         table,
         mask,
@@ -893,9 +899,7 @@ def float64_kernel(shape, mode, curved):
                     lattice,
                     lookup,
                     rules,
-                    incident,
-                    wavelength,
-                    weight,
+                    sources,
                     cells,
                     table,
                     frame_row,
@@ -905,7 +909,7 @@ def float64_kernel(shape, mode, curved):
                     ALL_ROUNDS,
                 )
                 image[row, column] = finish_pixel(
-                    geometry, rules, wavelength.shape[0], total, capture, polar, omega, share
+                    geometry, rules, sources.wavelength.shape[0], total, capture, polar, omega, share
                 )
                 if outside > 0:
                     cuda.atomic.add(missed, 0, outside)
@@ -925,9 +929,7 @@ def settle_kernel(shape, mode, curved):
         lookup,
         rules,
         region,
-        incident,
-        wavelength,
-        weight,
+        sources,
         cells,
         table,
         marked,
@@ -937,7 +939,7 @@ def settle_kernel(shape, mode, curved):
     ):
         """Add to each pixel of ``marked`` the parts of ``doubts``, one thread a pixel."""
         n_fast = image.shape[1]
-        n_sources, n_steps = wavelength.shape[0], cells.shape[0]
+        n_sources, n_steps = sources.wavelength.shape[0], cells.shape[0]
         part_rounds = rounds_in_part(geometry, rules, n_sources, n_steps)
         for slot in range(cuda.grid(1), n_marked[0], cuda.gridsize(1)):
             pixel = marked[slot]
@@ -947,9 +949,7 @@ def settle_kernel(shape, mode, curved):
                 lattice,
                 lookup,
                 rules,
-                incident,
-                wavelength,
-                weight,
+                sources,
                 cells,
                 table,
                 row + region.row_start,
@@ -1054,7 +1054,8 @@ def _noun_types():
 
 def _step_types():
     real = types.float64
-    return _array(real, 2), _array(real, 1), _array(real, 1), _array(real, 2)
+    sources = types.NamedTuple([_array(real, 2), _array(real, 1), _array(real, 1)], Sources)
+    return sources, _array(real, 2)
 
 
 def _doubt_types():

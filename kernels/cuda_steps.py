@@ -18,7 +18,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function
-from bragg_numba.kernels.parameters import GAUSS, ROUND
+from bragg_numba.kernels.parameters import GAUSS
 
 #: Sides of a tile, pixels: large ones share more float64 work, small ones carry smaller errors.
 SIDES = (16, 8, 4)
@@ -37,7 +37,7 @@ _WHOLE_BITS = np.int32(0x4B400000)
 _TO_WHOLE = np.float32(12582912.0)
 _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 
-# cpu_tile.THIN_LAYER
+# cpu_rays.THIN_LAYER
 _THIN_LAYER = np.float32(0.05)
 
 
@@ -55,26 +55,12 @@ def sine_and_cosine(angle):
 
 
 @device_function
-def rotate_about(axis_x, axis_y, axis_z, x, y, z, angle):
-    """physics.rotate_about with sine_and_cosine (eq. 1)."""
-    sine, cosine = sine_and_cosine(angle)
-    along = (axis_x * x + axis_y * y + axis_z * z) * (1.0 - cosine)
-    rotated_x = axis_x * along + x * cosine + (-axis_z * y + axis_y * z) * sine
-    rotated_y = axis_y * along + y * cosine + (axis_z * x - axis_x * z) * sine
-    rotated_z = axis_z * along + z * cosine + (-axis_y * x + axis_x * y) * sine
-    return rotated_x, rotated_y, rotated_z
-
-
-@device_function
 def curved_position(geometry, fast, slow, depth):
     """physics.curved_position with sine_and_cosine (eq. 3)."""
-    g = geometry
-    radius = g.curve_radius + depth
-    along_fast = (fast - g.beam_fast) / g.curve_radius
-    along_slow = (slow - g.beam_slow) / g.curve_radius
-    x, y, z = radius * g.beam_x, radius * g.beam_y, radius * g.beam_z
-    x, y, z = rotate_about(g.slow_x, g.slow_y, g.slow_z, x, y, z, g.curve_fast_sign * along_fast)
-    return rotate_about(g.fast_x, g.fast_y, g.fast_z, x, y, z, g.curve_slow_sign * along_slow)
+    by_fast, by_slow = physics.arcs_of_curve(geometry, fast, slow)
+    sine_fast, cosine_fast = sine_and_cosine(by_fast)
+    sine_slow, cosine_slow = sine_and_cosine(by_slow)
+    return physics.position_on_arcs(geometry, depth, sine_fast, cosine_fast, sine_slow, cosine_slow)
 
 
 # --- once a tile, float64 -------------------------------------------------------------------------
@@ -92,29 +78,22 @@ def tile_position(curved, geometry, single, row, column, middle, sub_slow, sub_f
 
 @device_function
 def tangent(c_x, c_y, c_z, e_x, e_y, e_z, step):
-    """Change of the unit vector c when its end moves by ``step`` along e (first order; eq. 23)."""
+    """Change of the unit vector c when its end moves by ``step`` along e (first order; eq. 36)."""
     along = c_x * e_x + c_y * e_y + c_z * e_z
     return step * (e_x - along * c_x), step * (e_y - along * c_y), step * (e_z - along * c_z)
 
 
 @device_function
-def split_change(change):
-    """Split a phase's change per pixel (turns): a multiple of 2^-12 that float32 holds exactly, and the rest."""
-    coarse = (change + physics.ROUND_12) - physics.ROUND_12
-    return coarse, change - coarse
-
-
-@device_function
 def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
-    """Phase of one axis at a tile's centre: whole, then the nine values of the step (eq. 32).
+    """Phase of one axis at a tile's centre: whole, then the nine values of the step (eq. 36).
 
     a is the cell vector over the wavelength, q the scattering vector times the wavelength; f and s are the
     tangents along fast and slow.
     """
     h = a_x * q_x + a_y * q_y + a_z * q_z
-    whole, coarse, fine, _ = physics.split_phase(h, 1.0)
-    fast, fast_rest = split_change(a_x * f_x + a_y * f_y + a_z * f_z)
-    slow, slow_rest = split_change(a_x * s_x + a_y * s_y + a_z * s_z)
+    whole, coarse, fine = physics.split_phase(h)
+    fast, fast_rest = physics.split_change(a_x * f_x + a_y * f_y + a_z * f_z)
+    slow, slow_rest = physics.split_change(a_x * s_x + a_y * s_y + a_z * s_z)
     return (
         whole,
         np.float32(a_x),
@@ -187,14 +166,6 @@ def pixel_phase(a_x, a_y, a_z, fine, coarse, fast, slow, fast_rest, slow_rest, u
 
 
 @device_function
-def reduced_pair(coarse, fine, n, same_n):
-    """Nearest whole number of a pixel's phase h, and h and n h, both less their nearest whole number (eq. 32)."""
-    whole, d = physics.reduced_single(coarse, fine)
-    # n times a multiple of 2^-13 is exact up to n = 4096.
-    return whole, d, physics.turns_single(n * (coarse - whole), n, same_n, fine)
-
-
-@device_function
 def ratio_squared(t_h, t_k, t_l, d_h, d_k, d_l):
     """Product of the three gratings' squares (eq. 13); infinite or NaN exactly at a peak.
 
@@ -235,9 +206,7 @@ def squared_radius(single, d_h, d_k, d_l):
 
 @device_function
 def radial_factor(shape, radius_squared):
-    """Lattice factor of a round, gauss or tophat crystal (eq. 15 to 17)."""
-    if shape == ROUND:
-        return physics.sphere_single(radius_squared)
+    """Lattice factor of a gauss or tophat crystal (eq. 16, 17)."""
     if shape == GAUSS:
         return physics.gauss_single(radius_squared)
     return physics.tophat_single(radius_squared)

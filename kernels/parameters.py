@@ -102,6 +102,42 @@ class Rules(NamedTuple):
     flat_background: float  #: photons per steradian, added once (physical)
 
 
+class Sources(NamedTuple):
+    """Where the beam comes from: arrays of one entry a source, which the image is a mean over."""
+
+    incident: np.ndarray  #: float64 (n, 3), unit vectors downstream
+    wavelength: np.ndarray  #: float64 (n,), metres
+    weight: np.ndarray  #: float64 (n,), their mean is 1
+
+
+class Phases(NamedTuple):
+    """What the CPU's tile kernel is told beyond the plan: float32 down to ``near_half``.
+
+    ``same_a`` equals ``n_a`` and so on: physics.turns_single says why. A phase further than ``near_half`` from a
+    whole number is settled in float64. ``reach`` is how many cells of the table a group's pixels may lie from its
+    own. With ``seeks_lit`` only groups within ``lit_h`` and so on of a reflection are summed (cpu_lit).
+    """
+
+    n_a: np.float32
+    n_b: np.float32
+    n_c: np.float32
+    same_a: np.float32
+    same_b: np.float32
+    same_c: np.float32
+    metric_hh: np.float32
+    metric_kk: np.float32
+    metric_ll: np.float32
+    metric_hk: np.float32
+    metric_hl: np.float32
+    metric_kl: np.float32
+    near_half: np.float32
+    reach: float
+    lit_h: float
+    lit_k: float
+    lit_l: float
+    seeks_lit: bool
+
+
 class Region(NamedTuple):
     """Which pixels a GPU kernel renders: rows row_start..row_stop of the frame, inside the region of interest.
 
@@ -120,18 +156,14 @@ class Region(NamedTuple):
 class Single(NamedTuple):
     """What a GPU tile kernel needs beyond the plan, worked out beforehand so that no thread has to.
 
-    float32 down to ``layer_depth``. ``same_a`` equals ``n_a`` and so on: physics.turns_single says why.
-    ``h_size`` and ``k_size`` are the strides of h and k in the padded table, whose every side has twice
-    ``reach`` more cells of border, ``h_shift`` the place of index 0 there, ``h_last`` the last place from which
-    ``reach`` steps on stay inside.
+    float32 down to ``layer_depth``. ``h_size`` and ``k_size`` are the strides of h and k in the padded table,
+    whose every side has twice ``reach`` more cells of border, ``h_shift`` the place of index 0 there, ``h_last``
+    the last place from which ``reach`` steps on stay inside.
     """
 
     n_a: np.float32
     n_b: np.float32
     n_c: np.float32
-    same_a: np.float32
-    same_b: np.float32
-    same_c: np.float32
     h_size: np.float32
     k_size: np.float32
     near_half: np.float32

@@ -17,6 +17,12 @@ ROUND_64 = 6755399441055744.0
 #: The same for multiples of 2^-12.
 ROUND_12 = ROUND_64 / 4096.0
 
+#: Turns that are added to a phase before it is split. Where a row of pixels, say, lies on a plane of reflections, a
+#: phase is 0 but for rounding; the product of three sines beside a peak would then be no normal float32.
+NUDGE = 2.0**-40
+
+LOG2E = 1.0 / math.log(2.0)
+
 #: sqrt of the volume ratio that makes a sphere scatter as much as its cube (nanoBragg's constant).
 SPHERE_SCALE = 0.723601254558268
 
@@ -25,10 +31,8 @@ SPHERE_SCALE = 0.723601254558268
 
 
 @device_function
-def rotate_about(axis_x, axis_y, axis_z, x, y, z, angle):
-    """Rotate (x, y, z) by ``angle`` about a unit axis, right-handed (Rodrigues; eq. 1)."""
-    sine = math.sin(angle)
-    cosine = math.cos(angle)
+def rotate_by(axis_x, axis_y, axis_z, x, y, z, sine, cosine):
+    """Rotate (x, y, z) about a unit axis, right-handed, by the angle of a sine and cosine (Rodrigues; eq. 1)."""
     along = (axis_x * x + axis_y * y + axis_z * z) * (1.0 - cosine)
     rotated_x = axis_x * along + x * cosine + (-axis_z * y + axis_y * z) * sine
     rotated_y = axis_y * along + y * cosine + (axis_z * x - axis_x * z) * sine
@@ -57,19 +61,36 @@ def flat_position(geometry, fast, slow, depth):
 
 
 @device_function
-def curved_position(geometry, fast, slow, depth):
-    """Place a point of the curved detector in the lab, metres (eq. 3).
+def arcs_of_curve(geometry, fast, slow):
+    """Angles by which a point of the curved detector lies along fast and slow from where the direct beam hits (eq. 3).
+
+    Arc length over radius; the signs are those of the rotations about the slow and the fast axis.
+    """
+    g = geometry
+    along_fast = (fast - g.beam_fast) / g.curve_radius
+    along_slow = (slow - g.beam_slow) / g.curve_radius
+    return g.curve_fast_sign * along_fast, g.curve_slow_sign * along_slow
+
+
+@device_function
+def position_on_arcs(geometry, depth, sine_fast, cosine_fast, sine_slow, cosine_slow):
+    """Place a point of the curved detector in the lab, metres, from sines and cosines of arcs_of_curve (eq. 3).
 
     The point where the direct beam hits stays; an offset along fast becomes a rotation about the slow
-    axis and an offset along slow one about the fast axis, arc length over radius.
+    axis and an offset along slow one about the fast axis.
     """
     g = geometry
     radius = g.curve_radius + depth
-    along_fast = (fast - g.beam_fast) / g.curve_radius
-    along_slow = (slow - g.beam_slow) / g.curve_radius
     x, y, z = radius * g.beam_x, radius * g.beam_y, radius * g.beam_z
-    x, y, z = rotate_about(g.slow_x, g.slow_y, g.slow_z, x, y, z, g.curve_fast_sign * along_fast)
-    return rotate_about(g.fast_x, g.fast_y, g.fast_z, x, y, z, g.curve_slow_sign * along_slow)
+    x, y, z = rotate_by(g.slow_x, g.slow_y, g.slow_z, x, y, z, sine_fast, cosine_fast)
+    return rotate_by(g.fast_x, g.fast_y, g.fast_z, x, y, z, sine_slow, cosine_slow)
+
+
+@device_function
+def curved_position(geometry, fast, slow, depth):
+    """Place a point of the curved detector in the lab, metres (eq. 3)."""
+    by_fast, by_slow = arcs_of_curve(geometry, fast, slow)
+    return position_on_arcs(geometry, depth, math.sin(by_fast), math.cos(by_fast), math.sin(by_slow), math.cos(by_slow))
 
 
 @device_function
@@ -147,6 +168,13 @@ def polarization_of_parts(kahn, along_beam, along_e, along_b):
     real = type(along_beam)
     turned = along_e * along_e - along_b * along_b
     return real(0.5) * (real(1.0) + along_beam * along_beam - kahn * turned)
+
+
+@device_function
+def unpolarized_factor(cos_2theta):
+    """polarization_factor of a beam that is not polarized, for any real type (eq. 8)."""
+    real = type(cos_2theta)
+    return real(0.5) * cos_2theta * cos_2theta + real(0.5)
 
 
 @device_function
@@ -243,9 +271,35 @@ def sphere_squared(radius_squared):
 
 
 @device_function
+def exp2(x):
+    """2^x for x <= 0 in float64, relative error below 3e-16; 0 below 2^-1022 (eq. 12).
+
+    As sin_pi without a branch, so that a loop over pixels vectorises: libm's exp took ten times as long.
+    """
+    x = max(x, -1023.0)
+    shifted = x + ROUND_64
+    f = x - (shifted - ROUND_64)
+    p = 4.455817908336064493e-10
+    p = p * f + 7.0741942972885210056e-9
+    p = p * f + 1.0178057087733941105e-7
+    p = p * f + 1.3215432535912376166e-6
+    p = p * f + 0.000015252733841556772589
+    p = p * f + 0.00015403530463724354209
+    p = p * f + 0.0013333558146406470697
+    p = p * f + 0.0096181291075872566681
+    p = p * f + 0.055504108664821627039
+    p = p * f + 0.24022650695910159567
+    p = p * f + 0.69314718055994530925
+    p = p * f + 0.99999999999999999693
+    # The low bits of the shifted number are its whole part; the exponent's bits of 2^whole are that and 1023.
+    power = np.int64((np.float64(shifted).view(np.int64) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    return p * power
+
+
+@device_function
 def gauss_squared(radius_squared):
     """Lattice factor of Gaussian spots, exp(-radius_squared / 0.63)^2 (eq. 16)."""
-    return math.exp(-2.0 * (radius_squared / 0.63))
+    return exp2(LOG2E * (-2.0 * (radius_squared / 0.63)))
 
 
 @device_function
@@ -268,18 +322,20 @@ def lagrange4(x, y0, y1, y2, y3):
 #
 # The same equations on a phase that is already small. Constants are float32, so that nothing is widened.
 
-_SIN = tuple(
-    np.float32(c)
-    for c in (
-        3.1415926368954115438,
-        -5.167709684799476654,
-        2.5500697263299960901,
-        -0.5982421263420936507,
-        0.077560386790797222249,
-    )
+_SIN = (
+    3.1415926368954115438,
+    -5.167709684799476654,
+    2.5500697263299960901,
+    -0.5982421263420936507,
+    0.077560386790797222249,
 )
-_SIN_0, _SIN_1, _SIN_2, _SIN_3, _SIN_4 = _SIN
-_LARGE_0, _LARGE_1, _LARGE_2, _LARGE_3, _LARGE_4 = (np.float32(2.0**30) * c for c in _SIN)
+_SIN_0, _SIN_1, _SIN_2, _SIN_3, _SIN_4 = (np.float32(c) for c in _SIN)
+#: The same over the last coefficient.
+_MONIC_0, _MONIC_1, _MONIC_2, _MONIC_3 = (np.float32(c / _SIN[4]) for c in _SIN[:4])
+#: ((1 + g)^(-1/2) - 1 + g/2) / g^2 for abs(g) <= 1/15.5, within 1.6e-8: Chebyshev interpolation.
+_CURVE_0, _CURVE_1, _CURVE_2, _CURVE_3, _CURVE_4 = (
+    np.float32(c) for c in (0.375, -0.31249886065774827, 0.27343643180092, -0.24718764899876334, 0.22661151831625097)
+)
 _ONE, _TWO, _THREE, _HALF = (np.float32(c) for c in (1.0, 2.0, 3.0, 0.5))
 _PI = np.float32(math.pi)
 _SPHERE = np.float32(SPHERE_SCALE)
@@ -287,10 +343,12 @@ _SERIES_1, _SERIES_2, _SERIES_3, _SERIES_4 = (
     np.float32(c) for c in (1.0 / 10.0, 1.0 / 280.0, 1.0 / 15120.0, 1.0 / 1330560.0)
 )
 _TINY = np.float32(1e-30)
+#: Adding and subtracting 1.5 * 2^23 / 8 rounds a float32 to the nearest multiple of 1/8.
+_TO_EIGHTHS = np.float32(1572864.0)
 _TOPHAT = np.float32(0.3969)
 _TOPHAT_DOUBT = np.float32(2e-4)
 _NAN = np.float32(np.nan)
-_LOG2E = np.float32(1.0 / math.log(2.0))
+_LOG2E = np.float32(LOG2E)
 _LOG2E_063 = np.float32(-2.0 / 0.63 / math.log(2.0))
 _EXP_LOWEST = np.float32(-127.0)
 _EXP2 = tuple(np.float32(math.log(2.0) ** n / math.factorial(n)) for n in range(7))
@@ -309,29 +367,57 @@ def sin_pi_single(x):
 
 
 @device_function
-def _sin_pi_large(x):
-    """2^30 sin_pi_single(x): powers of two change no rounding."""
+def _sin_pi_monic(x):
+    """sin_pi_single over its last coefficient, for ratios of sines: what would be the first product is a sum."""
     u = x * x
-    p = _LARGE_4 * u + _LARGE_3
-    p = p * u + _LARGE_2
-    p = p * u + _LARGE_1
-    p = p * u + _LARGE_0
+    p = u + _MONIC_3
+    p = p * u + _MONIC_2
+    p = p * u + _MONIC_1
+    p = p * u + _MONIC_0
     return p * x
 
 
 @device_function
-def split_phase(h, n):
-    """Split a phase h (turns) for float32: nearest whole, coarse and fine part, and coarse turns of n h (eq. 32).
+def offset_single(paces, pitch, slant):
+    """Turn some paces along a detector's axis e into a change of direction, without cancellation, float32 (eq. 23).
 
-    h = whole + coarse + fine. The coarse part is a multiple of 2^-12, so that it and the fraction of
-    n * coarse are exact in float32; the fine part is small, so that its 24 bits reach 2^-37. What a pixel
-    adds to the fine part then enters h and n h alike, and their ratio stays true at a peak.
+    ``pitch`` is a pace over the distance of the point with direction c that they start from, abs(paces * pitch) <=
+    1/32, and ``slant`` the cosine between e and c. Returns (short, bend, twist): the new direction is
+
+        (1 + bend) c + (paces + twist) pitch (e - slant c) = (1 - short) c + (paces + twist) pitch e
+    """
+    t = paces * pitch
+    first = slant * t
+    square = t * t
+    growth = square + (first + first)
+    p = _CURVE_4 * growth + _CURVE_3
+    p = p * growth + _CURVE_2
+    p = p * growth + _CURVE_1
+    p = p * growth + _CURVE_0
+    second = (growth * growth) * p - _HALF * square
+    short = first - second
+    return short, second - first * short, -(paces * short)
+
+
+@device_function
+def split_phase(h):
+    """Split a phase h (turns) for float32: nearest whole, coarse and fine part; h is their sum (eq. 32).
+
+    The coarse part is a multiple of 2^-12 up to a half, so that it and n times it, n up to 4096, are exact in
+    float32; the fine part is small, so that its 24 bits reach 2^-37. What a pixel adds to the fine part then
+    enters h and n h alike, and their ratio stays true at a peak.
     """
     whole = np.rint(h)
     fraction_of_h = h - whole
     coarse = (fraction_of_h + ROUND_12) - ROUND_12
-    turns = n * coarse
-    return whole, coarse, fraction_of_h - coarse, turns - np.rint(turns)
+    return whole, coarse, fraction_of_h - coarse
+
+
+@device_function
+def split_change(change):
+    """Split a phase's change per pixel (turns): a multiple of 2^-12 that float32 holds exactly, and the rest."""
+    coarse = (change + ROUND_12) - ROUND_12
+    return coarse, change - coarse
 
 
 @device_function
@@ -363,15 +449,28 @@ def turns_single(turns, n, same_n, fine):
 
 
 @device_function
+def reduced_pair(coarse, fine, n):
+    """Nearest whole number of a pixel's phase h, and h and n h, both less their nearest whole number (eq. 33).
+
+    n times the coarse part, a multiple of 2^-13 up to a half, is exact up to n = 4096; the last multiply-add
+    must be a fused one.
+    """
+    whole = np.rint(coarse + fine)
+    left = coarse - whole
+    d = left + fine
+    return whole, d, n * fine + (n * left - np.rint(n * d))
+
+
+@device_function
 def square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l):
     """Product of the three gratings' squares, not normalised (eq. 13).
 
     t are the phases n h in turns, d the phases h, both less their nearest whole number. One division
     serves the three axes. Exactly at a peak the result is 0/0, NaN: the caller renders what is so marked in
-    float64. The sines are 2^30 times too large, so that their product cannot underflow beside a peak.
+    float64. NUDGE keeps the product of the sines from underflow beside a peak.
     """
-    top = _sin_pi_large(t_h) * _sin_pi_large(t_k) * _sin_pi_large(t_l)
-    bottom = _sin_pi_large(d_h) * _sin_pi_large(d_k) * _sin_pi_large(d_l)
+    top = _sin_pi_monic(t_h) * _sin_pi_monic(t_k) * _sin_pi_monic(t_l)
+    bottom = _sin_pi_monic(d_h) * _sin_pi_monic(d_k) * _sin_pi_monic(d_l)
     ratio = top / bottom
     return ratio * ratio
 
@@ -384,13 +483,36 @@ def quadratic_form_single(metric, d_h, d_k, d_l):
 
 
 @device_function
-def sphere_single(radius_squared):
-    """sphere_squared in float32 (eq. 15); the series serves up to x = 1."""
-    r = np.sqrt(radius_squared)
+def eighths_of_fringes(coarse, whole, fine, d, n):
+    """n h, less n times a whole number, as a multiple of 1/8 that float32 holds exactly, and the rest (eq. 34).
+
+    ``coarse``, ``fine``, ``whole`` and d are those of reduced_single.
+    """
+    eighths = (n * d + _TO_EIGHTHS) - _TO_EIGHTHS
+    return eighths, n * fine + (n * (coarse - whole) - eighths)
+
+
+@device_function
+def radius_single(x_h, x_k, x_l, y_h, y_k, y_l):
+    """Radius in fringes, and less its nearest whole number, from eighths_of_fringes of h, k, l (eq. 34).
+
+    Up to 500 cells along an axis the sum of the eighths' squares is exact. What the square root leaves out of the
+    squared radius is added to the fraction: float32 holds the radius itself to 2^-24 only.
+    """
+    high = x_h * x_h + x_k * x_k + x_l * x_l
+    low = y_h * (x_h + x_h + y_h) + y_k * (x_k + x_k + y_k) + y_l * (x_l + x_l + y_l)
+    square = high + low
+    r = np.sqrt(square)
+    left_out = (square - r * r) + ((high - square) + low)
+    return r, fraction_single(r) + _HALF * left_out / (r + _TINY)
+
+
+@device_function
+def sphere_single(r, phase):
+    """sphere_squared in float32 (eq. 15) from radius_single; the series serves up to x = 1."""
     x = _PI * r
     u = x * x
     series = _ONE - u * (_SERIES_1 - u * (_SERIES_2 - u * (_SERIES_3 - u * _SERIES_4)))
-    phase = fraction_single(r)
     half = sin_pi_single(_HALF * phase)
     safe = x + _TINY
     closed = _THREE * (sin_pi_single(phase) / safe - (_ONE - _TWO * half * half)) / (safe * safe)

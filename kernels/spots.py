@@ -257,9 +257,7 @@ def list_spots(
     lattice,
     lookup,
     rules,
-    incident,
-    wavelength,
-    weight,
+    sources,
     cells,
     stars,
     table,
@@ -277,8 +275,8 @@ def list_spots(
 
     Parameters
     ----------
-    incident, wavelength, weight
-        Sources: (n, 3) unit vectors downstream, (n,) metres, (n,).
+    sources
+        kernels.parameters.Sources.
     cells, stars
         (n, 9) real cells and (n, 3, 3) reciprocal ones (columns a*, b*, c*), 1/m, of every orientation.
     inverse_gram
@@ -305,6 +303,7 @@ def list_spots(
     n = 0
     star = stars[0]
     volumes, inverse_metrics, root_dets = forms(cells, stars, inverse_gram)
+    incident, wavelength = sources.incident, sources.wavelength
     i_x, i_y, i_z = incident[0, 0], incident[0, 1], incident[0, 2]
     sphere = 1.0 / wavelength[0]
     slack = reach + spread * q_max + source_spread
@@ -331,9 +330,7 @@ def list_spots(
                     lattice,
                     lookup,
                     rules,
-                    incident,
-                    wavelength,
-                    weight,
+                    sources,
                     cells,
                     stars,
                     table,
@@ -369,9 +366,7 @@ def measure_spot(
     lattice,
     lookup,
     rules,
-    incident,
-    wavelength,
-    weight,
+    sources,
     cells,
     stars,
     table,
@@ -391,6 +386,7 @@ def measure_spot(
     f_cell = amplitude(lookup, table, h, k, l)
     if f_cell == 0.0:
         return False
+    incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
     counts = (lattice.n_a, lattice.n_b, lattice.n_c)
     all_cells = lattice.n_a * lattice.n_b * lattice.n_c
     piece, point = np.empty(4), np.empty(2)

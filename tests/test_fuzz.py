@@ -151,17 +151,16 @@ DEFAULTS = {"floatimage.bin", "intimage.img", "noiseimage.img", "image.pgm"}
 
 @pytest.fixture(scope="module", autouse=True)
 def warm_kernels(tmp_path_factory):
-    """Compile before the clock runs: float64, float32 in groups of every length, both kinds of noise."""
+    """Compile before the clock runs: float64, float32 phases of every kind, both kinds of noise."""
     import dataclasses
 
     from bragg_numba import Experiment, Simulator
-    from bragg_numba.render.precision import LANE_CHOICES
 
     words = ["-cell", "50", *SMALL]
     simulator = Simulator(Experiment.from_nanobragg(words), precision="tile")
     renderer = simulator._renderer
-    for lanes in LANE_CHOICES:
-        renderer.choice = dataclasses.replace(renderer.choice, lanes=lanes)
+    for split in (False, True):
+        renderer.use(dataclasses.replace(renderer.choice, split=split))
         simulator.render()
     folder = tmp_path_factory.mktemp("warm")
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

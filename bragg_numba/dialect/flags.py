@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What kinds of values a flag takes. "count" is 0 or more (0: choose for me), "integer" any whole number.
-KINDS = ("number", "count", "integer", "file", "word")
-
 
 @dataclass(frozen=True, slots=True)
 class Flag:
     """A flag: its name and synonyms, what it takes, and one line of help with unit and default."""
 
     names: tuple[str, ...]
-    values: tuple[tuple[str, str], ...]  # (metavar, kind) each
+    #: (metavar, kind) each; a kind is number, count (0 or more; 0: choose for me), integer, file or word.
+    values: tuple[tuple[str, str], ...]
     group: str
     help: str
 

@@ -46,7 +46,6 @@ class Plan:
     sources: Sources
     cells: np.ndarray
     table: np.ndarray
-    table_squared: np.ndarray  #: float32 of table squared
     mask: np.ndarray  #: bool (n_slow, n_fast), or (0, 0) for none
     roi: tuple[int, int, int, int]  #: fast_min, fast_max, slow_min, slow_max; inclusive, inside the frame
     geometry: parameters.Geometry
@@ -88,8 +87,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     max_memory
         Bytes that the plan may take; default 80 % of what is free.
     like
-        A plan whose structure factor tables are taken over if its experiment holds the same
-        ``structure_factors`` object: in a series they are made once.
+        A plan whose structure factor table is taken over if its experiment holds the same
+        ``structure_factors`` object: in a series it is made once.
 
     Raises
     ------
@@ -136,10 +135,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     )
     if like is not None and like.experiment.structure_factors is experiment.structure_factors:
         first, table = (like.lookup.h_first, like.lookup.k_first, like.lookup.l_first), like.table
-        table_squared = like.table_squared
     else:
         first, table = dense_table(experiment.structure_factors, max_memory)
-        table_squared = (table * table).astype(np.float32)
     steps = len(sources.wavelength) * len(cells) * oversample**2
     has_table = experiment.structure_factors.indices is not None
     mask = experiment.detector.mask
@@ -155,7 +152,6 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         sources=sources,
         cells=cells,
         table=table,
-        table_squared=table_squared,
         # A copy: numba compiles anew for read-only arrays.
         mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
         roi=roi,

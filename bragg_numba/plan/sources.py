@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bragg_numba.experiment import Beam
+from bragg_numba.kernels import parameters
 from bragg_numba.plan.geometry import Geometry
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
 from bragg_numba.plan.vectors import rotate_about, scale, unit
@@ -29,6 +30,11 @@ class Sources:
     vertical: Steps
     dispersion: Steps  #: fraction of the central wavelength
     divergence_points: int
+
+    @property
+    def arrays(self) -> parameters.Sources:
+        """The arrays as kernels take them."""
+        return parameters.Sources(self.incident, self.wavelength, self.weight)
 
 
 def _kept_directions(beam: Beam, horizontal: Steps, vertical: Steps) -> list[tuple[float, float]]:

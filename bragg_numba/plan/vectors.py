@@ -8,12 +8,12 @@ from bragg_numba.kernels import physics
 
 Vector = tuple[float, float, float]
 
-_rotate_about = physics.rotate_about.py_func
+_rotate_by = physics.rotate_by.py_func
 
 
 def rotate_about(axis: Vector, v: Vector, angle: float) -> Vector:
-    """Rotate ``v`` about a unit axis by ``angle`` radians (physics.rotate_about, not compiled)."""
-    return _rotate_about(*axis, *v, angle)
+    """Rotate ``v`` about a unit axis by ``angle`` radians (physics.rotate_by, not compiled)."""
+    return _rotate_by(*axis, *v, math.sin(angle), math.cos(angle))
 
 
 def rotate_xyz(v: Vector, angles: Vector) -> Vector:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.kernels.cpu_rows import COLUMNS, ROWS
 from bragg_numba.plan.plan import Plan
-from bragg_numba.render.precision import choose
+from bragg_numba.render.precision import Choice, choose, padded_table, phases
 
 
 @contextmanager
@@ -49,19 +50,25 @@ class CpuRenderer:
         self.plan, self.reason = plan, reason
         self.missed = 0
         self._threads = thread_count
-        self.choice = choose(plan, precision)
-        self._table_squared = plan.table_squared.reshape(-1)
+        self.use(choose(plan, precision))
+
+    def use(self, choice: Choice) -> None:
+        """Render with this arithmetic from now on."""
+        self.choice = choice
+        if choice.precision == "tile":
+            self._phases = phases(self.plan, choice)
+            self._padded, self._squared = padded_table(self.plan)
 
     @property
     def precision(self) -> str:
-        """``tile`` or ``float64``."""
-        return "tile" if self.choice.lanes else "float64"
+        """``"tile"`` or ``"float64"``."""
+        return self.choice.precision
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Cut the frame into rows that take a fraction of a second."""
         n_slow = self.plan.shape[0]
         per_row = max(1.0, self.plan.pixel_steps / n_slow)
-        rows = int(max(1, min(n_slow, TILE_PIXEL_STEPS // per_row)))
+        rows = int(max(ROWS, TILE_PIXEL_STEPS // per_row // ROWS * ROWS))  # whole tiles
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
@@ -83,47 +90,67 @@ class CpuRenderer:
             self.render_rows(start, stop, tile)
             yield start, tile
 
+    def _column_cuts(self, rows: int) -> Iterator[tuple[int, int, int, int]]:
+        """Cut the region of interest into columns of tiles where even the fewest rows take long."""
+        fast_first, fast_last, slow_first, slow_last = self.plan.roi
+        per_column = self.plan.pixel_steps / self.plan.shape[0] / (fast_last - fast_first + 1) * max(rows, ROWS)
+        columns = max(1, int(TILE_PIXEL_STEPS // (per_column * COLUMNS))) * COLUMNS
+        for start in range(fast_first // COLUMNS * COLUMNS, fast_last + 1, columns):
+            yield max(start, fast_first), min(start + columns - 1, fast_last), slow_first, slow_last
+
     def render_rows(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
         """Render rows into ``out``, C-contiguous float32 (row_stop - row_start, n_fast), in photons.
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
         with threads(self._threads):
-            if self.choice.lanes:
-                self._render_tile(row_start, row_stop, out)
-            else:
-                self._render_float64(row_start, row_stop, out)
+            for roi in self._column_cuts(row_stop - row_start):
+                if self.precision == "tile":
+                    self._render_tile(roi, row_start, row_stop, out)
+                else:
+                    self._render_float64(roi, row_start, row_stop, out)
 
-    def _plan_arguments(self) -> tuple:
-        plan, sources = self.plan, self.plan.sources
-        nouns = (plan.geometry, plan.lattice, plan.lookup, plan.rules)
-        return (*nouns, sources.incident, sources.wavelength, sources.weight, plan.cells, plan.table)
-
-    def _render_float64(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
+    def _render_float64(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
         from bragg_numba.kernels import cpu
 
-        roi = self.plan.roi
-        groups = roi[1] // cpu.LANES_64 - roi[0] // cpu.LANES_64 + 1
-        missed = np.zeros((row_stop - row_start) * (groups // cpu.GROUPS_64 + 1), dtype=np.int64)
-        cpu.add_bragg_float64(*self._plan_arguments(), roi, self.plan.mask, row_start, row_stop, out, missed)
-        self.missed += int(missed.sum())
-
-    def _render_tile(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
-        from bragg_numba.kernels import cpu, cpu_tile
-
-        lanes = self.choice.lanes
-        groups = cpu_tile.PIXELS // lanes
-        tile_rows = min(cpu.TILE_ROWS, groups, 1 << max(0, row_stop - row_start - 1).bit_length())
-        cpu.add_bragg_tile(
-            *self._plan_arguments(),
-            self._table_squared,
-            self.plan.roi,
-            self.plan.mask,
+        plan = self.plan
+        missed = np.zeros(cpu.count_tiles(row_start, row_stop, roi), dtype=np.int64)
+        cpu.add_bragg_float64(
+            plan.geometry,
+            plan.lattice,
+            plan.lookup,
+            plan.rules,
+            plan.sources.arrays,
+            plan.cells,
+            plan.table,
+            roi,
+            plan.mask,
             row_start,
             row_stop,
-            np.array(self.plan.cell_counts * 2, dtype=np.float32),
-            np.float32(self.choice.near_half),
-            (0,) * lanes,
-            tile_rows,
+            out,
+            missed,
+        )
+        self.missed += int(missed.sum())
+
+    def _render_tile(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
+        from bragg_numba.kernels import cpu
+
+        plan = self.plan
+        cpu.add_bragg_tile(
+            plan.geometry,
+            plan.lattice,
+            plan.lookup,
+            plan.rules,
+            self._phases,
+            plan.sources.arrays,
+            plan.cells,
+            plan.table,
+            self._padded,
+            self._squared,
+            roi,
+            plan.mask,
+            row_start,
+            row_stop,
+            (0,) * self.choice.split,
             out,
         )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.kernels.parameters import Sources
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render import devices
 from bragg_numba.render.devices import Device
@@ -159,13 +160,11 @@ class CudaRenderer:
         """Send what stays the same for every frame of this plan."""
         from numba import cuda
 
-        plan, sources = self.plan, self.plan.sources
+        plan = self.plan
         # float64 amplitudes, and their squares in float32 with a wider border
         tables = 12 * plan.table.size if self.precision == "tile" else 8 * plan.table.size
         self._require_memory("the plan", plan.cells.nbytes + tables + plan.mask.nbytes)
-        self.incident = cuda.to_device(np.ascontiguousarray(sources.incident))
-        self.wavelength = cuda.to_device(np.ascontiguousarray(sources.wavelength))
-        self.weight = cuda.to_device(np.ascontiguousarray(sources.weight))
+        self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
         self.cells = cuda.to_device(plan.cells)
         # A kernel cannot take an array without elements.
         self.mask = cuda.to_device(plan.mask.astype(np.uint8) if plan.mask.size else np.ones((1, 1), dtype=np.uint8))
@@ -207,7 +206,7 @@ class CudaRenderer:
         mode, shape, curved = kernels.lookup_mode(plan.lookup), plan.lattice.shape, plan.geometry.curved
         where = region(plan, row_start, row_stop)
         nouns = (plan.geometry, plan.lattice, plan.lookup, plan.rules, where)
-        steps = (self.incident, self.wavelength, self.weight, self.cells)
+        steps = (self.sources, self.cells)
         blocks = kernels.pixel_blocks(where)
         if blocks < 1:
             return

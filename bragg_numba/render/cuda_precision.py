@@ -9,23 +9,20 @@ import numpy as np
 from bragg_numba.kernels.cuda_steps import PARTS, ROUND_STEPS, SIDES
 from bragg_numba.kernels.parameters import SQUARE, Region, Single
 from bragg_numba.plan.plan import Plan
-from bragg_numba.render.precision import _effective_counts, _nearest_distance
+from bragg_numba.render.precision import (
+    amplitudes_fit_single,
+    crystal_needs_float64,
+    edges_in_waves,
+    fringes,
+    table_is_too_large,
+)
+from bragg_numba.render.squares import padded_squares
 
 #: Largest error of N h, in turns, that a tile may carry.
 PHASE_BUDGET = 1e-7
 
-#: The same where the fringes run on a round crystal's radius (docs/physics.md, eq. 24).
-RADIUS_BUDGET = 4.3e-7
-
-#: float32 holds N times a multiple of 2^-13 up to a half exactly for so many cells.
-MOST_CELLS = 4096
-
 #: Most border cells that let a tile's pixels lie in other cells of the table than its centre.
 MOST_REACH = 4
-
-#: The padded table's places are 32-bit numbers, and a step along h a whole float32.
-MOST_CELLS_IN_TABLE = 2**30
-MOST_STRIDE = 2**19
 
 _EPS = 2.0**-24
 
@@ -47,10 +44,9 @@ def choose(plan: Plan, precision: str) -> Choice:
     reason = _needs_float64(plan)
     if reason:
         return Choice(0, 0.0, reason)
-    budget = RADIUS_BUDGET if plan.experiment.crystal.shape == "round" else PHASE_BUDGET
     for side in SIDES:
         error = phase_error(plan, side)
-        if error <= budget and reach(plan, side) <= MOST_REACH:
+        if error <= PHASE_BUDGET and reach(plan, side) <= MOST_REACH:
             return Choice(side, error, f"phase error at most {error:.1e} turns", _near_half(plan, side))
     if precision == "tile" and reach(plan, side) <= MOST_REACH:
         reason = f"asked for, with a phase error of up to {error:.1e} turns"
@@ -59,26 +55,21 @@ def choose(plan: Plan, precision: str) -> Choice:
 
 
 def phase_error(plan: Plan, side: int) -> float:
-    """Bound of the error of N h (turns) in the float32 phases of a tile of ``side`` x ``side`` pixels (eq. 33)."""
-    counts = _effective_counts(plan)
-    error = 2.0 * float((counts * fine_phases(plan, side)).max()) * _EPS
-    if plan.experiment.crystal.shape == "round":
-        # Its fringes run on the radius itself, which float32 holds to half a unit of its last place.
-        error += float(counts.max()) * 0.25 * _EPS
-    return error
+    """Bound of the error of N h (turns) in the float32 phases of a tile of ``side`` x ``side`` pixels (eq. 36)."""
+    return 2.0 * float((fringes(plan) * fine_phases(plan, side)).max()) * _EPS
 
 
 def fine_phases(plan: Plan, side: int) -> np.ndarray:
     """Largest float32 part of h, k, l in a tile, turns: what the exact parts leave, and the second order."""
-    far = _half_diagonal(plan, side) / _nearest_distance(plan)
+    far = _half_diagonal(plan, side) / plan.geometry.close_distance
     rounding = 2.0**-13 * (1.0 + (side - 1))
-    return _edges_in_waves(plan) * 1.5 * far * far + rounding
+    return edges_in_waves(plan) * 1.5 * far * far + rounding
 
 
 def reach(plan: Plan, side: int) -> int:
     """How many cells of the table a tile's pixels may lie from its centre's."""
-    far = _half_diagonal(plan, side) / _nearest_distance(plan)
-    return int(1.0 + 1e-3 + 1.05 * far * float(_edges_in_waves(plan).max()))
+    far = _half_diagonal(plan, side) / plan.geometry.close_distance
+    return int(1.0 + 1e-3 + 1.05 * far * float(edges_in_waves(plan).max()))
 
 
 def single(plan: Plan, choice: Choice) -> Single:
@@ -97,7 +88,6 @@ def single(plan: Plan, choice: Choice) -> Single:
     metric = (getattr(lattice, f"metric_{axes}") for axes in ("hh", "kk", "ll", "hk", "hl", "kl"))
     vectors = (getattr(g, f"{name}_{axis}") for name in ("fast", "slow", "normal", "polar") for axis in "xyz")
     return Single(
-        *counts,
         *counts,
         f(h_stride),
         f(k_stride),
@@ -135,8 +125,7 @@ def padded_table(plan: Plan, choice: Choice | None = None) -> np.ndarray:
     """Squared structure factors, flat float32, with as much more border as a tile's pixels may reach over."""
     choice = choose(plan, "tile") if choice is None else choice
     pad = 2 * reach(plan, choice.side) if plan.lookup.has_table else 0
-    squares = np.square(plan.table).astype(np.float32)
-    return np.pad(squares, pad, mode="edge").reshape(-1)
+    return padded_squares(plan.table, pad).reshape(-1)
 
 
 def _runs(plan: Plan) -> tuple[int, int]:
@@ -166,12 +155,6 @@ def _half_diagonal(plan: Plan, side: int) -> float:
     return 0.5 * (side - 1) * g.pixel_size * float(longest)
 
 
-def _edges_in_waves(plan: Plan) -> np.ndarray:
-    """Longest a, b, c of any orientation over the shortest wavelength."""
-    edges = np.sqrt((plan.cells.reshape(-1, 3, 3) ** 2).sum(axis=2)).max(axis=0)
-    return edges / plan.sources.wavelength.min()
-
-
 def _needs_float64(plan: Plan) -> str:
     """Why only the float64 kernel can render this plan; empty if that is not so."""
     rules = plan.rules
@@ -179,19 +162,12 @@ def _needs_float64(plan: Plan) -> str:
         return "tricubic interpolation"
     if rules.running_thick or rules.running_polar or rules.running_omega:
         return "running products of -oversample_*"
-    if max(plan.cell_counts) > MOST_CELLS:
-        return f"more than {MOST_CELLS} cells along an axis"
+    if reason := crystal_needs_float64(plan):
+        return reason
     if len(plan.sources.wavelength) * len(plan.cells) >= 2**31:
         return "2^31 steps or more"
-    pad = 4 * MOST_REACH
-    if plan.lookup.has_table and (
-        np.prod([float(n + pad) for n in plan.table.shape]) > MOST_CELLS_IN_TABLE
-        or (plan.lookup.k_count + pad) * (plan.lookup.l_count + pad) > MOST_STRIDE
-    ):
+    if table_is_too_large(plan, 4 * MOST_REACH):
         return "a structure factor table too large for 32-bit places"
-    # float32 sums of a round of terms must not overflow, nor the squares underflow
-    strongest = float(np.abs(plan.table).max()) ** 2
-    volume_squared = float(np.prod([float(n) ** 2 for n in plan.cell_counts]))
-    if strongest * volume_squared > 1e34 or 0.0 < strongest < 1e-25:
+    if not amplitudes_fit_single(plan):
         return "amplitudes beyond the range of float32"
     return ""

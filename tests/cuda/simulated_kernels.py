@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bragg_numba.kernels import cuda as kernels
+from bragg_numba.kernels.parameters import Sources
 from numba import cuda
 
 from bragg_numba import Experiment, Simulator
@@ -45,10 +46,9 @@ def expected_of(words: str) -> np.ndarray:
 
 def sent(plan) -> tuple:
     """What every kernel is handed after the region: sources and orientations, and the mask."""
-    sources = plan.sources
     mask = plan.mask.astype(np.uint8) if plan.mask.size else np.ones((1, 1), dtype=np.uint8)
-    steps = (sources.incident, sources.wavelength, sources.weight, plan.cells)
-    return tuple(cuda.to_device(np.ascontiguousarray(array)) for array in steps), cuda.to_device(mask)
+    sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
+    return (sources, cuda.to_device(plan.cells)), cuda.to_device(mask)
 
 
 def render_float64(words: str) -> tuple[np.ndarray, int]:

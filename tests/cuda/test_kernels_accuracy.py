@@ -8,7 +8,9 @@ import mpmath
 import numpy as np
 import pytest
 from bragg_numba.kernels import cuda_steps as steps
+from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import fused_kernel
+from exact_phases import exact_phases, random_words, turns_between
 
 from bragg_numba import Experiment
 from bragg_numba.plan.plan import make_plan
@@ -29,7 +31,6 @@ def phases_of_tile(curved, geometry, single, row, column, cell, incident, wavele
     per = 1.0 / wavelength
     half = 0.5 * (side - 1)
     counts = (single.n_a, single.n_b, single.n_c)
-    same = (single.same_a, single.same_b, single.same_c)
     for pixel in range(side * side):
         u, w = SINGLE(pixel % side - half), SINGLE(pixel // side - half)
         x, y, z, _ = steps.rest_on_flat(single, u, w, SINGLE(c_x), SINGLE(c_y), SINGLE(c_z), SINGLE(1.0 / r))
@@ -49,54 +50,10 @@ def phases_of_tile(curved, geometry, single, row, column, cell, incident, wavele
                 s_z,
             )
             coarse, fine = steps.pixel_phase(v0, v1, v2, v3, v4, v5, v6, v7, v8, u, w, x, y, z)
-            near, d, t = steps.reduced_pair(coarse, fine, counts[axis], same[axis])
+            near, d, t = physics.reduced_pair(coarse, fine, counts[axis])
             phases[pixel, axis, 0] = whole + near
             phases[pixel, axis, 1] = d
             phases[pixel, axis, 2] = t
-
-
-def exact_phases(plan, row, column):
-    """h, k, l of a pixel by mpmath, from the same float64 parameters."""
-    g = plan.geometry
-    mp = mpmath.mpf
-    fast = mp(g.pixel_size) * column + mp(g.pixel_size) / 2
-    slow = mp(g.pixel_size) * row + mp(g.pixel_size) / 2
-    place = [
-        fast * mp(getattr(g, f"fast_{x}")) + slow * mp(getattr(g, f"slow_{x}")) + mp(getattr(g, f"origin_{x}"))
-        for x in "xyz"
-    ]
-    r = mpmath.sqrt(sum(p * p for p in place))
-    incident, wavelength = plan.sources.incident[0], mp(float(plan.sources.wavelength[0]))
-    q = [(p / r - mp(float(i))) / wavelength for p, i in zip(place, incident, strict=True)]
-    return [sum(mp(float(plan.cells[0][3 * axis + i])) * q[i] for i in range(3)) for axis in range(3)]
-
-
-def random_words(rng) -> str:
-    cell = [*rng.uniform(20, 1000, 3), *rng.uniform(75, 105, 3)]
-    words = ["-cell", *cell, "-misset", *rng.uniform(-180, 180, 3)]
-    words += ["-Na", rng.integers(1, 1001), "-Nb", rng.integers(1, 1001), "-Nc", rng.integers(1, 1001)]
-    words += [
-        "-lambda",
-        rng.uniform(0.7, 6),
-        "-distance",
-        rng.uniform(40, 1000),
-        "-pixel",
-        rng.choice([0.01, 0.05, 0.1]),
-    ]
-    words += [
-        "-detpixels",
-        2048,
-        "-default_F",
-        1,
-        "-oversample",
-        1,
-        "-twotheta",
-        rng.uniform(0, 90),
-        "-pivot",
-        "sample",
-    ]
-    words += ["-Xbeam", rng.uniform(-20, 20)]
-    return " ".join(str(word) for word in words)
 
 
 def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
@@ -129,8 +86,7 @@ def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
             for axis, h in enumerate(exact):
                 whole, d, t = phases[pixel, axis]
                 n = plan.cell_counts[axis]
-                # N h and the number that stands for it differ by whole turns.
-                error = float(abs((n * h - mpmath.mpf(t) + mpmath.mpf("0.5")) % 1 - mpmath.mpf("0.5")))
+                error = turns_between(n, h, t)
                 # The float64 phase itself carries a few 2^-53 of h.
                 assert error <= choice.error_turns + 2.0**-25 + 8 * n * float(abs(h)) * 2.0**-53
                 assert abs(float(h - mpmath.mpf(whole)) - d) < 2.0**-22

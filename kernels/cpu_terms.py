@@ -1,0 +1,309 @@
+"""The terms of one step in float32: phases, lattice factor, structure factor, added to each pixel's sum.
+
+``cell`` holds a, b, c over the wavelength (nine numbers), ``slows`` the slow axis' own phases (three), ``incident``
+the source's direction. Some arguments are tuples that only say, by their length, which code is wanted:
+
+split
+    Empty: the whole way from a group's centre to a pixel is one float32 (eq. 32). Else the change per pixel is
+    split as well, and only what bends away from it is one float32 (eq. 33).
+placed
+    Empty: no place in a table of structure factors is asked.
+kind
+    One of the kinds of lattice below.
+"""
+
+import math
+
+import numpy as np
+from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
+from bragg_numba.kernels.cpu_rays import paces_of_lane, scatter_at_pixel
+from bragg_numba.kernels.cpu_rows import (
+    AIM_X,
+    AIM_Y,
+    AIM_Z,
+    AMPLITUDE,
+    BEND,
+    CHANGE_H,
+    CHANGE_K,
+    CHANGE_L,
+    COARSE_H,
+    COARSE_K,
+    COARSE_L,
+    COLUMNS,
+    FINE_H,
+    FINE_K,
+    FINE_L,
+    GROUPS,
+    LANES,
+    LEFT_H,
+    LEFT_K,
+    LEFT_L,
+    NEAR_H,
+    NEAR_K,
+    NEAR_L,
+    PITCH_64,
+    PIXELS,
+    PLACE,
+    PLACE_OF_GROUP,
+    SLANT_64,
+    SUM,
+    TERM,
+    TILT_H,
+    TILT_K,
+    TILT_L,
+    TURNS_H,
+    TURNS_K,
+    TURNS_L,
+    TWIST,
+)
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
+
+#: Kinds of lattice: gauss and top-hat spots, square crystals, round ones.
+RADIAL_KIND, SQUARE_KIND, ROUND_KIND = (), (0,), (0, 0)
+
+# Rows of one index.
+_ROWS_H = (FINE_H, COARSE_H, TURNS_H, TILT_H, CHANGE_H, LEFT_H)
+_ROWS_K = (FINE_K, COARSE_K, TURNS_K, TILT_K, CHANGE_K, LEFT_K)
+_ROWS_L = (FINE_L, COARSE_L, TURNS_L, TILT_L, CHANGE_L, LEFT_L)
+
+# --- phases of the groups, float64 --------------------------------------------------------------
+
+
+@device_function
+def dot(a_x, a_y, a_z, b_x, b_y, b_z):
+    """Scalar product."""
+    return a_x * b_x + a_y * b_y + a_z * b_z
+
+
+@device_function
+def change_per_pixel(tilt, slow, group, exact):
+    """How a phase changes from one pixel of a group to the next at its centre (first order, eq. 23)."""
+    return exact[PITCH_64 + group] * (slow - exact[SLANT_64 + group] * tilt)
+
+
+@device_function
+def split_axis(a_x, a_y, a_z, slow, incident, n, first, rows, near_row, split, placed, work, exact):
+    """Fill the rows of one index with its phase at the groups' centres, where ``split`` at their first pixels.
+
+    ``n`` are the cells along the axis, ``first`` is the table's first index.
+    """
+    fine_row, coarse_row, turns_row, tilt_row, change_row, left_row = rows
+    towards = dot(a_x, a_y, a_z, incident[0], incident[1], incident[2]) - physics.NUDGE
+    to_first = 0.5 * (LANES - 1)
+    for group in range(GROUPS):
+        tilt = dot(a_x, a_y, a_z, exact[AIM_X + group], exact[AIM_Y + group], exact[AIM_Z + group])
+        h = tilt - towards
+        change = change_per_pixel(tilt, slow, group, exact)
+        if len(split) > 0:
+            h -= to_first * change
+            coarse_change, left = physics.split_change(change)
+            work[change_row + group], work[left_row + group] = np.float32(coarse_change), np.float32(left)
+        else:
+            work[change_row + group] = np.float32(change)
+        whole, coarse, fine = physics.split_phase(h)
+        work[fine_row + group], work[coarse_row + group] = np.float32(fine), np.float32(coarse)
+        work[tilt_row + group] = np.float32(tilt)
+        if len(placed) > 0:
+            work[near_row + group] = np.float32(whole - first)
+        if len(split) == 0:
+            work[turns_row + group] = physics.fraction_single(n * np.float32(coarse))
+
+
+@fused_kernel
+def split_phases(cell, slows, incident, phases, lookup, split, placed, work, exact):
+    """Fill the groups' rows of h, k, l for one step."""
+    c, p = cell, phases
+    n, first = p.n_a, float(lookup.h_first)
+    split_axis(c[0], c[1], c[2], slows[0], incident, n, first, _ROWS_H, NEAR_H, split, placed, work, exact)
+    n, first = p.n_b, float(lookup.k_first)
+    split_axis(c[3], c[4], c[5], slows[1], incident, n, first, _ROWS_K, NEAR_K, split, placed, work, exact)
+    n, first = p.n_c, float(lookup.l_first)
+    split_axis(c[6], c[7], c[8], slows[2], incident, n, first, _ROWS_L, NEAR_L, split, placed, work, exact)
+
+
+# --- phases of the pixels, float32 ---------------------------------------------------------------
+
+
+@device_function
+def parts_of_pixel(work, group, pixel, lane, rows, split):
+    """One index at a pixel, less its group's whole number: the coarse and the fine part (eq. 32, 33)."""
+    fine_row, coarse_row, turns_row, tilt_row, change_row, left_row = rows
+    change = work[change_row + group]
+    # The small parts first: then a single sum is rounded at the size of the whole.
+    fine = work[fine_row + group] + work[tilt_row + group] * work[BEND + pixel]
+    if len(split) > 0:
+        left = work[left_row + group]
+        fine += (change + left) * work[TWIST + pixel]
+        return work[coarse_row + group] + np.float32(lane) * change, fine + np.float32(lane) * left
+    return work[coarse_row + group], fine + change * (paces_of_lane(lane) + work[TWIST + pixel])
+
+
+@device_function
+def phase_of_pixel(work, group, pixel, lane, n, same_n, rows, split):
+    """One index at a pixel: its nearest whole number from the group's, h and n h less their whole numbers."""
+    coarse, fine = parts_of_pixel(work, group, pixel, lane, rows, split)
+    if len(split) > 0:
+        return physics.reduced_pair(coarse, fine, n)
+    whole, d = physics.reduced_single(coarse, fine)
+    return whole, d, physics.turns_single(work[rows[2] + group], n, same_n, fine)
+
+
+@device_function
+def phases_of_pixel(work, group, pixel, lane, phases, split):
+    """phase_of_pixel for h, k, l: three whole numbers, three h, three n h."""
+    p = phases
+    w_h, d_h, t_h = phase_of_pixel(work, group, pixel, lane, p.n_a, p.same_a, _ROWS_H, split)
+    w_k, d_k, t_k = phase_of_pixel(work, group, pixel, lane, p.n_b, p.same_b, _ROWS_K, split)
+    w_l, d_l, t_l = phase_of_pixel(work, group, pixel, lane, p.n_c, p.same_c, _ROWS_L, split)
+    return w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l
+
+
+@device_function
+def fringes_of_pixel(work, group, pixel, lane, n, rows, split):
+    """One index at a pixel: its nearest whole number from the group's, h less that, and n h as eighths and rest."""
+    coarse, fine = parts_of_pixel(work, group, pixel, lane, rows, split)
+    whole, d = physics.reduced_single(coarse, fine)
+    eighths, rest = physics.eighths_of_fringes(coarse, whole, fine, d, n)
+    return whole, d, eighths, rest
+
+
+@device_function
+def is_half(d_h, d_k, d_l, near_half):
+    """Tell whether a phase lies so near to a half that float32 cannot say which index is the nearest."""
+    return max(abs(d_h), max(abs(d_k), abs(d_l))) > near_half
+
+
+# --- lattice factors -----------------------------------------------------------------------------
+
+
+@fused_kernel
+def add_square(phases, split, work):
+    """Add the square crystal's lattice factor of one step to SUM (eq. 13)."""
+    for lane in range(LANES):
+        for group in range(GROUPS):
+            pixel = lane * GROUPS + group
+            _, _, _, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(work, group, pixel, lane, phases, split)
+            work[SUM + pixel] += physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
+
+
+@fused_kernel
+def place_terms(kind, placed, phases, lookup, split, work, at):
+    """Fill TERM with what shape_terms needs, and PLACE with the place in the table, -1 where float32 cannot tell which.
+
+    TERM gets the square crystal's lattice factor (eq. 13), the squared radius of gauss and top-hat spots (eq. 14) or a
+    round crystal's radius, whose fraction goes to AMPLITUDE. Without ``placed`` the place is 0. Returns whether there
+    is a -1.
+    """
+    p = phases
+    metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
+    l_size = np.float32(lookup.l_count)
+    h_size = np.float32(lookup.k_count * lookup.l_count)
+    doubts = np.int32(0)
+    for lane in range(LANES):
+        for group in range(GROUPS):
+            pixel = lane * GROUPS + group
+            if len(kind) == len(ROUND_KIND):
+                w_h, d_h, x_h, y_h = fringes_of_pixel(work, group, pixel, lane, p.n_a, _ROWS_H, split)
+                w_k, d_k, x_k, y_k = fringes_of_pixel(work, group, pixel, lane, p.n_b, _ROWS_K, split)
+                w_l, d_l, x_l, y_l = fringes_of_pixel(work, group, pixel, lane, p.n_c, _ROWS_L, split)
+                r, phase = physics.radius_single(x_h, x_k, x_l, y_h, y_k, y_l)
+                work[TERM + pixel], work[AMPLITUDE + pixel] = r, phase
+            else:
+                w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(work, group, pixel, lane, phases, split)
+                if len(kind) == len(SQUARE_KIND):
+                    work[TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
+                else:
+                    work[TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
+            place = np.int32(0)
+            if len(placed) > 0:
+                # Whole numbers below 2^24 are exact in float32.
+                place = np.int32(at[PLACE_OF_GROUP + group] + np.int32(w_h * h_size + w_k * l_size + w_l))
+            half = is_half(d_h, d_k, d_l, phases.near_half)
+            doubts = np.int32(doubts | np.int32(half))
+            at[PLACE + pixel] = np.int32(-1) if half else place
+    return doubts != 0
+
+
+@fused_kernel
+def place_groups(lookup, reach, work, at):
+    """Fill PLACE_OF_GROUP with the places of the groups' whole indices, kept ``reach`` inside the table."""
+    k_size, l_size = np.int32(lookup.k_count), np.int32(lookup.l_count)
+    low = np.float32(reach)
+    h_high, k_high = np.float32(lookup.h_count - 1 - reach), np.float32(lookup.k_count - 1 - reach)
+    l_high = np.float32(lookup.l_count - 1 - reach)
+    for group in range(GROUPS):
+        i = np.int32(min(max(work[NEAR_H + group], low), h_high))
+        j = np.int32(min(max(work[NEAR_K + group], low), k_high))
+        m = np.int32(min(max(work[NEAR_L + group], low), l_high))
+        at[PLACE_OF_GROUP + group] = np.int32(np.int32(np.int32(i * k_size) + j) * l_size) + m
+
+
+@serial_kernel
+def settle_halves(geometry, lattice, lookup, cell, wavelength, incident, tile, work, at):
+    """Give the pixels that are marked -1 the index, and the radius, that float64 finds; ``cell`` is in metres."""
+    row, column, sub_slow, sub_fast, depth = tile
+    for pixel in range(PIXELS):
+        if at[PLACE + pixel] >= 0:
+            continue
+        lane, group = pixel // GROUPS, pixel % GROUPS
+        slow = np.float64(row + group // COLUMNS * LANES + lane)
+        fast = np.float64(column + group % COLUMNS)
+        q_x, q_y, q_z = scatter_at_pixel(geometry, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
+        h = dot(cell[0], cell[1], cell[2], q_x, q_y, q_z)
+        k = dot(cell[3], cell[4], cell[5], q_x, q_y, q_z)
+        l = dot(cell[6], cell[7], cell[8], q_x, q_y, q_z)  # noqa: E741
+        h_near, k_near, l_near = physics.nearest_index(h), physics.nearest_index(k), physics.nearest_index(l)
+        at[PLACE + pixel] = place_of(lookup, h_near, k_near, l_near)
+        radius_squared = physics.quadratic_form(lattice, h - h_near, k - k_near, l - l_near)
+        if lattice.shape == ROUND:
+            r = math.sqrt(radius_squared)
+            work[TERM + pixel], work[AMPLITUDE + pixel] = np.float32(r), np.float32(physics.fraction(r))
+        elif lattice.shape != SQUARE:
+            work[TERM + pixel] = np.float32(radius_squared)
+
+
+@serial_kernel
+def place_of(lookup, h, k, l):  # noqa: E741
+    """Place of whole indices (float64) in the flat table; what lies outside falls on its border."""
+    i = clamp(h - lookup.h_first, lookup.h_count)
+    j = clamp(k - lookup.k_first, lookup.k_count)
+    m = clamp(l - lookup.l_first, lookup.l_count)
+    return np.int32((i * lookup.k_count + j) * lookup.l_count + m)
+
+
+@serial_kernel
+def clamp(index, count):
+    """A whole number as a place between 0 and count - 1."""
+    return int(min(max(index, 0.0), count - 1.0))
+
+
+@fused_kernel
+def shape_terms(shape, work):
+    """Turn what place_terms left in TERM into lattice factors (eq. 15 to 17)."""
+    if shape == ROUND:
+        for pixel in range(PIXELS):
+            work[TERM + pixel] = physics.sphere_single(work[TERM + pixel], work[AMPLITUDE + pixel])
+    elif shape == GAUSS:
+        for pixel in range(PIXELS):
+            work[TERM + pixel] = physics.gauss_single(work[TERM + pixel])
+    else:
+        for pixel in range(PIXELS):
+            work[TERM + pixel] = physics.tophat_single(work[TERM + pixel])
+
+
+@fused_kernel
+def add_terms(work):
+    """Add TERM to SUM: every F is the same, and multiplied in at the end."""
+    for pixel in range(PIXELS):
+        work[SUM + pixel] += work[TERM + pixel]
+
+
+@fused_kernel
+def add_reflections(squared, work, at):
+    """Add TERM times F^2 of the pixel's place to SUM."""
+    for pixel in range(PIXELS):
+        # An unsigned index: a signed one could count from the end, which costs more than the look-up.
+        work[AMPLITUDE + pixel] = squared[np.uint32(at[PLACE + pixel])]
+    for pixel in range(PIXELS):
+        work[SUM + pixel] += work[AMPLITUDE + pixel] * work[TERM + pixel]
