@@ -48,3 +48,10 @@ def test_what_cannot_be_measured_is_refused_by_name(words, named, capsys):
     assert main(["bench", *words]) == 2
 
     assert named in capsys.readouterr().err
+
+
+def test_a_cache_of_structure_factors_that_lies_around_is_not_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Fdump.bin").write_bytes(b"not a cache")
+
+    assert main(["bench", "one", "--repeats", "1"]) == 0

@@ -25,6 +25,7 @@ from bragg_numba import (
     simulate,
 )
 from bragg_numba.cli import bragg, nanobragg
+from bragg_numba.io.structure_factor_files import write_dump
 
 CELL = (70, 80, 90, 75, 85, 95)
 
@@ -374,3 +375,13 @@ def test_a_frame_of_a_gigabyte_is_written_in_less_memory_than_it_takes(tmp_path)
     assert (tmp_path / "f.h5").stat().st_size > 4 * 16384**2
     # The compiler alone takes up to 350 MB; the frame is 1074 MB.
     assert kilobytes < 700_000
+
+
+def test_python_warns_of_what_the_command_prints_a_warning_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_dump(tmp_path / "Fdump.bin", np.array([-1, -1, -1]), np.full((3, 3, 3), 7.0))
+
+    with pytest.warns(UserWarning, match="reading structure factors from Fdump.bin"):
+        experiment = Experiment.from_nanobragg("-cell 50 -default_F 100 -detpixels 16")
+
+    assert experiment.structure_factors.amplitudes.max() == 7.0

@@ -64,12 +64,16 @@ def measure(name: str, threads: int | None = None, repeats: int = 5) -> dict:
         ``seconds`` (median of ``repeats`` warm renders), ``pixel_steps_per_s``, the ``precision`` that was
         chosen, and ``float64_over_chosen``: how much longer float64 takes, the median of interleaved pairs.
     """
+    import contextlib
+    import tempfile
+
     import numpy as np
 
     from bragg_numba import Experiment, Simulator
 
     title, line = CASES[name]
-    experiment = Experiment.from_nanobragg(line)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # where no Fdump.bin lies
+        experiment = Experiment.from_nanobragg(line)
     chosen = Simulator(experiment, backend="cpu", threads=threads)
     exact = Simulator(experiment, backend="cpu", precision="float64", threads=threads, plan=chosen.plan)
     out = np.zeros(chosen.shape, np.float32)

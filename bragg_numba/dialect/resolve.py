@@ -153,8 +153,13 @@ class Request:
 
 
 def experiment_from_words(words) -> Experiment:
-    """Build the Experiment that a nanoBragg command line describes."""
-    return resolve(parse(words)).experiment
+    """Build the Experiment that a nanoBragg command line describes; warn of what the command prints a warning of."""
+    import warnings
+
+    request = resolve(parse(words))
+    for note in request.notes:
+        warnings.warn(note, stacklevel=3)
+    return request.experiment
 
 
 def resolve(given: list[Given]) -> Request:

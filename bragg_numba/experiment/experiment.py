@@ -64,6 +64,9 @@ class Experiment(Noun):
     def from_nanobragg(cls, words) -> Experiment:
         """Build from a nanoBragg command line: one string, or a list of words.
 
+        What the command would print as a warning, say that it takes structure factors from an Fdump.bin that
+        lies there, is a Python warning here.
+
         Raises
         ------
         InputError
