@@ -1,7 +1,11 @@
 """The only place where compiler flags are chosen, and where compiled kernels are fetched from their cache."""
 
-from numba import njit
+from functools import partial
+
+import numba.experimental.function_type  # noqa: F401 - registers what a kernel called by its address is passed as
+from numba import config, njit, typeof, types
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.core.runtime import rtsys
 
 
@@ -31,6 +35,11 @@ def _quickly_loaded(decorate):
     return decorate_and_cache
 
 
+def uncompiled(function):
+    """Return the Python function of a compiled one, for the few numbers of a set-up; with NUMBA_DISABLE_JIT itself."""
+    return getattr(function, "py_func", function)
+
+
 # inline="always": one source serves the CPU and the GPU target.
 # error_model="numpy": a division by zero gives inf or NaN instead of a branch that stops vectorisation.
 device_function = njit(inline="always", error_model="numpy")
@@ -43,4 +52,51 @@ cpu_kernel = _quickly_loaded(njit(parallel=True, cache=True, error_model="numpy"
 
 # "contract" alone lets a product and a sum become one fused multiply-add: it only ever removes a rounding.
 # The tile kernels live on it: half of their operations are such pairs.
-fused_kernel = _quickly_loaded(njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}))
+# _nrt=False: they allocate nothing (numba would say so), and do not count references to arrays that their caller
+# holds: locked additions, a dozen for each step of a tile.
+_FUSED = {"error_model": "numpy", "fastmath": {"contract"}, "_nrt": False}
+fused_kernel = _quickly_loaded(njit(cache=True, nogil=True, **_FUSED))
+
+
+class _Address:
+    """What numba takes for a function of one signature at an address."""
+
+    def __init__(self, kernel):
+        self._kernel = kernel  # for as long as its code may be called
+        self._numba_type_ = typeof(kernel)
+
+    def __wrapper_address__(self):
+        return self._kernel.address
+
+
+class AddressedKernel:
+    """A serial function that a parallel kernel gets as an argument and calls by its address.
+
+    What it calls by name, numba makes a part of it and optimises again, in a parallel kernel three times: with the
+    tiles' kernels, the compilation before a first frame took half as long again.
+    """
+
+    def __init__(self, function, returns, options):
+        self._function, self._returns, self._options = function, returns, options
+        self._compiled = {}
+
+    def given(self, *arguments):
+        """Return what to pass for calls with arguments of the types of these (values or numba types)."""
+        if config.DISABLE_JIT:
+            return self._function
+        kinds = tuple(a if isinstance(a, types.Type) else typeof(a) for a in arguments)
+        if kinds not in self._compiled:
+            kernel = CFunc(self._function, (kinds, self._returns), {}, self._options)
+            kernel._cache = _QuickCache(self._function)
+            kernel.compile()
+            self._compiled[kinds] = _Address(kernel)
+        return self._compiled[kinds]
+
+
+def _addressed(options, returns):
+    return partial(AddressedKernel, returns=returns, options=options)
+
+
+# As serial_kernel and fused_kernel, for a cpu_kernel to call by its address; of the numba type of what they return.
+addressed_serial_kernel = partial(_addressed, {"error_model": "numpy"})
+addressed_fused_kernel = partial(_addressed, _FUSED)

@@ -8,7 +8,7 @@ import numpy as np
 from bragg_numba.kernels import cpu_float64, cpu_rows, cpu_tile
 from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
 from bragg_numba.kernels.cpu_rows import COLUMNS, PIXELS, ROWS
-from numba import prange
+from numba import prange, types
 
 #: Tiles that share one allocation of working memory: one per tile costs page faults.
 TILES_IN_RUN = 16
@@ -87,12 +87,45 @@ def aligned_single(size):
     return room[first : first + size]
 
 
+# What a tile's kernel gets of add_bragg_float64 and add_bragg_tile: a corner, working memory.
+_CORNER = types.UniTuple(types.int64, 2)
+_SINGLES = types.Array(types.float32, 1, "C")
+_DOUBLES, _ROWS_OF_DOUBLES = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
+_INTEGERS = types.Array(types.int32, 1, "C")
+
+
+def float64_kernel(geometry, lattice, lookup, rules, sources, cells, table):
+    """Return cpu_float64.render_float64 for a plan like this, compiled."""
+    plan = (geometry, lattice, lookup, rules, sources, cells, table)
+    return cpu_float64.render_float64.given(*plan, _DOUBLES, _DOUBLES, types.int64, _ROWS_OF_DOUBLES, _DOUBLES)
+
+
+def tile_kernel(geometry, lattice, padded, rules, phases, sources, cells, squared, split):
+    """Return cpu_tile.render_tile for a plan like this, compiled."""
+    plan = (geometry, lattice, padded, rules, phases, sources, cells, squared)
+    return cpu_tile.render_tile.given(*plan, _CORNER, split, _SINGLES, _DOUBLES, _INTEGERS)
+
+
 @cpu_kernel
 def add_bragg_float64(
-    geometry, lattice, lookup, rules, sources, cells, table, roi, mask, row_start, row_stop, image, missed
+    render_float64,
+    geometry,
+    lattice,
+    lookup,
+    rules,
+    sources,
+    cells,
+    table,
+    roi,
+    mask,
+    row_start,
+    row_stop,
+    image,
+    missed,
 ):
     """Render rows row_start..row_stop of the frame into image (float32, photons), in parallel tiles.
 
+    ``render_float64`` is the float64_kernel of the arguments.
     ``image`` is (row_stop - row_start, n_fast); pixels outside the region or the mask are left alone.
     ``missed`` (int64, one per tile or more) counts interpolations that left the table.
     """
@@ -105,7 +138,7 @@ def add_bragg_float64(
         for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
             corner = corner_of_tile(tile, top, roi)
             n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
-            missed[tile] = cpu_float64.render_float64(
+            missed[tile] = render_float64(
                 geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
             )
             if mask.size == 0:
@@ -116,6 +149,8 @@ def add_bragg_float64(
 
 @cpu_kernel
 def add_bragg_tile(
+    render_tile,
+    render_float64,
     geometry,
     lattice,
     lookup,
@@ -135,7 +170,8 @@ def add_bragg_tile(
 ):
     """Render rows row_start..row_stop into image with the float32 phases of cpu_tile.
 
-    Pixels in which float32 cannot decide (exactly on a peak) are rendered again in float64. ``padded`` is the
+    Pixels in which float32 cannot decide (exactly on a peak) are rendered again in float64. ``render_tile`` and
+    ``render_float64`` are the tile_kernel and the float64_kernel of the arguments. ``padded`` is the
     lookup of ``squared``; ``split`` is that of cpu_tile.render_tile; otherwise as add_bragg_float64.
     """
     top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
@@ -147,7 +183,7 @@ def add_bragg_tile(
             corner = corner_of_tile(tile, top, roi)
             if not any_wanted(corner, top, bottom, roi, mask):
                 continue
-            background, strength = cpu_tile.render_tile(
+            background, strength = render_tile(
                 geometry,
                 lattice,
                 padded,
@@ -167,7 +203,7 @@ def add_bragg_tile(
                 n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
                 n = keep_nans(n, slows, fasts, row_start, image)
                 settled, values = np.empty((cpu_float64.SCRATCH, n)), np.empty(n)
-                cpu_float64.render_float64(
+                render_float64(
                     geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, settled, values
                 )
                 store_pixels(values, n, slows, fasts, row_start, image)

@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import physics
-from bragg_numba.kernels._jit import serial_kernel
+from bragg_numba.kernels._jit import addressed_serial_kernel, serial_kernel
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
+from numba import types
 
 #: Scratch arrays that render_float64 needs, float64, one value a pixel each.
 SCRATCH = 16
@@ -223,7 +224,7 @@ def finish_values(geometry, rules, n_sources, captures, polars, omegas, shares, 
         values[pixel] = value
 
 
-@serial_kernel
+@addressed_serial_kernel(types.int64)
 def render_float64(geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values):
     """Render pixels in float64; return how often interpolation missed the table.
 

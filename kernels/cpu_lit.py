@@ -41,13 +41,13 @@ def is_near(a_x, a_y, a_z, slow, incident, margin, group, exact):
 
 
 @fused_kernel
-def mark_lit_groups(cell, slows, incident, phases, exact, at):
-    """Fill LIT with 1 for groups that a spot may touch, else 0."""
-    c, p = cell, phases
+def mark_lit_groups(cell, slows, incident, margins, exact, at):
+    """Fill LIT with 1 for groups that come within ``margins`` of whole h, k, l, where a spot may be; else 0."""
+    c = cell
     for group in range(GROUPS):
-        near_h = is_near(c[0], c[1], c[2], slows[0], incident, p.lit_h, group, exact)
-        near_k = is_near(c[3], c[4], c[5], slows[1], incident, p.lit_k, group, exact)
-        near_l = is_near(c[6], c[7], c[8], slows[2], incident, p.lit_l, group, exact)
+        near_h = is_near(c[0], c[1], c[2], slows[0], incident, margins[0], group, exact)
+        near_k = is_near(c[3], c[4], c[5], slows[1], incident, margins[1], group, exact)
+        near_l = is_near(c[6], c[7], c[8], slows[2], incident, margins[2], group, exact)
         at[LIT + group] = np.int32(near_h & near_k & near_l)
 
 

@@ -111,14 +111,14 @@ def split_axis(a_x, a_y, a_z, slow, incident, n, first, rows, near_row, split, p
 
 
 @fused_kernel
-def split_phases(cell, slows, incident, phases, lookup, split, placed, work, exact):
-    """Fill the groups' rows of h, k, l for one step."""
-    c, p = cell, phases
-    n, first = p.n_a, float(lookup.h_first)
+def split_phases(cell, slows, incident, counts, firsts, split, placed, work, exact):
+    """Fill the groups' rows of h, k, l for one step; ``firsts`` are the table's first indices."""
+    c = cell
+    n, first = counts[0], float(firsts[0])
     split_axis(c[0], c[1], c[2], slows[0], incident, n, first, _ROWS_H, NEAR_H, split, placed, work, exact)
-    n, first = p.n_b, float(lookup.k_first)
+    n, first = counts[1], float(firsts[1])
     split_axis(c[3], c[4], c[5], slows[1], incident, n, first, _ROWS_K, NEAR_K, split, placed, work, exact)
-    n, first = p.n_c, float(lookup.l_first)
+    n, first = counts[2], float(firsts[2])
     split_axis(c[6], c[7], c[8], slows[2], incident, n, first, _ROWS_L, NEAR_L, split, placed, work, exact)
 
 
@@ -150,12 +150,11 @@ def phase_of_pixel(work, group, pixel, lane, n, same_n, rows, split):
 
 
 @device_function
-def phases_of_pixel(work, group, pixel, lane, phases, split):
+def phases_of_pixel(work, group, pixel, lane, counts, same_counts, split):
     """phase_of_pixel for h, k, l: three whole numbers, three h, three n h."""
-    p = phases
-    w_h, d_h, t_h = phase_of_pixel(work, group, pixel, lane, p.n_a, p.same_a, _ROWS_H, split)
-    w_k, d_k, t_k = phase_of_pixel(work, group, pixel, lane, p.n_b, p.same_b, _ROWS_K, split)
-    w_l, d_l, t_l = phase_of_pixel(work, group, pixel, lane, p.n_c, p.same_c, _ROWS_L, split)
+    w_h, d_h, t_h = phase_of_pixel(work, group, pixel, lane, counts[0], same_counts[0], _ROWS_H, split)
+    w_k, d_k, t_k = phase_of_pixel(work, group, pixel, lane, counts[1], same_counts[1], _ROWS_K, split)
+    w_l, d_l, t_l = phase_of_pixel(work, group, pixel, lane, counts[2], same_counts[2], _ROWS_L, split)
     return w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l
 
 
@@ -178,39 +177,40 @@ def is_half(d_h, d_k, d_l, near_half):
 
 
 @fused_kernel
-def add_square(phases, split, work):
+def add_square(counts, same_counts, split, work):
     """Add the square crystal's lattice factor of one step to SUM (eq. 13)."""
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
-            _, _, _, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(work, group, pixel, lane, phases, split)
+            _, _, _, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(
+                work, group, pixel, lane, counts, same_counts, split
+            )
             work[SUM + pixel] += physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
 
 
 @fused_kernel
-def place_terms(kind, placed, phases, lookup, split, work, at):
+def place_terms(kind, placed, counts, same_counts, metric, near_half, strides, split, work, at):
     """Fill TERM with what shape_terms needs, and PLACE with the place in the table, -1 where float32 cannot tell which.
 
     TERM gets the square crystal's lattice factor (eq. 13), the squared radius of gauss and top-hat spots (eq. 14) or a
-    round crystal's radius, whose fraction goes to AMPLITUDE. Without ``placed`` the place is 0. Returns whether there
-    is a -1.
+    round crystal's radius, whose fraction goes to AMPLITUDE. ``strides`` are the places from one h and one k to the
+    next; without ``placed`` the place is 0. Returns whether there is a -1.
     """
-    p = phases
-    metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
-    l_size = np.float32(lookup.l_count)
-    h_size = np.float32(lookup.k_count * lookup.l_count)
+    h_size, l_size = np.float32(strides[0]), np.float32(strides[1])
     doubts = np.int32(0)
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
             if len(kind) == len(ROUND_KIND):
-                w_h, d_h, x_h, y_h = fringes_of_pixel(work, group, pixel, lane, p.n_a, _ROWS_H, split)
-                w_k, d_k, x_k, y_k = fringes_of_pixel(work, group, pixel, lane, p.n_b, _ROWS_K, split)
-                w_l, d_l, x_l, y_l = fringes_of_pixel(work, group, pixel, lane, p.n_c, _ROWS_L, split)
+                w_h, d_h, x_h, y_h = fringes_of_pixel(work, group, pixel, lane, counts[0], _ROWS_H, split)
+                w_k, d_k, x_k, y_k = fringes_of_pixel(work, group, pixel, lane, counts[1], _ROWS_K, split)
+                w_l, d_l, x_l, y_l = fringes_of_pixel(work, group, pixel, lane, counts[2], _ROWS_L, split)
                 r, phase = physics.radius_single(x_h, x_k, x_l, y_h, y_k, y_l)
                 work[TERM + pixel], work[AMPLITUDE + pixel] = r, phase
             else:
-                w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(work, group, pixel, lane, phases, split)
+                w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(
+                    work, group, pixel, lane, counts, same_counts, split
+                )
                 if len(kind) == len(SQUARE_KIND):
                     work[TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
                 else:
@@ -219,19 +219,19 @@ def place_terms(kind, placed, phases, lookup, split, work, at):
             if len(placed) > 0:
                 # Whole numbers below 2^24 are exact in float32.
                 place = np.int32(at[PLACE_OF_GROUP + group] + np.int32(w_h * h_size + w_k * l_size + w_l))
-            half = is_half(d_h, d_k, d_l, phases.near_half)
+            half = is_half(d_h, d_k, d_l, near_half)
             doubts = np.int32(doubts | np.int32(half))
             at[PLACE + pixel] = np.int32(-1) if half else place
     return doubts != 0
 
 
 @fused_kernel
-def place_groups(lookup, reach, work, at):
-    """Fill PLACE_OF_GROUP with the places of the groups' whole indices, kept ``reach`` inside the table."""
-    k_size, l_size = np.int32(lookup.k_count), np.int32(lookup.l_count)
+def place_groups(counts, reach, work, at):
+    """Fill PLACE_OF_GROUP with the places of the groups' whole indices, kept ``reach`` inside a table of ``counts``."""
+    k_size, l_size = np.int32(counts[1]), np.int32(counts[2])
     low = np.float32(reach)
-    h_high, k_high = np.float32(lookup.h_count - 1 - reach), np.float32(lookup.k_count - 1 - reach)
-    l_high = np.float32(lookup.l_count - 1 - reach)
+    h_high, k_high = np.float32(counts[0] - 1 - reach), np.float32(counts[1] - 1 - reach)
+    l_high = np.float32(counts[2] - 1 - reach)
     for group in range(GROUPS):
         i = np.int32(min(max(work[NEAR_H + group], low), h_high))
         j = np.int32(min(max(work[NEAR_K + group], low), k_high))

@@ -8,7 +8,7 @@ groups lie in the working arrays, cpu_rays makes directions, cpu_terms and cpu_l
 import math
 
 import numpy as np
-from bragg_numba.kernels._jit import device_function, fused_kernel
+from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
 from bragg_numba.kernels.cpu_lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
 from bragg_numba.kernels.cpu_rays import (
     aim_at_groups,
@@ -57,6 +57,7 @@ from bragg_numba.kernels.cpu_terms import (
     split_phases,
 )
 from bragg_numba.kernels.parameters import ROUND, SQUARE
+from numba import types
 
 #: Terms that are summed in float32 before they are added to the float64 total.
 CHUNK = 64
@@ -213,7 +214,7 @@ def store_tile(background, strength, corner, row_start, top, bottom, roi, mask, 
 # --- the tile ------------------------------------------------------------------------------------
 
 
-@fused_kernel
+@device_function
 def add_step(
     geometry,
     lattice,
@@ -230,46 +231,52 @@ def add_step(
     exact,
     at,
 ):
-    """Add the terms of one step to SUM; the arguments are those of cpu_terms."""
-    g, c = geometry, cell
+    """Add the terms of one step to SUM; the arguments are those of cpu_terms.
+
+    The functions that it calls get few numbers: what is called for every step should not first be told all.
+    """
+    g, c, p, look = geometry, cell, phases, lookup
     slows = (
         dot(c[0], c[1], c[2], g.slow_x, g.slow_y, g.slow_z),
         dot(c[3], c[4], c[5], g.slow_x, g.slow_y, g.slow_z),
         dot(c[6], c[7], c[8], g.slow_x, g.slow_y, g.slow_z),
     )
-    if phases.seeks_lit:
-        mark_lit_groups(cell, slows, incident, phases, exact, at)
+    if p.seeks_lit:
+        mark_lit_groups(cell, slows, incident, (p.lit_h, p.lit_k, p.lit_l), exact, at)
         n_lit = list_lit_groups(at)
         if n_lit > 0:
             place_lit_groups(n_lit, geometry, lattice, cell, incident, tile, work, at)
             add_lit_groups(n_lit, lattice, lookup, squared, work, at)
-        return
-    if lookup.has_table:
-        split_phases(cell, slows, incident, phases, lookup, split, (0,), work, exact)
-        place_groups(lookup, phases.reach, work, at)
-        if lattice.shape == SQUARE:
-            doubts = place_terms(SQUARE_KIND, (0,), phases, lookup, split, work, at)
-        elif lattice.shape == ROUND:
-            doubts = place_terms(ROUND_KIND, (0,), phases, lookup, split, work, at)
-        else:
-            doubts = place_terms(RADIAL_KIND, (0,), phases, lookup, split, work, at)
     else:
-        split_phases(cell, slows, incident, phases, lookup, split, (), work, exact)
-        if lattice.shape == SQUARE:
-            add_square(phases, split, work)
-            return
-        if lattice.shape == ROUND:
-            doubts = place_terms(ROUND_KIND, (), phases, lookup, split, work, at)
+        counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
+        metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
+        firsts, strides = (look.h_first, look.k_first, look.l_first), (look.k_count * look.l_count, look.l_count)
+        doubts, half = False, p.near_half
+        if look.has_table:
+            split_phases(cell, slows, incident, counts, firsts, split, (0,), work, exact)
+            place_groups((look.h_count, look.k_count, look.l_count), p.reach, work, at)
+            if lattice.shape == SQUARE:
+                doubts = place_terms(SQUARE_KIND, (0,), counts, same_counts, metric, half, strides, split, work, at)
+            elif lattice.shape == ROUND:
+                doubts = place_terms(ROUND_KIND, (0,), counts, same_counts, metric, half, strides, split, work, at)
+            else:
+                doubts = place_terms(RADIAL_KIND, (0,), counts, same_counts, metric, half, strides, split, work, at)
         else:
-            doubts = place_terms(RADIAL_KIND, (), phases, lookup, split, work, at)
-    if doubts:
-        settle_halves(geometry, lattice, lookup, cell_in_metres, wavelength, incident, tile, work, at)
-    if lattice.shape != SQUARE:
-        shape_terms(lattice.shape, work)
-    if lookup.has_table:
-        add_reflections(squared, work, at)
-    else:
-        add_terms(work)
+            split_phases(cell, slows, incident, counts, firsts, split, (), work, exact)
+            if lattice.shape == SQUARE:
+                add_square(counts, same_counts, split, work)
+            elif lattice.shape == ROUND:
+                doubts = place_terms(ROUND_KIND, (), counts, same_counts, metric, half, strides, split, work, at)
+            else:
+                doubts = place_terms(RADIAL_KIND, (), counts, same_counts, metric, half, strides, split, work, at)
+        if doubts:
+            settle_halves(geometry, lattice, lookup, cell_in_metres, wavelength, incident, tile, work, at)
+        if lattice.shape != SQUARE:
+            shape_terms(lattice.shape, work)
+        if look.has_table:
+            add_reflections(squared, work, at)
+        elif lattice.shape != SQUARE:
+            add_terms(work)
 
 
 @device_function
@@ -283,7 +290,7 @@ def strength_of(lattice, lookup):
     return strength
 
 
-@fused_kernel
+@addressed_fused_kernel(types.UniTuple(types.float64, 2))
 def render_tile(geometry, lattice, lookup, rules, phases, sources, cells, squared, corner, split, work, exact, at):
     """Render a tile in float32, NaN where float64 must decide; store_tile stores what SUM and FACTOR hold then.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import numba
+import numpy as np
 import pytest
 
+from bragg_numba import Experiment, simulate
 from bragg_numba.cli.console import compilation_announced
 
 LINE = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -detpixels 32 -oversample 2 -mosaic 1 -mosaic_dom 2"
@@ -53,6 +56,24 @@ def test_a_warm_command_loads_what_it_needs_and_announces_nothing(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert not loaded & {"numba.np.arraymath", "scipy.linalg", "h5py", "hdf5plugin", "rich", "PIL"}
+
+
+@pytest.mark.parametrize("precision", ["tile", "float64"])
+def test_kernels_run_uncompiled_under_a_debugger(precision):
+    words = LINE.replace("-detpixels 32", "-detpixels 4")
+    code = "import sys\nfrom bragg_numba import *\n"
+    code += f"frame = simulate(Experiment.from_nanobragg({words!r}), precision={precision!r})\nprint(frame.tolist())"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    compiled = simulate(Experiment.from_nanobragg(words), precision=precision)
+    np.testing.assert_allclose(json.loads(done.stdout), compiled, rtol=1e-5, atol=2e-7 * compiled.max())
 
 
 def test_kernels_that_have_to_be_compiled_are_announced_once(capsys):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import uncompiled
 
 Vector = tuple[float, float, float]
 
-_rotate_by = physics.rotate_by.py_func
+_rotate_by = uncompiled(physics.rotate_by)
 
 
 def rotate_about(axis: Vector, v: Vector, angle: float) -> Vector:

@@ -50,11 +50,13 @@ class CpuRenderer:
         self.plan, self.reason = plan, reason
         self.missed = 0
         self._threads = thread_count
+        self._float64_kernel = None
         self.use(choose(plan, precision))
 
     def use(self, choice: Choice) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice
+        self._tile_kernel = None
         if choice.precision == "tile":
             self._phases = phases(self.plan, choice)
             self._padded, self._squared = padded_table(self.plan)
@@ -103,6 +105,7 @@ class CpuRenderer:
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
+        self._get_kernels()
         with threads(self._threads):
             for roi in self._column_cuts(row_stop - row_start):
                 if self.precision == "tile":
@@ -110,12 +113,29 @@ class CpuRenderer:
                 else:
                     self._render_float64(roi, row_start, row_stop, out)
 
+    def _get_kernels(self) -> None:
+        """Compile the tiles' kernels or fetch them from their cache, once: to ask by so many types takes a while."""
+        from bragg_numba.kernels import cpu
+
+        p = self.plan
+        sources = p.sources.arrays
+        if self._float64_kernel is None:
+            self._float64_kernel = cpu.float64_kernel(
+                p.geometry, p.lattice, p.lookup, p.rules, sources, p.cells, p.table
+            )
+        if self._tile_kernel is None and self.precision == "tile":
+            split = (0,) * self.choice.split
+            self._tile_kernel = cpu.tile_kernel(
+                p.geometry, p.lattice, self._padded, p.rules, self._phases, sources, p.cells, self._squared, split
+            )
+
     def _render_float64(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
         from bragg_numba.kernels import cpu
 
         plan = self.plan
         missed = np.zeros(cpu.count_tiles(row_start, row_stop, roi), dtype=np.int64)
         cpu.add_bragg_float64(
+            self._float64_kernel,
             plan.geometry,
             plan.lattice,
             plan.lookup,
@@ -137,6 +157,8 @@ class CpuRenderer:
 
         plan = self.plan
         cpu.add_bragg_tile(
+            self._tile_kernel,
+            self._float64_kernel,
             plan.geometry,
             plan.lattice,
             plan.lookup,

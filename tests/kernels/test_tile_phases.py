@@ -27,11 +27,16 @@ def phases_of_tile(geometry, lookup, phases, incident, cell, row, column, split,
     slow_a = a[0] * g.slow_x + a[1] * g.slow_y + a[2] * g.slow_z
     slow_b = b[0] * g.slow_x + b[1] * g.slow_y + b[2] * g.slow_z
     slow_c = c[0] * g.slow_x + c[1] * g.slow_y + c[2] * g.slow_z
-    split_phases(cell, (slow_a, slow_b, slow_c), incident, phases, lookup, split, (0,), work, exact)
+    p, slows = phases, (slow_a, slow_b, slow_c)
+    counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
+    firsts = (lookup.h_first, lookup.k_first, lookup.l_first)
+    split_phases(cell, slows, incident, counts, firsts, split, (0,), work, exact)
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
-            w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(work, group, pixel, lane, phases, split)
+            w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(
+                work, group, pixel, lane, counts, same_counts, split
+            )
             at = found[group // COLUMNS * LANES + lane, group % COLUMNS]
             at[0, 0], at[0, 1], at[0, 2] = lookup.h_first + work[cpu_rows.NEAR_H + group] + w_h, d_h, t_h
             at[1, 0], at[1, 1], at[1, 2] = lookup.k_first + work[cpu_rows.NEAR_K + group] + w_k, d_k, t_k
