@@ -63,7 +63,7 @@ def main() -> int:
     experiment = make_experiment(arguments.pixels)
     sim = Simulator(experiment)
     clock.stop("plan: structure factors, orientations, geometry")
-    print("loading the kernels; the first run compiles them, which takes a minute or two", file=sys.stderr)
+    print("loading the kernels; the first run compiles them, which takes half a minute or more", file=sys.stderr)
     next(sim.tiles(rows=4))
     clock.stop("compile, or load the compiled kernels")
     image = render_with_progress(sim)

@@ -15,7 +15,7 @@ from bragg_numba import Experiment, simulate
 from bragg_numba.cli.console import compilation_announced
 
 LINE = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -detpixels 32 -oversample 2 -mosaic 1 -mosaic_dom 2"
-SENTENCE = "compiling kernels for this machine, once: about a minute"
+SENTENCE = "compiling kernels for this machine, once: half a minute or more"
 
 
 def _python(code: str, *words: str) -> subprocess.CompletedProcess:

@@ -116,7 +116,7 @@ def compilation_announced() -> Iterator[None]:
         def on_start(self, event) -> None:
             if not self.said:
                 self.said = True
-                print("compiling kernels for this machine, once: about a minute", file=sys.stderr, flush=True)
+                print("compiling kernels for this machine, once: half a minute or more", file=sys.stderr, flush=True)
 
         def on_end(self, event) -> None:
             pass
