@@ -53,6 +53,10 @@ class CpuRenderer:
         self._float64_kernel = None
         self.use(choose(plan, precision))
 
+    def __getstate__(self) -> dict:
+        """What a copy or another process gets: all but compiled code, which it fetches when it renders."""
+        return self.__dict__ | {"_tile_kernel": None, "_float64_kernel": None}
+
     def use(self, choice: Choice) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice

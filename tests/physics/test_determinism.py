@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,15 @@ def test_one_and_two_threads_give_the_same_bits(fidelity, shape, precision):
     one, two = (Simulator(crowded(fidelity, shape), threads=count, precision=precision).render() for count in (1, 2))
     assert one.any()
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("send", [copy.deepcopy, lambda simulator: pickle.loads(pickle.dumps(simulator))])
+@pytest.mark.parametrize(("fidelity", "shape", "precision"), CASES)
+def test_a_simulator_that_has_rendered_can_be_copied_and_sent(fidelity, shape, precision, send):
+    sim = Simulator(crowded(fidelity, shape), precision=precision)
+    image = sim.render().copy()
+
+    np.testing.assert_array_equal(send(sim).render(), image)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 60, 1000])
