@@ -3,6 +3,7 @@
 from functools import partial
 
 import numba.experimental.function_type  # noqa: F401 - registers what a kernel called by its address is passed as
+import numpy as np
 from numba import config, njit, typeof, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
@@ -69,6 +70,19 @@ class _Address:
         return self._kernel.address
 
 
+def _kind(value):
+    """A key that values of one numba type share; numba takes ten times as long to name the type."""
+    if isinstance(value, tuple):
+        kinds = tuple(map(type, value))
+        return type(value), tuple(map(_kind, value)) if np.ndarray in kinds or tuple in kinds else kinds
+    if isinstance(value, np.ndarray):
+        f = value.flags
+        layout = "C" if f.c_contiguous else "F" if f.f_contiguous else "A"  # as numba sees them
+        return value.dtype, value.ndim, layout, f.writeable, f.aligned
+    # By identity: numba hashes a type by its whole description. The kernel that is kept for it keeps it alive.
+    return id(value) if isinstance(value, types.Type) else type(value)
+
+
 class AddressedKernel:
     """A serial function that a parallel kernel gets as an argument and calls by its address.
 
@@ -84,9 +98,10 @@ class AddressedKernel:
         """Return what to pass for calls with arguments of the types of these (values or numba types)."""
         if config.DISABLE_JIT:
             return self._function
-        kinds = tuple(a if isinstance(a, types.Type) else typeof(a) for a in arguments)
+        kinds = tuple(map(_kind, arguments))
         if kinds not in self._compiled:
-            kernel = CFunc(self._function, (kinds, self._returns), {}, self._options)
+            exact = tuple(a if isinstance(a, types.Type) else typeof(a) for a in arguments)
+            kernel = CFunc(self._function, (exact, self._returns), {}, self._options)
             kernel._cache = _QuickCache(self._function)
             kernel.compile()
             self._compiled[kinds] = _Address(kernel)

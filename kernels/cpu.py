@@ -87,23 +87,23 @@ def aligned_single(size):
     return room[first : first + size]
 
 
-# What a tile's kernel gets of add_bragg_float64 and add_bragg_tile: a corner, working memory.
+# What a tile's kernel gets beside the plan: a corner, working memory.
 _CORNER = types.UniTuple(types.int64, 2)
 _SINGLES = types.Array(types.float32, 1, "C")
 _DOUBLES, _ROWS_OF_DOUBLES = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
 _INTEGERS = types.Array(types.int32, 1, "C")
 
 
-def float64_kernel(geometry, lattice, lookup, rules, sources, cells, table):
-    """Return cpu_float64.render_float64 for a plan like this, compiled."""
-    plan = (geometry, lattice, lookup, rules, sources, cells, table)
+def float64_kernel(plan):
+    """render_float64, compiled for a plan's arguments (Plan.arguments), to hand to the parallel kernels."""
     return cpu_float64.render_float64.given(*plan, _DOUBLES, _DOUBLES, types.int64, _ROWS_OF_DOUBLES, _DOUBLES)
 
 
-def tile_kernel(geometry, lattice, padded, rules, phases, sources, cells, squared, split):
-    """Return cpu_tile.render_tile for a plan like this, compiled."""
-    plan = (geometry, lattice, padded, rules, phases, sources, cells, squared)
-    return cpu_tile.render_tile.given(*plan, _CORNER, split, _SINGLES, _DOUBLES, _INTEGERS)
+def tile_kernel(plan, phases, padded, squared, split):
+    """render_tile, compiled for a plan's arguments and those of add_bragg_tile."""
+    geometry, lattice, _, rules, sources, cells, _ = plan
+    tile = (geometry, lattice, padded, rules, phases, sources, cells, squared, _CORNER, split)
+    return cpu_tile.render_tile.given(*tile, _SINGLES, _DOUBLES, _INTEGERS)
 
 
 @cpu_kernel
@@ -125,7 +125,7 @@ def add_bragg_float64(
 ):
     """Render rows row_start..row_stop of the frame into image (float32, photons), in parallel tiles.
 
-    ``render_float64`` is the float64_kernel of the arguments.
+    ``render_float64`` is the float64_kernel of the plan, whose arguments follow.
     ``image`` is (row_stop - row_start, n_fast); pixels outside the region or the mask are left alone.
     ``missed`` (int64, one per tile or more) counts interpolations that left the table.
     """
@@ -155,24 +155,24 @@ def add_bragg_tile(
     lattice,
     lookup,
     rules,
-    phases,
     sources,
     cells,
     table,
+    phases,
     padded,
     squared,
+    split,
     roi,
     mask,
     row_start,
     row_stop,
-    split,
     image,
 ):
     """Render rows row_start..row_stop into image with the float32 phases of cpu_tile.
 
-    Pixels in which float32 cannot decide (exactly on a peak) are rendered again in float64. ``render_tile`` and
-    ``render_float64`` are the tile_kernel and the float64_kernel of the arguments. ``padded`` is the
-    lookup of ``squared``; ``split`` is that of cpu_tile.render_tile; otherwise as add_bragg_float64.
+    Pixels in which float32 cannot decide (exactly on a peak) are rendered again in float64. ``render_tile`` is the
+    tile_kernel; ``padded`` is the lookup of ``squared``; ``split`` is that of cpu_tile.render_tile; otherwise as
+    add_bragg_float64.
     """
     top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
     n_tiles = count_tiles(top, bottom, roi)

@@ -39,10 +39,6 @@ from bragg_numba.kernels.cpu_rows import (
     WEIGHT,
 )
 
-#: Thinnest sensor layer, in attenuation depths, whose captured fraction is made in float32 (2^-24 / 0.05 = 1.2e-6).
-THIN_LAYER = 0.05
-
-
 # --- directions ----------------------------------------------------------------------------------
 
 
@@ -206,7 +202,7 @@ def multiply_captures(geometry, layer, work, exact):
             pixel = lane * GROUPS + group
             work[TERM + pixel] = part_of_pixel(work, PART_I, PACE_I, group, pixel, paces_of_lane(lane))
     layer_depth = g.layer_step * g.attenuation
-    if layer_depth >= THIN_LAYER:
+    if layer_depth >= physics.THIN_LAYER:
         for pixel in range(PIXELS):
             capture = physics.capture_single(np.float32(layer), np.float32(layer_depth), work[TERM + pixel])
             work[FACTOR + pixel] *= capture

@@ -36,9 +36,7 @@ STEP_SIZE = 28
 _WHOLE_BITS = np.int32(0x4B400000)
 _TO_WHOLE = np.float32(12582912.0)
 _ONE, _TWO = np.float32(1.0), np.float32(2.0)
-
-# cpu_rays.THIN_LAYER
-_THIN_LAYER = np.float32(0.05)
+_THIN_LAYER = np.float32(physics.THIN_LAYER)
 
 
 # --- float64 positions ----------------------------------------------------------------------------

@@ -23,6 +23,9 @@ NUDGE = 2.0**-40
 
 LOG2E = 1.0 / math.log(2.0)
 
+#: Thinnest sensor layer, in attenuation depths, whose captured fraction is made in float32 (2^-24 / 0.05 = 1.2e-6).
+THIN_LAYER = 0.05
+
 #: sqrt of the volume ratio that makes a sphere scatter as much as its cube (nanoBragg's constant).
 SPHERE_SCALE = 0.723601254558268
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,8 +155,6 @@ class Request:
 
 def experiment_from_words(words) -> Experiment:
     """Build the Experiment that a nanoBragg command line describes; warn of what the command prints a warning of."""
-    import warnings
-
     request = resolve(parse(words))
     for note in request.notes:
         warnings.warn(note, stacklevel=3)

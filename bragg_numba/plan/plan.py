@@ -67,6 +67,18 @@ class Plan:
         return self.detector.n_slow, self.detector.n_fast
 
     @property
+    def arguments(self) -> tuple:
+        """What the CPU's kernels take first: geometry, lattice, lookup, rules, sources, cells, table."""
+        return self.geometry, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cells, self.table
+
+    @property
+    def metric(self) -> np.ndarray:
+        """The lattice's metric of h, k, l (eq. 14), float64 (3, 3)."""
+        q = self.lattice
+        hk, hl, kl = q.metric_hk / 2, q.metric_hl / 2, q.metric_kl / 2
+        return np.array([[q.metric_hh, hk, hl], [hk, q.metric_kk, kl], [hl, kl, q.metric_ll]])
+
+    @property
     def steps(self) -> int:
         """Terms that each pixel averages over; sensor layers do not count."""
         return len(self.sources.wavelength) * len(self.cells) * self.oversample**2

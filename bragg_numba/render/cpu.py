@@ -50,17 +50,16 @@ class CpuRenderer:
         self.plan, self.reason = plan, reason
         self.missed = 0
         self._threads = thread_count
-        self._float64_kernel = None
         self.use(choose(plan, precision))
 
     def __getstate__(self) -> dict:
-        """What a copy or another process gets: all but compiled code, which it fetches when it renders."""
-        return self.__dict__ | {"_tile_kernel": None, "_float64_kernel": None}
+        """What a copy or another process gets: all but compiled code, which it finds when it renders."""
+        return self.__dict__ | {"_kernels": None}
 
     def use(self, choice: Choice) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice
-        self._tile_kernel = None
+        self._kernels = None
         if choice.precision == "tile":
             self._phases = phases(self.plan, choice)
             self._padded, self._squared = padded_table(self.plan)
@@ -109,7 +108,6 @@ class CpuRenderer:
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
-        self._get_kernels()
         with threads(self._threads):
             for roi in self._column_cuts(row_stop - row_start):
                 if self.precision == "tile":
@@ -117,66 +115,30 @@ class CpuRenderer:
                 else:
                     self._render_float64(roi, row_start, row_stop, out)
 
-    def _get_kernels(self) -> None:
-        """Compile the tiles' kernels or fetch them from their cache, once: to ask by so many types takes a while."""
-        from bragg_numba.kernels import cpu
-
-        p = self.plan
-        sources = p.sources.arrays
-        if self._float64_kernel is None:
-            self._float64_kernel = cpu.float64_kernel(
-                p.geometry, p.lattice, p.lookup, p.rules, sources, p.cells, p.table
-            )
-        if self._tile_kernel is None and self.precision == "tile":
-            split = (0,) * self.choice.split
-            self._tile_kernel = cpu.tile_kernel(
-                p.geometry, p.lattice, self._padded, p.rules, self._phases, sources, p.cells, self._squared, split
-            )
-
     def _render_float64(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
         from bragg_numba.kernels import cpu
 
         plan = self.plan
         missed = np.zeros(cpu.count_tiles(row_start, row_stop, roi), dtype=np.int64)
-        cpu.add_bragg_float64(
-            self._float64_kernel,
-            plan.geometry,
-            plan.lattice,
-            plan.lookup,
-            plan.rules,
-            plan.sources.arrays,
-            plan.cells,
-            plan.table,
-            roi,
-            plan.mask,
-            row_start,
-            row_stop,
-            out,
-            missed,
-        )
+        cpu.add_bragg_float64(*self._fetch_kernels(), *plan.arguments, roi, plan.mask, row_start, row_stop, out, missed)
         self.missed += int(missed.sum())
 
     def _render_tile(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
         from bragg_numba.kernels import cpu
 
-        plan = self.plan
-        cpu.add_bragg_tile(
-            self._tile_kernel,
-            self._float64_kernel,
-            plan.geometry,
-            plan.lattice,
-            plan.lookup,
-            plan.rules,
-            self._phases,
-            plan.sources.arrays,
-            plan.cells,
-            plan.table,
-            self._padded,
-            self._squared,
-            roi,
-            plan.mask,
-            row_start,
-            row_stop,
-            (0,) * self.choice.split,
-            out,
-        )
+        plan, tile = self.plan, self._tile_arguments()
+        cpu.add_bragg_tile(*self._fetch_kernels(), *plan.arguments, *tile, roi, plan.mask, row_start, row_stop, out)
+
+    def _tile_arguments(self) -> tuple:
+        return self._phases, self._padded, self._squared, (0,) * self.choice.split
+
+    def _fetch_kernels(self) -> tuple:
+        """The kernels of a tile for arguments like these, found once: short renders come by thousands."""
+        from bragg_numba.kernels import cpu
+
+        if self._kernels is None:
+            arguments = self.plan.arguments
+            self._kernels = (cpu.float64_kernel(arguments),)
+            if self.precision == "tile":
+                self._kernels = (cpu.tile_kernel(arguments, *self._tile_arguments()), *self._kernels)
+        return self._kernels

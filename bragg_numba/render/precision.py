@@ -113,15 +113,7 @@ def fringes(plan: Plan) -> np.ndarray:
 
 def lit_margins(plan: Plan) -> np.ndarray:
     """Distance from a whole h, k, l up to which a spot is not 0, with what a group bends away from a line (eq. 35)."""
-    q = plan.lattice
-    metric = np.array(
-        [
-            [q.metric_hh, q.metric_hk / 2, q.metric_hl / 2],
-            [q.metric_hk / 2, q.metric_kk, q.metric_kl / 2],
-            [q.metric_hl / 2, q.metric_kl / 2, q.metric_ll],
-        ]
-    )
-    radii = np.sqrt(LIT_RADIUS_SQUARED[q.shape] * np.diag(np.linalg.inv(metric)))
+    radii = np.sqrt(LIT_RADIUS_SQUARED[plan.lattice.shape] * np.diag(np.linalg.inv(plan.metric)))
     return radii + 1.1 * _bend(plan) + 1e-6
 
 

@@ -107,14 +107,8 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3)[0], axis=1)
     limits = np.array([math.ceil(q_max * edges[0]), math.ceil(q_max * edges[1])], dtype=np.int64)
     found = spots.list_spots(
-        plan.geometry,
-        plan.lattice,
-        plan.lookup,
-        plan.rules,
-        plan.sources.arrays,
-        plan.cells,
+        *plan.arguments,
         np.ascontiguousarray(stars),
-        plan.table,
         plan.roi,
         plan.mask,
         _inverse_gram(plan),
@@ -173,9 +167,7 @@ def orientation_matrix(plan: Plan) -> np.ndarray:
 def _inverse_gram(plan: Plan) -> np.ndarray:
     if plan.lattice.shape == SQUARE:
         return np.eye(3)
-    m = plan.lattice
-    hk, hl, kl = m.metric_hk / 2, m.metric_hl / 2, m.metric_kl / 2
-    return np.linalg.inv([[m.metric_hh, hk, hl], [hk, m.metric_kk, kl], [hl, kl, m.metric_ll]])
+    return np.linalg.inv(plan.metric)
 
 
 def _reach(plan: Plan, star: np.ndarray) -> float:
