@@ -93,7 +93,7 @@ def radial(shape, radius_squared):
 def render_plan(plan, image: np.ndarray) -> None:
     """Render a plan with the yardstick."""
     render(
-        plan.geometry,
+        plan.panels[0],
         plan.lattice,
         plan.lookup,
         plan.rules.scale,

@@ -45,6 +45,9 @@ def uncompiled(function):
 # error_model="numpy": a division by zero gives inf or NaN instead of a branch that stops vectorisation.
 device_function = njit(inline="always", error_model="numpy")
 
+# A device function that is typed once and inlined by LLVM: those whose source would be copied many times over.
+shared_function = njit(forceinline=True, error_model="numpy")
+
 # A serial function that a kernel calls; strict IEEE arithmetic.
 serial_kernel = _quickly_loaded(njit(cache=True, error_model="numpy", nogil=True))
 

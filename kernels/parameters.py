@@ -13,9 +13,15 @@ SQUARE, ROUND, GAUSS, TOPHAT = 0, 1, 2, 3
 #: Names of the lattice shapes, indexed by the constants above.
 SHAPE_NAMES = ("square", "round", "gauss", "tophat")
 
+#: How structure factors are looked up.
+NO_TABLE, NEAREST, TRICUBIC = 0, 1, 2
 
-class Geometry(NamedTuple):
-    """Detector and beam axis; lab frame. ``origin`` is the outer corner of pixel (0, 0)."""
+
+class Panel(NamedTuple):
+    """One panel of the detector, its sensor, and the beam as it meets it; lab frame.
+
+    ``origin`` is the outer corner of the panel's pixel (0, 0), which is pixel (first_row, first_column) of the frame.
+    """
 
     origin_x: float
     origin_y: float
@@ -49,12 +55,23 @@ class Geometry(NamedTuple):
     dmin: float
     n_fast: int
     n_slow: int
+    first_row: int
+    first_column: int
     oversample: int
     layers: int
     curved: bool
     point_pixel: bool
     polarized: bool
     has_sensor: bool
+
+
+#: A Panel as an element of an array: kernels that render several panels get them so.
+PANEL_RECORD = np.dtype([(name, kind) for name, kind in Panel.__annotations__.items()])
+
+
+def panel_array(panels) -> np.ndarray:
+    """Panels as one array of PANEL_RECORD."""
+    return np.array([tuple(panel) for panel in panels], dtype=PANEL_RECORD)
 
 
 class Lattice(NamedTuple):
@@ -96,6 +113,8 @@ class Rules(NamedTuple):
     running_thick: bool  #: nanoBragg's running products
     running_polar: bool
     running_omega: bool
+    running: bool  #: any of the three
+    weighted: bool  #: terms carry factors of their own: physical, or some are left out beyond dmin
     skip_zero: bool  #: no water: a zero lattice factor skips nanoBragg's running products
     background: float  #: in units of F^2 per step sum, before scaling
     scale: float  #: r_e^2 fluence / steps
@@ -115,7 +134,7 @@ class Phases(NamedTuple):
 
     ``same_a`` equals ``n_a`` and so on: physics.turns_single says why. A phase further than ``near_half`` from a
     whole number is settled in float64. ``reach`` is how many cells of the table a group's pixels may lie from its
-    own. With ``seeks_lit`` only groups within ``lit_h`` and so on of a reflection are summed (cpu_lit).
+    own. Where spots are sought, only groups within ``lit_h`` and so on of a reflection are summed (pixels/lit).
     """
 
     n_a: np.float32
@@ -135,22 +154,6 @@ class Phases(NamedTuple):
     lit_h: float
     lit_k: float
     lit_l: float
-    seeks_lit: bool
-
-
-class Region(NamedTuple):
-    """Which pixels a GPU kernel renders: rows row_start..row_stop of the frame, inside the region of interest.
-
-    All bounds of the region of interest are included, as in the plan's ``roi``.
-    """
-
-    row_start: int
-    row_stop: int
-    fast_first: int
-    fast_last: int
-    slow_first: int
-    slow_last: int
-    masked: bool
 
 
 class Single(NamedTuple):

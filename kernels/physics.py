@@ -54,9 +54,9 @@ def unit_cross(a_x, a_y, a_z, b_x, b_y, b_z):
 
 
 @device_function
-def flat_position(geometry, fast, slow, depth):
+def flat_position(panel, fast, slow, depth):
     """Place a point of the flat detector in the lab, metres (eq. 2); ``depth`` lies along the normal."""
-    g = geometry
+    g = panel
     x = fast * g.fast_x + slow * g.slow_x + depth * g.normal_x + g.origin_x
     y = fast * g.fast_y + slow * g.slow_y + depth * g.normal_y + g.origin_y
     z = fast * g.fast_z + slow * g.slow_z + depth * g.normal_z + g.origin_z
@@ -64,25 +64,25 @@ def flat_position(geometry, fast, slow, depth):
 
 
 @device_function
-def arcs_of_curve(geometry, fast, slow):
+def arcs_of_curve(panel, fast, slow):
     """Angles by which a point of the curved detector lies along fast and slow from where the direct beam hits (eq. 3).
 
     Arc length over radius; the signs are those of the rotations about the slow and the fast axis.
     """
-    g = geometry
+    g = panel
     along_fast = (fast - g.beam_fast) / g.curve_radius
     along_slow = (slow - g.beam_slow) / g.curve_radius
     return g.curve_fast_sign * along_fast, g.curve_slow_sign * along_slow
 
 
 @device_function
-def position_on_arcs(geometry, depth, sine_fast, cosine_fast, sine_slow, cosine_slow):
+def position_on_arcs(panel, depth, sine_fast, cosine_fast, sine_slow, cosine_slow):
     """Place a point of the curved detector in the lab, metres, from sines and cosines of arcs_of_curve (eq. 3).
 
     The point where the direct beam hits stays; an offset along fast becomes a rotation about the slow
     axis and an offset along slow one about the fast axis.
     """
-    g = geometry
+    g = panel
     radius = g.curve_radius + depth
     x, y, z = radius * g.beam_x, radius * g.beam_y, radius * g.beam_z
     x, y, z = rotate_by(g.slow_x, g.slow_y, g.slow_z, x, y, z, sine_fast, cosine_fast)
@@ -90,18 +90,18 @@ def position_on_arcs(geometry, depth, sine_fast, cosine_fast, sine_slow, cosine_
 
 
 @device_function
-def curved_position(geometry, fast, slow, depth):
+def curved_position(panel, fast, slow, depth):
     """Place a point of the curved detector in the lab, metres (eq. 3)."""
-    by_fast, by_slow = arcs_of_curve(geometry, fast, slow)
-    return position_on_arcs(geometry, depth, math.sin(by_fast), math.cos(by_fast), math.sin(by_slow), math.cos(by_slow))
+    by_fast, by_slow = arcs_of_curve(panel, fast, slow)
+    return position_on_arcs(panel, depth, math.sin(by_fast), math.cos(by_fast), math.sin(by_slow), math.cos(by_slow))
 
 
 @device_function
-def pixel_position(geometry, fast, slow, depth):
+def pixel_position(curved, panel, fast, slow, depth):
     """Place a point of the detector, flat or curved, in the lab (metres)."""
-    if geometry.curved:
-        return curved_position(geometry, fast, slow, depth)
-    return flat_position(geometry, fast, slow, depth)
+    if curved:
+        return curved_position(panel, fast, slow, depth)
+    return flat_position(panel, fast, slow, depth)
 
 
 @device_function

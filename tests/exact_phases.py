@@ -7,7 +7,7 @@ import mpmath
 
 def exact_phases(plan, row: int, column: int) -> list:
     """h, k, l of the first source and orientation at a pixel's centre, from the plan's float64 parameters."""
-    g = plan.geometry
+    g = plan.panels[0]
     mp = mpmath.mpf
     fast = mp(g.pixel_size) * column + mp(g.pixel_size) / 2
     slow = mp(g.pixel_size) * row + mp(g.pixel_size) / 2

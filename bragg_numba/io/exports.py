@@ -96,7 +96,7 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
     if abs(fast @ slow) > 1e-9:
         raise InputError("XDS.INP", "needs detector axes at right angles")
     n = description.frames
-    sensor = description.plan.experiment.detector.thickness_um / 1000.0 if description.plan.geometry.has_sensor else 0.0
+    sensor = description.plan.experiment.detector.thickness_um / 1000.0 if description.plan.panels[0].has_sensor else 0.0
     pixel_mm = g.pixel_size * 1000.0
     lines = [
         "! Written by bragg_numba: the part of XDS.INP that these frames fix. Add JOB, SPACE_GROUP_NUMBER, LIB.",

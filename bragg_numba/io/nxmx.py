@@ -236,7 +236,7 @@ def _write_detector(detector, description: Description) -> None:
     _put(detector, "distance", g.distance, "m")
     _put(detector, "detector_distance", g.distance, "m")
     detector["sensor_material"] = "Si"
-    thickness = plan.experiment.detector.thickness_um * 1e-6 if plan.geometry.has_sensor else NO_SENSOR_M
+    thickness = plan.experiment.detector.thickness_um * 1e-6 if plan.panels[0].has_sensor else NO_SENSOR_M
     _put(detector, "sensor_thickness", thickness, "m")
     bits = 16 if description.dtype == "uint16" else 32
     detector["bit_depth_readout"] = np.int64(bits)

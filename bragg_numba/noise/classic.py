@@ -33,7 +33,7 @@ class ClassicStream:
     """
 
     def __init__(self) -> None:
-        from bragg_numba.kernels.classic_random import classic_state
+        from bragg_numba.kernels.random.classic import classic_state
 
         self._state = classic_state()
 
@@ -58,7 +58,7 @@ class ClassicStream:
 
     def uniforms(self, seed: int, count: int) -> np.ndarray:
         """Return the first ``count`` uniform deviates of ``seed``, (count,) float64 in (0, 1), each a float32."""
-        from bragg_numba.kernels.classic_random import start_stream, uniform
+        from bragg_numba.kernels.random.classic import start_stream, uniform
 
         start_stream(self._state, _checked_seed(seed))
         return np.array([uniform(self._state) for _ in range(count)], dtype=np.float64)
@@ -93,7 +93,7 @@ class ClassicStream:
         InputError
             If a pixel is NaN or negative.
         """
-        from bragg_numba.kernels.classic_random import noise_image, start_stream
+        from bragg_numba.kernels.random.classic import noise_image, start_stream
 
         photons = check_photons(photons)
         n_slow, n_fast = photons.shape
@@ -104,7 +104,7 @@ class ClassicStream:
         return image, photon_sum, overloads
 
     def _rotations(self, spread_rad: float, count: int, seed: int) -> np.ndarray:
-        from bragg_numba.kernels.classic_random import mosaic_rotation, start_stream
+        from bragg_numba.kernels.random.classic import mosaic_rotation, start_stream
 
         rotations = np.empty((count, 3, 3), dtype=np.float64)
         start_stream(self._state, _checked_seed(seed))

@@ -109,7 +109,7 @@ def draw_counts(
     InputError
         If a pixel is NaN, infinite or negative, or an argument lies outside its range.
     """
-    from bragg_numba.kernels.philox import N_STATISTICS, chunks_of, poisson_counts
+    from bragg_numba.kernels.random.philox import N_STATISTICS, chunks_of, poisson_counts
 
     seed = whole_number("seed", seed, 0, 2**64 - 1)
     frame = whole_number("frame", frame, 0, 2**32 - 1)
@@ -129,7 +129,7 @@ def draw_counts(
 
 def sum_photons(photons: np.ndarray) -> Drawn:
     """Return what ``draw_counts`` would, bit for bit, of a frame that gets no counts; (slow, fast) float32."""
-    from bragg_numba.kernels.philox import N_STATISTICS, chunks_of, photon_statistics
+    from bragg_numba.kernels.random.philox import N_STATISTICS, chunks_of, photon_statistics
 
     found = np.empty((chunks_of(photons.size), N_STATISTICS))
     photon_statistics(photons.reshape(-1), found)
@@ -137,7 +137,7 @@ def sum_photons(photons: np.ndarray) -> Drawn:
 
 
 def _drawn(photons: np.ndarray, found: np.ndarray, scale: float) -> Drawn:
-    from bragg_numba.kernels.philox import BAD, MOST, OVERLOADS, SUM
+    from bragg_numba.kernels.random.philox import BAD, MOST, OVERLOADS, SUM
 
     if found[:, BAD].any():
         with np.errstate(over="ignore"):

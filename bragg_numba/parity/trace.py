@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bragg_numba.experiment import _checks as check
-from bragg_numba.kernels import cpu_float64, physics
+from bragg_numba.kernels import physics
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
 from bragg_numba.parity.setup_taps import setup_lines, setup_taps
 from bragg_numba.parity.taps import (
@@ -190,7 +190,7 @@ class _Walk:
         self.total = float(plan.rules.background)
         self.flat = 0.0  #: the flat background's share
         self.capture = self.omega = 1.0
-        self.polar = 0.0 if plan.geometry.polarized else 1.0
+        self.polar = 0.0 if plan.panels[0].polarized else 1.0
         self.ray = self.incident = (math.nan,) * 3
         lattice = plan.lattice
         self.volume_squared = (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
@@ -214,7 +214,7 @@ class _Walk:
         )
 
     def _walk_layers(self) -> None:
-        g, rules = self.plan.geometry, self.plan.rules
+        g, rules = self.plan.panels[0], self.plan.rules
         for layer in range(g.layers):
             depth = layer * g.layer_step
             for sub in range(g.oversample * g.oversample):
@@ -229,7 +229,7 @@ class _Walk:
                     self._walk_source((*place, source), position, airpath)
 
     def _aim(self, place, depth: float):
-        g = self.plan.geometry
+        g = self.plan.panels[0]
         _, sub_slow, sub_fast = place
         slow = g.subpixel_size * (self.slow * g.oversample + sub_slow)
         slow += g.subpixel_size / 2.0
@@ -241,7 +241,7 @@ class _Walk:
         return (x, y, z), airpath
 
     def _capture(self, layer: int) -> float:
-        g = self.plan.geometry
+        g = self.plan.panels[0]
         if not g.has_sensor:
             return 1.0
         parallax = self.ray[0] * g.normal_x + self.ray[1] * g.normal_y + self.ray[2] * g.normal_z
@@ -250,7 +250,7 @@ class _Walk:
         return physics.capture_fraction(layer, g.layer_step, g.attenuation, parallax)
 
     def _walk_source(self, place, position, airpath: float) -> None:
-        plan, g, rules = self.plan, self.plan.geometry, self.plan.rules
+        plan, g, rules = self.plan, self.plan.panels[0], self.plan.rules
         source = place[-1]
         self.incident = tuple(map(float, plan.sources.incident[source]))
         wavelength, weight = float(plan.sources.wavelength[source]), float(plan.sources.weight[source])
@@ -382,7 +382,7 @@ class _Walk:
         return {name: taps[name] for name in FINAL_NAMES if name in taps}
 
     def _scaled(self) -> float:
-        plan, g, rules = self.plan, self.plan.geometry, self.plan.rules
+        plan, g, rules = self.plan, self.plan.panels[0], self.plan.rules
         value = rules.scale * self.total
         if rules.per_term:
             sources = len(plan.sources.wavelength)

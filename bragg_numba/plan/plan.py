@@ -48,7 +48,7 @@ class Plan:
     table: np.ndarray
     mask: np.ndarray  #: bool (n_slow, n_fast), or (0, 0) for none
     roi: tuple[int, int, int, int]  #: fast_min, fast_max, slow_min, slow_max; inclusive, inside the frame
-    geometry: parameters.Geometry
+    panels: tuple[parameters.Panel, ...]
     lattice: parameters.Lattice
     lookup: parameters.Table
     rules: parameters.Rules
@@ -68,8 +68,9 @@ class Plan:
 
     @property
     def arguments(self) -> tuple:
-        """What the CPU's kernels take first: geometry, lattice, lookup, rules, sources, cells, table."""
-        return self.geometry, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cells, self.table
+        """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table."""
+        panels = parameters.panel_array(self.panels)
+        return panels, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cells, self.table
 
     @property
     def metric(self) -> np.ndarray:
@@ -167,7 +168,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         # A copy: numba compiles anew for read-only arrays.
         mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
         roi=roi,
-        geometry=_geometry(experiment, detector, oversample, layers, attenuation, physical=physical),
+        panels=(_panel(experiment, detector, oversample, layers, attenuation, physical=physical),),
         lattice=_lattice(experiment, cell, counts, physical=physical),
         lookup=parameters.Table(
             *first,
@@ -273,7 +274,7 @@ def _sensor(experiment: Experiment, *, physical: bool, notes: list[str]) -> tupl
     return layer_steps(thickness, d.thickness_steps, physical=physical), 1.0 / depth
 
 
-def _geometry(experiment, detector, oversample, layers, attenuation, *, physical: bool) -> parameters.Geometry:
+def _panel(experiment, detector, oversample, layers, attenuation, *, physical: bool) -> parameters.Panel:
     d = experiment.detector
     beam = experiment.beam
     # Which way a rotation about one axis carries the beam along the other (eq. 3).
@@ -295,7 +296,7 @@ def _geometry(experiment, detector, oversample, layers, attenuation, *, physical
         # A layer absorbs in its middle, not at its front: the error of few layers is then of second order.
         origin = combine((1.0, origin), (layers.step / 2.0, detector.normal))
         close_distance += layers.step / 2.0
-    return parameters.Geometry(
+    return parameters.Panel(
         *origin,
         *detector.fast,
         *detector.slow,
@@ -316,6 +317,8 @@ def _geometry(experiment, detector, oversample, layers, attenuation, *, physical
         dmin=experiment.sampling.dmin_A * 1e-10,
         n_fast=detector.n_fast,
         n_slow=detector.n_slow,
+        first_row=0,
+        first_column=0,
         oversample=oversample,
         layers=layers.n,
         curved=d.curved,
@@ -360,11 +363,16 @@ def _rules(experiment: Experiment, steps: int, *, physical: bool) -> parameters.
     background = (
         WATER_F * WATER_F * physics.R_E_SQUARED * fluence * water * water * water * 1e6 * AVOGADRO / WATER_MOLAR_MASS
     )
+    running = [
+        getattr(sampling, f"oversample_{name}") and not physical for name in ("thick", "polar", "omega")
+    ]
     return parameters.Rules(
         per_term=physical,
-        running_thick=sampling.oversample_thick and not physical,
-        running_polar=sampling.oversample_polar and not physical,
-        running_omega=sampling.oversample_omega and not physical,
+        running_thick=running[0],
+        running_polar=running[1],
+        running_omega=running[2],
+        running=any(running),
+        weighted=physical or sampling.dmin_A > 0.0,
         skip_zero=water == 0.0,
         background=0.0 if physical else background,
         scale=physics.R_E_SQUARED * fluence / steps,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.kernels.cpu_rows import COLUMNS, ROWS
+from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.precision import Choice, choose, padded_table, phases
 
@@ -116,7 +116,7 @@ class CpuRenderer:
                     self._render_float64(roi, row_start, row_stop, out)
 
     def _render_float64(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
-        from bragg_numba.kernels import cpu
+        from bragg_numba.kernels.pixels import cpu
 
         plan = self.plan
         missed = np.zeros(cpu.count_tiles(row_start, row_stop, roi), dtype=np.int64)
@@ -124,7 +124,7 @@ class CpuRenderer:
         self.missed += int(missed.sum())
 
     def _render_tile(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
-        from bragg_numba.kernels import cpu
+        from bragg_numba.kernels.pixels import cpu
 
         plan, tile = self.plan, self._tile_arguments()
         cpu.add_bragg_tile(*self._fetch_kernels(), *plan.arguments, *tile, roi, plan.mask, row_start, row_stop, out)
@@ -134,7 +134,7 @@ class CpuRenderer:
 
     def _fetch_kernels(self) -> tuple:
         """The kernels of a tile for arguments like these, found once: short renders come by thousands."""
-        from bragg_numba.kernels import cpu
+        from bragg_numba.kernels.pixels import cpu
 
         if self._kernels is None:
             arguments = self.plan.arguments

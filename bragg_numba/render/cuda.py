@@ -199,13 +199,13 @@ class CudaRenderer:
 
     def launch(self, row_start: int, row_stop: int, image, half: _Half) -> None:
         """Start the kernels that fill ``image``, a device array (row_stop - row_start, n_fast), on a stream."""
-        from bragg_numba.kernels import cuda as kernels
+        from bragg_numba.kernels.pixels import cuda as kernels
         from bragg_numba.render.cuda_precision import region
 
         plan = self.plan
-        mode, shape, curved = kernels.lookup_mode(plan.lookup), plan.lattice.shape, plan.geometry.curved
+        mode, shape, curved = kernels.lookup_mode(plan.lookup), plan.lattice.shape, plan.panels[0].curved
         where = region(plan, row_start, row_stop)
-        nouns = (plan.geometry, plan.lattice, plan.lookup, plan.rules, where)
+        nouns = (plan.panels[0], plan.lattice, plan.lookup, plan.rules, where)
         steps = (self.sources, self.cells)
         blocks = kernels.pixel_blocks(where)
         if blocks < 1:
@@ -215,7 +215,7 @@ class CudaRenderer:
             kernel(*nouns, *steps, self.table, self.mask, image, half.missed)
             return
         doubts = (half.marked, half.doubts, half.n_marked)
-        weighted = kernels.is_weighted(plan.geometry, plan.rules)
+        weighted = kernels.is_weighted(plan.panels[0], plan.rules)
         tile = kernels.tile_kernel(shape, mode, self.choice.side, curved, weighted)
         tile = tile[kernels.tile_blocks(where, self.choice.side), kernels.THREADS, half.stream]
         tile(*nouns, self.single, *steps, self.table_squared, self.mask, image, *doubts)
@@ -394,7 +394,7 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
     """
     from numba import cuda
 
-    from bragg_numba.kernels import cuda as kernels
+    from bragg_numba.kernels.pixels import cuda as kernels
 
     index = devices.index_of(photons)
     with cuda.gpus[index]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bragg_numba.kernels.cuda_steps import PARTS, ROUND_STEPS, SIDES
+from bragg_numba.kernels.pixels.cuda_steps import PARTS, ROUND_STEPS, SIDES
 from bragg_numba.kernels.parameters import SQUARE, Region, Single
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.precision import (
@@ -61,20 +61,20 @@ def phase_error(plan: Plan, side: int) -> float:
 
 def fine_phases(plan: Plan, side: int) -> np.ndarray:
     """Largest float32 part of h, k, l in a tile, turns: what the exact parts leave, and the second order."""
-    far = _half_diagonal(plan, side) / plan.geometry.close_distance
+    far = _half_diagonal(plan, side) / plan.panels[0].close_distance
     rounding = 2.0**-13 * (1.0 + (side - 1))
     return edges_in_waves(plan) * 1.5 * far * far + rounding
 
 
 def reach(plan: Plan, side: int) -> int:
     """How many cells of the table a tile's pixels may lie from its centre's."""
-    far = _half_diagonal(plan, side) / plan.geometry.close_distance
+    far = _half_diagonal(plan, side) / plan.panels[0].close_distance
     return int(1.0 + 1e-3 + 1.05 * far * float(edges_in_waves(plan).max()))
 
 
 def single(plan: Plan, choice: Choice) -> Single:
     """What a tile kernel is told beyond the plan."""
-    f, g, lattice, rules = np.float32, plan.geometry, plan.lattice, plan.rules
+    f, g, lattice, rules = np.float32, plan.panels[0], plan.lattice, plan.rules
     n_reach = reach(plan, choice.side)
     counts = [f(n) for n in plan.cell_counts]
     table = plan.lookup
@@ -131,13 +131,13 @@ def padded_table(plan: Plan, choice: Choice | None = None) -> np.ndarray:
 def _runs(plan: Plan) -> tuple[int, int]:
     """Runs of steps in a layer and sub-pixel, and steps in one: where terms have weights each source is a run."""
     n_sources, n_steps = len(plan.sources.wavelength), len(plan.cells)
-    return (n_sources, n_steps) if plan.rules.per_term or plan.geometry.dmin > 0.0 else (1, n_sources * n_steps)
+    return (n_sources, n_steps) if plan.rules.per_term or plan.panels[0].dmin > 0.0 else (1, n_sources * n_steps)
 
 
 def _rounds_in_part(plan: Plan) -> int:
     """Rounds of steps that share a bit of ``doubts``, as kernels.cuda.rounds_in_part has it."""
     runs, run_steps = _runs(plan)
-    rounds = plan.geometry.layers * plan.geometry.oversample**2 * runs * -(-run_steps // ROUND_STEPS)
+    rounds = plan.panels[0].layers * plan.panels[0].oversample**2 * runs * -(-run_steps // ROUND_STEPS)
     return -(-rounds // PARTS)
 
 
@@ -149,7 +149,7 @@ def _near_half(plan: Plan, side: int) -> float:
 
 def _half_diagonal(plan: Plan, side: int) -> float:
     """Distance from a tile's centre to its furthest pixel's, metres."""
-    g = plan.geometry
+    g = plan.panels[0]
     fast, slow = np.array([g.fast_x, g.fast_y, g.fast_z]), np.array([g.slow_x, g.slow_y, g.slow_z])
     longest = max(np.linalg.norm(fast + slow), np.linalg.norm(fast - slow))
     return 0.5 * (side - 1) * g.pixel_size * float(longest)

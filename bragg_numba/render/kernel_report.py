@@ -56,7 +56,7 @@ def variants() -> list:
     from bragg_numba.render.devices import require_numba_cuda
 
     require_numba_cuda()
-    from bragg_numba.kernels import cuda
+    from bragg_numba.kernels.pixels import cuda
 
     return _variants(cuda)
 
@@ -129,7 +129,7 @@ def _examine_named(kernel: str, precision: str, tasks: list[tuple[str, bool]]) -
 
 def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | None:
     """The innermost step of the one kernel in a listing."""
-    from bragg_numba.kernels.cuda_steps import STEP_SIZE
+    from bragg_numba.kernels.pixels.cuda_steps import STEP_SIZE
 
     bodies = list(sass.functions(listing).values())
     if not bodies:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bragg_numba.kernels.cpu_rows import LANES
+from bragg_numba.kernels.pixels.rows import LANES
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Phases, Table
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.squares import padded_squares, strongest_square
@@ -91,7 +91,7 @@ def _bend(plan: Plan) -> np.ndarray:
 def _far(plan: Plan) -> float:
     """Distance from a group's centre to its last pixel over that to the detector's plane (a bound)."""
     # The plane's nearest point may lie outside the detector.
-    return 0.5 * (LANES - 1) * plan.geometry.pixel_size / plan.geometry.close_distance
+    return 0.5 * (LANES - 1) * plan.panels[0].pixel_size / plan.panels[0].close_distance
 
 
 def edges_in_waves(plan: Plan) -> np.ndarray:
@@ -180,7 +180,7 @@ def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:
 def _needs_float64(plan: Plan) -> str:
     """Why only the float64 kernel can render this plan; empty if that is not so."""
     rules = plan.rules
-    if plan.geometry.curved:
+    if plan.panels[0].curved:
         return "a curved detector"
     if plan.lookup.interpolate:
         return "tricubic interpolation"

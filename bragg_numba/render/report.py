@@ -52,7 +52,7 @@ def plan_report(plan: Plan) -> dict:
         "layers": plan.layers.n,
         "layer_step_m": plan.layers.step,
         "thickness_m": plan.layers.range,
-        "attenuation_per_m": plan.geometry.attenuation if plan.layers.range else -1.0,
+        "attenuation_per_m": plan.panels[0].attenuation if plan.layers.range else -1.0,
         "hkls": 0
         if plan.experiment.structure_factors.indices is None
         else len(plan.experiment.structure_factors.indices),

@@ -187,10 +187,10 @@ class Simulator:
 
     def solid_angle(self) -> float:
         """Solid angle of the rendered pixels, steradian."""
-        from bragg_numba.kernels import frame
+        from bragg_numba.kernels import sums
 
         rows = np.zeros(self.shape[0])
-        frame.sum_solid_angles(self.plan.geometry, self.plan.roi, self.plan.mask, rows)
+        sums.sum_solid_angles(self.plan.panels[0], self.plan.roi, self.plan.mask, rows)
         return float(rows.sum())
 
     def trace(self, slow: int, fast: int, max_steps: int | None = None):

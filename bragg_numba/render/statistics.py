@@ -46,11 +46,11 @@ class StatisticsCollector:
 
     def add(self, rows: np.ndarray, row_start: int = 0) -> None:
         """Add rows (n, n_fast) float32 that begin at ``row_start`` of the frame."""
-        from bragg_numba.kernels import frame
+        from bragg_numba.kernels import sums
 
         stop = row_start + len(rows)
         sums, counts = self._sums[row_start:stop], self._counts[row_start:stop]
-        frame.sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
+        sums.sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
 
     def result(self) -> Statistics:
         """Statistics of what was added."""
@@ -68,7 +68,7 @@ class StatisticsCollector:
         if brightest <= 0.0:  # an empty frame has no brightest pixel
             slow = fast = 0
             brightest = 0.0
-        g = plan.geometry
+        g = plan.panels[0]
         last = g.pixel_size - g.subpixel_size / 2.0
         return Statistics(
             pixels=n,

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.kernels import physics, spots
+from bragg_numba.kernels import physics
+from bragg_numba.kernels.spots import predict as spots
 from bragg_numba.kernels._jit import uncompiled
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
 from bragg_numba.plan.plan import Plan
@@ -194,14 +195,14 @@ def _longest_scattering(plan: Plan) -> float:
     """Length of the longest scattering vector that meets the region of interest, 1/m; or the sphere's diameter."""
     shortest = plan.sources.wavelength.min()
     fast_min, fast_max, slow_min, slow_max = plan.roi
-    pixel = plan.geometry.pixel_size
-    place = uncompiled(physics.curved_position if plan.geometry.curved else physics.flat_position)
+    pixel = plan.panels[0].pixel_size
+    place = uncompiled(physics.curved_position if plan.panels[0].curved else physics.flat_position)
     longest = 0.0
     # Along the edges: on a flat detector the corners would do, on a curved one they need not.
     for part in np.linspace(0.0, 1.0, 17):
         fast, slow = fast_min + part * (fast_max + 1 - fast_min), slow_min + part * (slow_max + 1 - slow_min)
         for f, s in ((fast, slow_min), (fast, slow_max + 1), (fast_min, slow), (fast_max + 1, slow)):
-            at = np.array(place(plan.geometry, f * pixel, s * pixel, 0.0))
+            at = np.array(place(plan.panels[0], f * pixel, s * pixel, 0.0))
             ray = at / np.linalg.norm(at)
             longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
     if longest > 1.2:  # beyond about 70 degrees: edges no longer bound the inside

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bragg_numba.kernels import cuda as kernels
+from bragg_numba.kernels.pixels import cuda as kernels
 from bragg_numba.kernels.parameters import Sources
 from numba import cuda
 
@@ -57,9 +57,9 @@ def render_float64(words: str) -> tuple[np.ndarray, int]:
     steps, mask = sent(plan)
     region = cuda_precision.region(plan, 0, plan.shape[0])
     image, missed = cuda.to_device(np.zeros(plan.shape, np.float32)), cuda.to_device(np.zeros(1, np.int64))
-    kernel = kernels.float64_kernel(plan.lattice.shape, kernels.lookup_mode(plan.lookup), plan.geometry.curved)
+    kernel = kernels.float64_kernel(plan.lattice.shape, kernels.lookup_mode(plan.lookup), plan.panels[0].curved)
     kernel[kernels.pixel_blocks(region), kernels.THREADS](
-        plan.geometry,
+        plan.panels[0],
         plan.lattice,
         plan.lookup,
         plan.rules,
@@ -82,11 +82,11 @@ def render_tile(words, side: int | None = None, rows: int | None = None, **chang
         choice = dataclasses.replace(choice, side=side)
     single = cuda_precision.single(plan, choice)._replace(**changes)
     steps, mask = sent(plan)
-    nouns = (plan.geometry, plan.lattice, plan.lookup, plan.rules)
+    nouns = (plan.panels[0], plan.lattice, plan.lookup, plan.rules)
     squares = cuda.to_device(cuda_precision.padded_table(plan, choice))
     table = cuda.to_device(plan.table)
-    mode, curved = kernels.lookup_mode(plan.lookup), plan.geometry.curved
-    weighted = kernels.is_weighted(plan.geometry, plan.rules)
+    mode, curved = kernels.lookup_mode(plan.lookup), plan.panels[0].curved
+    weighted = kernels.is_weighted(plan.panels[0], plan.rules)
     tile = kernels.tile_kernel(plan.lattice.shape, mode, choice.side, curved, weighted)
     settle = kernels.settle_kernel(plan.lattice.shape, mode, curved)
     whole = np.zeros(plan.shape, np.float32)
@@ -215,7 +215,7 @@ def test_masked_pixels_are_left_alone(tmp_path):
     kernels.tile_kernel(plan.lattice.shape, kernels.NO_TABLE, choice.side, False, False)[
         kernels.tile_blocks(region, choice.side), kernels.THREADS
     ](
-        plan.geometry,
+        plan.panels[0],
         plan.lattice,
         plan.lookup,
         plan.rules,

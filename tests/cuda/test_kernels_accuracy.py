@@ -7,7 +7,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from bragg_numba.kernels import cuda_steps as steps
+from bragg_numba.kernels.pixels import cuda_steps as steps
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import fused_kernel
 from exact_phases import exact_phases, random_words, turns_between
@@ -71,7 +71,7 @@ def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
         phases = np.zeros((choice.side**2, 3, 3))
         phases_of_tile(
             False,
-            plan.geometry,
+            plan.panels[0],
             single,
             row,
             column,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bragg_numba.kernels import cpu
+from bragg_numba.kernels.pixels import cpu
 
 from bragg_numba import Experiment
 from bragg_numba.plan.plan import make_plan

@@ -32,7 +32,7 @@ def test_the_solid_angle_is_the_sum_over_rendered_pixels(words):
     simulator = Simulator(Experiment.from_nanobragg(f"{LINE} {words}"))
     fast_min, fast_max, slow_min, slow_max = simulator.plan.roi
 
-    expected = _angles(simulator.plan.geometry)[slow_min : slow_max + 1, fast_min : fast_max + 1].sum()
+    expected = _angles(simulator.plan.panels[0])[slow_min : slow_max + 1, fast_min : fast_max + 1].sum()
 
     # Ten operations a pixel, and sums of up to 131 * 9 positive terms in another order.
     assert simulator.solid_angle() == pytest.approx(expected, rel=1200 * EPS)
@@ -44,6 +44,6 @@ def test_masked_pixels_have_no_solid_angle():
     masked = experiment.replace(detector=experiment.detector.replace(mask=mask))
     simulator = Simulator(masked)
 
-    expected = _angles(simulator.plan.geometry)[mask].sum()
+    expected = _angles(simulator.plan.panels[0])[mask].sum()
 
     assert simulator.solid_angle() == pytest.approx(expected, rel=1200 * EPS)

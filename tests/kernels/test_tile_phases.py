@@ -5,11 +5,11 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from bragg_numba.kernels import cpu_rows
+from bragg_numba.kernels.pixels import rows
 from bragg_numba.kernels._jit import fused_kernel
-from bragg_numba.kernels.cpu_rays import aim_at_groups, offset_pixels
-from bragg_numba.kernels.cpu_rows import COLUMNS, GROUPS, LANES, ROWS
-from bragg_numba.kernels.cpu_terms import phases_of_pixel, split_phases
+from bragg_numba.kernels.pixels.rays import aim_at_groups, offset_pixels
+from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, LANES, ROWS
+from bragg_numba.kernels.pixels.terms import phases_of_pixel, split_phases
 from exact_phases import exact_phases, random_words, turns_between
 
 from bragg_numba import Experiment
@@ -49,7 +49,7 @@ def tile_of(plan, choice, row: int, column: int) -> np.ndarray:
     cell = tuple(float(x) for x in plan.cells[0] / plan.sources.wavelength[0])
     incident = tuple(float(x) for x in plan.sources.incident[0])
     phases, split = precision.phases(plan, choice), (0,) * choice.split
-    phases_of_tile(plan.geometry, plan.lookup, phases, incident, cell, row, column, split, work, exact, found)
+    phases_of_tile(plan.panels[0], plan.lookup, phases, incident, cell, row, column, split, work, exact, found)
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from bragg_numba.kernels import classic_random
+from bragg_numba.kernels.random import classic as classic_random
 
 from bragg_numba.errors import InputError
 from bragg_numba.noise.classic import ClassicStream, missetting_angles

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
-from bragg_numba.kernels import philox
-from bragg_numba.kernels.philox import log_probability, philox4x32
+from bragg_numba.kernels.random import philox
+from bragg_numba.kernels.random.philox import log_probability, philox4x32
 from scipy import stats
 
 from bragg_numba.errors import InputError

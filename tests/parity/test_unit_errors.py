@@ -28,7 +28,7 @@ def absorption(golden_folder):
 
 
 def geometry(plan, **changes):
-    return dataclasses.replace(plan, geometry=plan.geometry._replace(**changes))
+    return dataclasses.replace(plan, panels=(plan.panels[0]._replace(**changes),))
 
 
 def with_cells(plan, factor):
@@ -45,16 +45,16 @@ def with_scale(plan, factor):
 
 
 def with_origin(plan, factor):
-    g = plan.geometry
+    g = plan.panels[0]
     return geometry(plan, origin_x=g.origin_x * factor, origin_y=g.origin_y * factor, origin_z=g.origin_z * factor)
 
 
 def with_close_distance(plan, factor):
-    return geometry(plan, close_distance=plan.geometry.close_distance * factor)
+    return geometry(plan, close_distance=plan.panels[0].close_distance * factor)
 
 
 def with_pixel_area(plan, factor):
-    return geometry(plan, pixel_size=plan.geometry.pixel_size * factor**0.5)
+    return geometry(plan, pixel_size=plan.panels[0].pixel_size * factor**0.5)
 
 
 def with_structure_factors(plan, factor):
@@ -92,7 +92,7 @@ def test_a_wrong_unit_is_named_with_its_factor(absorption, change, tap, factor):
 def test_a_wrong_pixel_pitch_is_found_at_the_pixel_position(absorption, factor):
     plan, pixel, theirs = absorption
 
-    wrong = geometry(plan, subpixel_size=plan.geometry.subpixel_size * factor)
+    wrong = geometry(plan, subpixel_size=plan.panels[0].subpixel_size * factor)
     found = first_divergence(trace_pixel(wrong, *pixel).text(), theirs)
 
     # The pixel lies elsewhere by the steps that are missing or too many.
@@ -108,7 +108,7 @@ def test_a_wrong_pixel_pitch_is_found_at_the_pixel_position(absorption, factor):
 def test_a_wrong_attenuation_is_found_at_the_capture_fraction(absorption, factor):
     plan, pixel, theirs = absorption
 
-    wrong = geometry(plan, attenuation=plan.geometry.attenuation * factor)
+    wrong = geometry(plan, attenuation=plan.panels[0].attenuation * factor)
 
     assert first_divergence(trace_pixel(wrong, *pixel).text(), theirs).name == "capture_fraction"
 

@@ -197,7 +197,7 @@ def test_first_pixel_stands_half_a_pixel_from_its_corner():
         Experiment.from_nanobragg("-cell 50 -default_F 1 -detpixels 8 -oversample 1 -pix0_vector 0.08 0 0")
     )
     half = plan.detector.pixel_size / 2
-    centre = physics.flat_position(plan.geometry, half, half, 0.0)
+    centre = physics.flat_position(plan.panels[0], half, half, 0.0)
     # MOSFLM: fast is z, slow is -y.
     assert centre == pytest.approx((0.08, -half, half), abs=EPS)
 
@@ -232,14 +232,14 @@ def test_every_pixel_of_a_curved_detector_stands_at_the_distance(convention, til
     )
     for fast in np.linspace(0, 0.1, 7):
         for slow in np.linspace(0, 0.1, 7):
-            place = physics.pixel_position(plan.geometry, fast, slow, 0.0)
+            place = physics.pixel_position(plan.panels[0], fast, slow, 0.0)
             assert np.linalg.norm(place) == pytest.approx(0.07, rel=16 * EPS)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_a_curved_detector_equals_the_flat_one_near_the_beam_to_second_order(convention):
     line = f"-cell 50 -default_F 1 -detpixels 100 -pixel 1 -{convention} -distance 100 "
-    geometry = make_plan(Experiment.from_nanobragg(line + "-curved_det")).geometry
+    geometry = make_plan(Experiment.from_nanobragg(line + "-curved_det")).panels[0]
     for reach in (1e-3, 1e-4):
         for fast, slow in ((1, 0), (0, 1), (-1, 1), (0.3, -1)):
             at = (geometry.beam_fast + fast * reach, geometry.beam_slow + slow * reach)
@@ -252,7 +252,7 @@ def test_a_curved_detector_equals_the_flat_one_near_the_beam_to_second_order(con
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_pixels_of_a_curved_detector_keep_their_neighbours(convention):
     line = f"-cell 50 -default_F 1 -detpixels 100 -pixel 1 -{convention} -distance 100 -curved_det"
-    geometry = make_plan(Experiment.from_nanobragg(line)).geometry
+    geometry = make_plan(Experiment.from_nanobragg(line)).panels[0]
     fast_axis = np.array([geometry.fast_x, geometry.fast_y, geometry.fast_z])
     slow_axis = np.array([geometry.slow_x, geometry.slow_y, geometry.slow_z])
     along_fast = [fast_axis @ physics.pixel_position(geometry, f, 0.03, 0.0) for f in np.linspace(0, 0.1, 20)]

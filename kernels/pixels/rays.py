@@ -10,7 +10,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
-from bragg_numba.kernels.cpu_rows import (
+from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
@@ -43,9 +43,9 @@ from bragg_numba.kernels.cpu_rows import (
 
 
 @fused_kernel
-def aim_at_groups(geometry, tile, work, exact):
+def aim_at_groups(panel, tile, work, exact):
     """Fill AIM with the direction of each group's centre, NEARNESS with 1 / its distance, SLANT with its cosine."""
-    g = geometry
+    g = panel
     row, column, sub_slow, sub_fast, depth = tile
     half = 0.5 * g.subpixel_size
     first = g.subpixel_size * sub_fast + half
@@ -83,9 +83,9 @@ def offset_pixels(work):
 
 
 @fused_kernel
-def parts_along(geometry, x, y, z, row, pace_row, work, exact):
+def parts_along(panel, x, y, z, row, pace_row, work, exact):
     """Fill a row of groups with the centres' parts along a vector, another with those of a pixel's step along slow."""
-    of_slow = np.float32(x * geometry.slow_x + y * geometry.slow_y + z * geometry.slow_z)
+    of_slow = np.float32(x * panel.slow_x + y * panel.slow_y + z * panel.slow_z)
     for group in range(GROUPS):
         part = exact[AIM_X + group] * x + exact[AIM_Y + group] * y + exact[AIM_Z + group] * z
         work[row + group] = np.float32(part)
@@ -109,12 +109,12 @@ def nearness_of_pixel(work, group, pixel):
 
 
 @fused_kernel
-def solid_angles(geometry, near, scale, work):
+def solid_angles(panel, near, scale, work):
     """Fill FACTOR with the solid angle times ``scale`` (eq. 5); ``near`` is the distance of the layer's plane."""
-    area = np.float32(scale * geometry.pixel_size * geometry.pixel_size * near)
+    area = np.float32(scale * panel.pixel_size * panel.pixel_size * near)
     unit = np.float32(scale)
     for lane in range(LANES):
-        if geometry.point_pixel:
+        if panel.point_pixel:
             for group in range(GROUPS):
                 nearness = nearness_of_pixel(work, group, lane * GROUPS + group)
                 work[FACTOR + lane * GROUPS + group] = unit * (nearness * nearness)
@@ -125,11 +125,11 @@ def solid_angles(geometry, near, scale, work):
 
 
 @fused_kernel
-def polarizations(geometry, incident, row, work, exact):
+def polarizations(panel, incident, row, work, exact):
     """Fill a row of pixels with the polarization factor (eq. 8)."""
-    g = geometry
+    g = panel
     i_x, i_y, i_z = incident
-    parts_along(geometry, i_x, i_y, i_z, PART_I, PACE_I, work, exact)
+    parts_along(panel, i_x, i_y, i_z, PART_I, PACE_I, work, exact)
     if g.kahn == 0.0:
         for lane in range(LANES):
             for group in range(GROUPS):
@@ -139,8 +139,8 @@ def polarizations(geometry, incident, row, work, exact):
         return
     b_x, b_y, b_z = physics.unit_cross(g.polar_x, g.polar_y, g.polar_z, i_x, i_y, i_z)
     e_x, e_y, e_z = physics.unit_cross(i_x, i_y, i_z, b_x, b_y, b_z)
-    parts_along(geometry, e_x, e_y, e_z, PART_E, PACE_E, work, exact)
-    parts_along(geometry, b_x, b_y, b_z, PART_B, PACE_B, work, exact)
+    parts_along(panel, e_x, e_y, e_z, PART_E, PACE_E, work, exact)
+    parts_along(panel, b_x, b_y, b_z, PART_B, PACE_B, work, exact)
     kahn = np.float32(g.kahn)
     for lane in range(LANES):
         for group in range(GROUPS):
@@ -154,17 +154,17 @@ def polarizations(geometry, incident, row, work, exact):
 
 
 @fused_kernel
-def polarized_solid_angles(geometry, near, scale, incident, work, exact):
+def polarized_solid_angles(panel, near, scale, incident, work, exact):
     """Fill FACTOR with solid angle, scale and polarization factor."""
-    g = geometry
+    g = panel
     if g.kahn != 0.0 or g.point_pixel:
-        solid_angles(geometry, near, scale, work)
-        polarizations(geometry, incident, POLAR, work, exact)
+        solid_angles(panel, near, scale, work)
+        polarizations(panel, incident, POLAR, work, exact)
         multiply_factors(POLAR, work)
         return
     # The common case in one pass.
     area = np.float32(scale * g.pixel_size * g.pixel_size * near)
-    parts_along(geometry, incident[0], incident[1], incident[2], PART_I, PACE_I, work, exact)
+    parts_along(panel, incident[0], incident[1], incident[2], PART_I, PACE_I, work, exact)
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
@@ -182,9 +182,9 @@ def multiply_factors(row, work):
 
 
 @fused_kernel
-def keep_first_polarizations(geometry, incident, work, exact):
+def keep_first_polarizations(panel, incident, work, exact):
     """Fill POLAR where it is still 0 and the pixel's weight is not: nanoBragg's first term within dmin."""
-    polarizations(geometry, incident, TERM, work, exact)
+    polarizations(panel, incident, TERM, work, exact)
     zero = np.float32(0.0)
     for pixel in range(PIXELS):
         known = work[POLAR + pixel]
@@ -193,10 +193,10 @@ def keep_first_polarizations(geometry, incident, work, exact):
 
 
 @fused_kernel
-def multiply_captures(geometry, layer, work, exact):
+def multiply_captures(panel, layer, work, exact):
     """Multiply FACTOR by the fraction that a sensor layer absorbs (eq. 6)."""
-    g = geometry
-    parts_along(geometry, g.normal_x, g.normal_y, g.normal_z, PART_I, PACE_I, work, exact)
+    g = panel
+    parts_along(panel, g.normal_x, g.normal_y, g.normal_z, PART_I, PACE_I, work, exact)
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
@@ -217,20 +217,20 @@ def multiply_captures(geometry, layer, work, exact):
 
 
 @device_function
-def scatter_at_pixel(geometry, incident, wavelength, row, column, sub_slow, sub_fast, depth):
+def scatter_at_pixel(panel, incident, wavelength, row, column, sub_slow, sub_fast, depth):
     """Scattering vector of one sub-pixel in float64, rounded as the float64 renderer rounds it (eq. 4).
 
     For serial kernels: next to a half, the last bit decides which index is the nearest.
     """
-    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + geometry.subpixel_size / 2.0
-    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + geometry.subpixel_size / 2.0
-    x, y, z = physics.flat_position(geometry, fast, slow, depth)
+    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + panel.subpixel_size / 2.0
+    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + panel.subpixel_size / 2.0
+    x, y, z = physics.flat_position(panel, fast, slow, depth)
     r = math.sqrt(x * x + y * y + z * z)
     return physics.scattering_vector(x / r, y / r, z / r, incident[0], incident[1], incident[2], wavelength)
 
 
 @serial_kernel
-def keep_within_dmin(geometry, incident, wavelength, tile, work):
+def keep_within_dmin(panel, incident, wavelength, tile, work):
     """Fill WEIGHT with 1, or 0 beyond dmin (eq. 7); return whether any pixel is left."""
     first_row, first_column, sub_slow, sub_fast, depth = tile
     kept = np.int32(0)
@@ -239,8 +239,8 @@ def keep_within_dmin(geometry, incident, wavelength, tile, work):
             row = np.float64(first_row + band * LANES + lane)
             for across in range(COLUMNS):
                 column = np.float64(first_column) + np.float64(np.int32(across))
-                q_x, q_y, q_z = scatter_at_pixel(geometry, incident, wavelength, row, column, sub_slow, sub_fast, depth)
-                beyond = physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin)
+                q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, row, column, sub_slow, sub_fast, depth)
+                beyond = physics.is_beyond_dmin(q_x, q_y, q_z, panel.dmin)
                 weight = np.float32(0.0) if beyond else np.float32(1.0)
                 work[WEIGHT + lane * GROUPS + band * COLUMNS + across] = weight
                 kept = np.int32(kept | np.int32(not beyond))

@@ -53,25 +53,25 @@ def sine_and_cosine(angle):
 
 
 @device_function
-def curved_position(geometry, fast, slow, depth):
+def curved_position(panel, fast, slow, depth):
     """physics.curved_position with sine_and_cosine (eq. 3)."""
-    by_fast, by_slow = physics.arcs_of_curve(geometry, fast, slow)
+    by_fast, by_slow = physics.arcs_of_curve(panel, fast, slow)
     sine_fast, cosine_fast = sine_and_cosine(by_fast)
     sine_slow, cosine_slow = sine_and_cosine(by_slow)
-    return physics.position_on_arcs(geometry, depth, sine_fast, cosine_fast, sine_slow, cosine_slow)
+    return physics.position_on_arcs(panel, depth, sine_fast, cosine_fast, sine_slow, cosine_slow)
 
 
 # --- once a tile, float64 -------------------------------------------------------------------------
 
 
 @device_function
-def tile_position(curved, geometry, single, row, column, middle, sub_slow, sub_fast, depth):
+def tile_position(curved, panel, single, row, column, middle, sub_slow, sub_fast, depth):
     """Place a sub-pixel in the lab, metres; ``middle`` moves it along both axes, metres."""
-    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + single.half_subpixel
-    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + single.half_subpixel
+    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + single.half_subpixel
+    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + single.half_subpixel
     if curved:
-        return curved_position(geometry, fast + middle, slow + middle, depth)
-    return physics.flat_position(geometry, fast + middle, slow + middle, depth)
+        return curved_position(panel, fast + middle, slow + middle, depth)
+    return physics.flat_position(panel, fast + middle, slow + middle, depth)
 
 
 @device_function
@@ -214,14 +214,14 @@ def radial_factor(shape, radius_squared):
 
 
 @device_function
-def capture_of_pixel(geometry, single, layer, upright, d_x, d_y, d_z):
+def capture_of_pixel(panel, single, layer, upright, d_x, d_y, d_z):
     """Fraction of the photons that a sensor layer absorbs (eq. 6), from a float32 direction."""
     parallax = d_x * single.normal_x + d_y * single.normal_y + d_z * single.normal_z
-    if geometry.curved and upright:
+    if panel.curved and upright:
         parallax = _ONE
     if single.layer_depth >= _THIN_LAYER:
         return physics.capture_single(np.float32(layer), single.layer_depth, parallax)
-    return np.float32(physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, np.float64(parallax)))
+    return np.float32(physics.capture_fraction(layer, panel.layer_step, panel.attenuation, np.float64(parallax)))
 
 
 @device_function
@@ -242,18 +242,18 @@ def polarization_of_pixel(single, i_x, i_y, i_z, d_x, d_y, d_z):
 
 
 @device_function
-def solid_angle_of_pixel(geometry, single, near, nearness):
+def solid_angle_of_pixel(panel, single, near, nearness):
     """Solid angle of a pixel in float32 (eq. 5); ``near`` is the distance of the layer's plane."""
-    if geometry.point_pixel:
+    if panel.point_pixel:
         return nearness * nearness
     side = single.pitch * nearness
     return side * side * np.float32(near) * nearness
 
 
 @device_function
-def scatter_at_pixel(curved, geometry, single, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
+def scatter_at_pixel(curved, panel, single, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
     """Scattering vector of a sub-pixel in float64, rounded as the float64 kernel rounds it (eq. 4)."""
-    x, y, z = tile_position(curved, geometry, single, row, column, 0.0, sub_slow, sub_fast, depth)
+    x, y, z = tile_position(curved, panel, single, row, column, 0.0, sub_slow, sub_fast, depth)
     r = math.sqrt(x * x + y * y + z * z)
     return physics.scattering_vector(x / r, y / r, z / r, i_x, i_y, i_z, wavelength)
 

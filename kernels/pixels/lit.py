@@ -9,7 +9,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function, fused_kernel
-from bragg_numba.kernels.cpu_rows import (
+from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
@@ -24,7 +24,7 @@ from bragg_numba.kernels.cpu_rows import (
     SUM,
     TERM,
 )
-from bragg_numba.kernels.cpu_terms import change_per_pixel, dot, place_of
+from bragg_numba.kernels.pixels.terms import change_per_pixel, dot, place_of
 from bragg_numba.kernels.parameters import GAUSS, TOPHAT
 
 #: Groups that are looked through at once.
@@ -67,9 +67,9 @@ def list_lit_groups(at):
 
 
 @fused_kernel
-def place_lit_groups(n_lit, geometry, lattice, cell, incident, tile, work, at):
+def place_lit_groups(n_lit, panel, lattice, cell, incident, tile, work, at):
     """Fill rows of the listed groups' pixels: squared radius or top-hat, and nearest indices (eq. 14, 17)."""
-    g = geometry
+    g = panel
     row, column, sub_slow, sub_fast, depth = tile
     half = g.subpixel_size / 2.0
     for lit in range(n_lit):

@@ -17,8 +17,8 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
-from bragg_numba.kernels.cpu_rays import paces_of_lane, scatter_at_pixel
-from bragg_numba.kernels.cpu_rows import (
+from bragg_numba.kernels.pixels.rays import paces_of_lane, scatter_at_pixel
+from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
@@ -240,7 +240,7 @@ def place_groups(counts, reach, work, at):
 
 
 @serial_kernel
-def settle_halves(geometry, lattice, lookup, cell, wavelength, incident, tile, work, at):
+def settle_halves(panel, lattice, lookup, cell, wavelength, incident, tile, work, at):
     """Give the pixels that are marked -1 the index, and the radius, that float64 finds; ``cell`` is in metres."""
     row, column, sub_slow, sub_fast, depth = tile
     for pixel in range(PIXELS):
@@ -249,7 +249,7 @@ def settle_halves(geometry, lattice, lookup, cell, wavelength, incident, tile, w
         lane, group = pixel // GROUPS, pixel % GROUPS
         slow = np.float64(row + group // COLUMNS * LANES + lane)
         fast = np.float64(column + group % COLUMNS)
-        q_x, q_y, q_z = scatter_at_pixel(geometry, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
+        q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
         h = dot(cell[0], cell[1], cell[2], q_x, q_y, q_z)
         k = dot(cell[3], cell[4], cell[5], q_x, q_y, q_z)
         l = dot(cell[6], cell[7], cell[8], q_x, q_y, q_z)  # noqa: E741

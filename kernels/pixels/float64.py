@@ -16,13 +16,13 @@ SCRATCH = 16
 
 
 @serial_kernel
-def aim_at_pixels(geometry, slows, fasts, n, sub_slow, sub_fast, depth, toward, airpath):
+def aim_at_pixels(panel, slows, fasts, n, sub_slow, sub_fast, depth, toward, airpath):
     """Fill toward[3, pixel] with unit vectors to one sub-pixel of each pixel, airpath with its distance."""
-    half = geometry.subpixel_size / 2.0
+    half = panel.subpixel_size / 2.0
     for pixel in range(n):
-        slow = geometry.subpixel_size * (slows[pixel] * geometry.oversample + sub_slow) + half
-        fast = geometry.subpixel_size * (fasts[pixel] * geometry.oversample + sub_fast) + half
-        x, y, z = physics.pixel_position(geometry, fast, slow, depth)
+        slow = panel.subpixel_size * (slows[pixel] * panel.oversample + sub_slow) + half
+        fast = panel.subpixel_size * (fasts[pixel] * panel.oversample + sub_fast) + half
+        x, y, z = physics.pixel_position(panel, fast, slow, depth)
         r = math.sqrt(x * x + y * y + z * z)
         airpath[pixel] = r
         toward[0, pixel] = x / r
@@ -129,27 +129,27 @@ def multiply_structure_factors(lookup, table, indices, n, scale, squares):
 
 
 @serial_kernel
-def sensor_captures(geometry, layer, upright, toward, n, captures):
+def sensor_captures(panel, layer, upright, toward, n, captures):
     """Fill captures[pixel] with the fraction that this layer absorbs; 1 without a sensor (eq. 6).
 
     ``upright``: rays meet a curved sensor head-on.
     """
     for pixel in range(n):
         captures[pixel] = 1.0
-    if geometry.has_sensor:
+    if panel.has_sensor:
         for pixel in range(n):
             parallax = (
-                toward[0, pixel] * geometry.normal_x
-                + toward[1, pixel] * geometry.normal_y
-                + toward[2, pixel] * geometry.normal_z
+                toward[0, pixel] * panel.normal_x
+                + toward[1, pixel] * panel.normal_y
+                + toward[2, pixel] * panel.normal_z
             )
-            if geometry.curved and upright:
+            if panel.curved and upright:
                 parallax = 1.0
-            captures[pixel] = physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, parallax)
+            captures[pixel] = physics.capture_fraction(layer, panel.layer_step, panel.attenuation, parallax)
 
 
 @serial_kernel
-def scatter_from_source(geometry, incident, wavelength, toward, n, scatter, keeps):
+def scatter_from_source(panel, incident, wavelength, toward, n, scatter, keeps):
     """Fill scatter[3, pixel] with q, and keeps[pixel] with 0 beyond dmin, else 1 (eq. 4, 7)."""
     i_x, i_y, i_z = incident
     for pixel in range(n):
@@ -158,33 +158,33 @@ def scatter_from_source(geometry, incident, wavelength, toward, n, scatter, keep
         )
         scatter[0, pixel], scatter[1, pixel], scatter[2, pixel] = q_x, q_y, q_z
         keeps[pixel] = 1.0
-    if geometry.dmin > 0.0:
+    if panel.dmin > 0.0:
         for pixel in range(n):
-            if physics.is_beyond_dmin(scatter[0, pixel], scatter[1, pixel], scatter[2, pixel], geometry.dmin):
+            if physics.is_beyond_dmin(scatter[0, pixel], scatter[1, pixel], scatter[2, pixel], panel.dmin):
                 keeps[pixel] = 0.0
 
 
 @serial_kernel
-def fill_polarization(geometry, rules, incident, toward, n, keeps, polars):
+def fill_polarization(panel, rules, incident, toward, n, keeps, polars):
     """Fill polars[pixel] by the rules: per term always, cached once, or nanoBragg's running one."""
     i_x, i_y, i_z = incident
     for pixel in range(n):
         if rules.per_term:
-            wanted = geometry.polarized
+            wanted = panel.polarized
         else:
             wanted = keeps[pixel] != 0.0 and (polars[pixel] == 0.0 or rules.running_polar)
         if wanted:
             polars[pixel] = physics.polarization_factor(
-                geometry.kahn,
+                panel.kahn,
                 i_x,
                 i_y,
                 i_z,
                 toward[0, pixel],
                 toward[1, pixel],
                 toward[2, pixel],
-                geometry.polar_x,
-                geometry.polar_y,
-                geometry.polar_z,
+                panel.polar_x,
+                panel.polar_y,
+                panel.polar_z,
             )
 
 
@@ -207,9 +207,9 @@ def add_running(rules, terms, zeros, keeps, captures, polars, omegas, n, totals)
 
 
 @serial_kernel
-def finish_values(geometry, rules, n_sources, captures, polars, omegas, shares, totals, n, values):
+def finish_values(panel, rules, n_sources, captures, polars, omegas, shares, totals, n, values):
     """Turn sums into photons: scale, and the cached factors that were not applied per term (eq. 21)."""
-    n_terms = geometry.oversample * geometry.oversample * n_sources
+    n_terms = panel.oversample * panel.oversample * n_sources
     for pixel in range(n):
         value = rules.scale * totals[pixel]
         if rules.per_term:
@@ -225,7 +225,7 @@ def finish_values(geometry, rules, n_sources, captures, polars, omegas, shares, 
 
 
 @addressed_serial_kernel(types.int64)
-def render_float64(geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values):
+def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values):
     """Render pixels in float64; return how often interpolation missed the table.
 
     Parameters
@@ -253,22 +253,22 @@ def render_float64(geometry, lattice, lookup, rules, sources, cells, table, slow
     volume_squared = (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
     missed = 0
     totals[:n] = rules.background
-    polars[:n] = 0.0 if geometry.polarized else 1.0
-    for layer in range(geometry.layers):
-        depth = layer * geometry.layer_step
-        for sub in range(geometry.oversample * geometry.oversample):
-            sub_slow, sub_fast = sub // geometry.oversample, sub % geometry.oversample
-            aim_at_pixels(geometry, slows, fasts, n, sub_slow, sub_fast, depth, toward, airpath)
+    polars[:n] = 0.0 if panel.polarized else 1.0
+    for layer in range(panel.layers):
+        depth = layer * panel.layer_step
+        for sub in range(panel.oversample * panel.oversample):
+            sub_slow, sub_fast = sub // panel.oversample, sub % panel.oversample
+            aim_at_pixels(panel, slows, fasts, n, sub_slow, sub_fast, depth, toward, airpath)
             if sub == 0 or rules.running_thick or rules.per_term:
-                sensor_captures(geometry, layer, rules.per_term, toward, n, captures)
+                sensor_captures(panel, layer, rules.per_term, toward, n, captures)
             if (layer == 0 and sub == 0) or rules.running_omega or rules.per_term:
-                near = geometry.close_distance + (depth if rules.per_term else 0.0)
+                near = panel.close_distance + (depth if rules.per_term else 0.0)
                 for pixel in range(n):
-                    omegas[pixel] = physics.solid_angle(airpath[pixel], geometry.pixel_size, near, geometry.point_pixel)
+                    omegas[pixel] = physics.solid_angle(airpath[pixel], panel.pixel_size, near, panel.point_pixel)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
-                scatter_from_source(geometry, beam, wavelength[source], toward, n, scatter, keeps)
-                fill_polarization(geometry, rules, beam, toward, n, keeps, polars)
+                scatter_from_source(panel, beam, wavelength[source], toward, n, scatter, keeps)
+                fill_polarization(panel, rules, beam, toward, n, keeps, polars)
                 if rules.per_term:
                     for pixel in range(n):
                         share = omegas[pixel] * polars[pixel] * captures[pixel] * weight[source]
@@ -291,5 +291,5 @@ def render_float64(geometry, lattice, lookup, rules, sources, cells, table, slow
                     else:
                         for pixel in range(n):
                             totals[pixel] += keeps[pixel] * squares[pixel]
-    finish_values(geometry, rules, len(wavelength), captures, polars, omegas, shares, totals, n, values)
+    finish_values(panel, rules, len(wavelength), captures, polars, omegas, shares, totals, n, values)
     return missed

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
-from bragg_numba.kernels.cpu_lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
-from bragg_numba.kernels.cpu_rays import (
+from bragg_numba.kernels.pixels.lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
+from bragg_numba.kernels.pixels.rays import (
     aim_at_groups,
     keep_first_polarizations,
     keep_within_dmin,
@@ -22,7 +22,7 @@ from bragg_numba.kernels.cpu_rays import (
     polarized_solid_angles,
     solid_angles,
 )
-from bragg_numba.kernels.cpu_rows import (
+from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
@@ -41,7 +41,7 @@ from bragg_numba.kernels.cpu_rows import (
     TWIST,
     WEIGHT,
 )
-from bragg_numba.kernels.cpu_terms import (
+from bragg_numba.kernels.pixels.terms import (
     RADIAL_KIND,
     ROUND_KIND,
     SQUARE_KIND,
@@ -77,7 +77,7 @@ def middle_of_tile(exact):
 
 
 @fused_kernel
-def spread_of_tile(geometry, work, exact):
+def spread_of_tile(panel, work, exact):
     """Largest distance between the tile's middle direction and any of its pixels' (unit vectors).
 
     Directions within an angle of another meet a plane in a convex region: of a rectangle a corner is farthest.
@@ -90,9 +90,9 @@ def spread_of_tile(geometry, work, exact):
         pixel = lane * GROUPS + group
         left = 1.0 - work[SHORT + pixel]
         along = (paces_of_lane(lane) + work[TWIST + pixel]) * work[PITCH + group]
-        x = exact[AIM_X + group] * left + geometry.slow_x * along - m_x
-        y = exact[AIM_Y + group] * left + geometry.slow_y * along - m_y
-        z = exact[AIM_Z + group] * left + geometry.slow_z * along - m_z
+        x = exact[AIM_X + group] * left + panel.slow_x * along - m_x
+        y = exact[AIM_Y + group] * left + panel.slow_y * along - m_y
+        z = exact[AIM_Z + group] * left + panel.slow_z * along - m_z
         largest = max(largest, x * x + y * y + z * z)
     return math.sqrt(largest) * 1.0001 + 1e-7
 
@@ -216,7 +216,7 @@ def store_tile(background, strength, corner, row_start, top, bottom, roi, mask, 
 
 @device_function
 def add_step(
-    geometry,
+    panel,
     lattice,
     lookup,
     phases,
@@ -235,7 +235,7 @@ def add_step(
 
     The functions that it calls get few numbers: what is called for every step should not first be told all.
     """
-    g, c, p, look = geometry, cell, phases, lookup
+    g, c, p, look = panel, cell, phases, lookup
     slows = (
         dot(c[0], c[1], c[2], g.slow_x, g.slow_y, g.slow_z),
         dot(c[3], c[4], c[5], g.slow_x, g.slow_y, g.slow_z),
@@ -245,7 +245,7 @@ def add_step(
         mark_lit_groups(cell, slows, incident, (p.lit_h, p.lit_k, p.lit_l), exact, at)
         n_lit = list_lit_groups(at)
         if n_lit > 0:
-            place_lit_groups(n_lit, geometry, lattice, cell, incident, tile, work, at)
+            place_lit_groups(n_lit, panel, lattice, cell, incident, tile, work, at)
             add_lit_groups(n_lit, lattice, lookup, squared, work, at)
     else:
         counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
@@ -270,7 +270,7 @@ def add_step(
             else:
                 doubts = place_terms(RADIAL_KIND, (), counts, same_counts, metric, half, strides, split, work, at)
         if doubts:
-            settle_halves(geometry, lattice, lookup, cell_in_metres, wavelength, incident, tile, work, at)
+            settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, tile, work, at)
         if lattice.shape != SQUARE:
             shape_terms(lattice.shape, work)
         if look.has_table:
@@ -291,7 +291,7 @@ def strength_of(lattice, lookup):
 
 
 @addressed_fused_kernel(types.UniTuple(types.float64, 2))
-def render_tile(geometry, lattice, lookup, rules, phases, sources, cells, squared, corner, split, work, exact, at):
+def render_tile(panel, lattice, lookup, rules, phases, sources, cells, squared, corner, split, work, exact, at):
     """Render a tile in float32, NaN where float64 must decide; store_tile stores what SUM and FACTOR hold then.
 
     Parameters
@@ -316,7 +316,7 @@ def render_tile(geometry, lattice, lookup, rules, phases, sources, cells, square
     """
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
     per_term = rules.per_term
-    weighted = per_term or geometry.dmin > 0.0
+    weighted = per_term or panel.dmin > 0.0
     fill(0.0, SUM, work)
     if per_term:
         for pixel in range(PIXELS):
@@ -324,38 +324,38 @@ def render_tile(geometry, lattice, lookup, rules, phases, sources, cells, square
     elif weighted:
         fill(0.0, POLAR, work)
     waiting, begun = 0, False
-    for layer in range(geometry.layers):
-        depth = layer * geometry.layer_step
-        for sub in range(geometry.oversample * geometry.oversample):
-            tile = (corner[0], corner[1], sub // geometry.oversample, sub % geometry.oversample, depth)
-            aim_at_groups(geometry, tile, work, exact)
+    for layer in range(panel.layers):
+        depth = layer * panel.layer_step
+        for sub in range(panel.oversample * panel.oversample):
+            tile = (corner[0], corner[1], sub // panel.oversample, sub % panel.oversample, depth)
+            aim_at_groups(panel, tile, work, exact)
             offset_pixels(work)
             first = layer == 0 and sub == 0
             if per_term:
-                solid_angles(geometry, geometry.close_distance + depth, 1.0, work)
+                solid_angles(panel, panel.close_distance + depth, 1.0, work)
             elif first:
-                near = geometry.close_distance
-                if geometry.polarized and not weighted:
+                near = panel.close_distance
+                if panel.polarized and not weighted:
                     beam = (incident[0, 0], incident[0, 1], incident[0, 2])
-                    polarized_solid_angles(geometry, near, rules.scale, beam, work, exact)
+                    polarized_solid_angles(panel, near, rules.scale, beam, work, exact)
                 else:
-                    solid_angles(geometry, near, rules.scale, work)
-            if geometry.has_sensor and (per_term or (layer == geometry.layers - 1 and sub == 0)):
-                multiply_captures(geometry, layer, work, exact)
-            spread = spread_of_tile(geometry, work, exact) if lookup.has_table else 0.0
+                    solid_angles(panel, near, rules.scale, work)
+            if panel.has_sensor and (per_term or (layer == panel.layers - 1 and sub == 0)):
+                multiply_captures(panel, layer, work, exact)
+            spread = spread_of_tile(panel, work, exact) if lookup.has_table else 0.0
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
                 kept = True
-                if geometry.dmin > 0.0:
-                    kept = keep_within_dmin(geometry, beam, wavelength[source], tile, work)
+                if panel.dmin > 0.0:
+                    kept = keep_within_dmin(panel, beam, wavelength[source], tile, work)
                 elif per_term:
                     fill(1.0, WEIGHT, work)
                 if per_term:
-                    if geometry.polarized:
-                        polarizations(geometry, beam, POLAR, work, exact)
-                    weigh_terms(weight[source], geometry.polarized, work, exact)
-                elif weighted and geometry.polarized:
-                    keep_first_polarizations(geometry, beam, work, exact)
+                    if panel.polarized:
+                        polarizations(panel, beam, POLAR, work, exact)
+                    weigh_terms(weight[source], panel.polarized, work, exact)
+                elif weighted and panel.polarized:
+                    keep_first_polarizations(panel, beam, work, exact)
                 if not kept:
                     continue
                 per_wave = 1.0 / wavelength[source]
@@ -376,7 +376,7 @@ def render_tile(geometry, lattice, lookup, rules, phases, sources, cells, square
                     if lookup.has_table and is_dark(cell, beam, lookup, squared, spread, exact):
                         continue
                     add_step(
-                        geometry,
+                        panel,
                         lattice,
                         lookup,
                         phases,
@@ -402,12 +402,12 @@ def render_tile(geometry, lattice, lookup, rules, phases, sources, cells, square
     if per_term:
         if not begun:
             flush(weighted, begun, work, exact)
-        flat = rules.flat_background / (geometry.oversample * geometry.oversample * len(wavelength))
+        flat = rules.flat_background / (panel.oversample * panel.oversample * len(wavelength))
         sum_weighted_totals(rules.scale * strength, flat, work, exact)
         fill(1.0, FACTOR, work)
         return 0.0, 1.0
     if begun:
         sum_totals(work, exact)
-    if weighted and geometry.polarized:
+    if weighted and panel.polarized:
         multiply_factors(POLAR, work)
     return rules.background, strength

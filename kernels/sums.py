@@ -39,24 +39,24 @@ def sum_rows(image, roi, mask, row_start, sums, counts):
 
 
 @cpu_kernel
-def sum_solid_angles(geometry, roi, mask, rows):
+def sum_solid_angles(panel, roi, mask, rows):
     """Fill rows[slow] with the solid angle of the row's rendered pixels, steradian (eq. 5)."""
     for slow in prange(rows.shape[0]):
         # A sum for every LANES-th pixel: sums side by side leave the compiler free to make several at once.
         sums = np.zeros(LANES)
         if roi[2] <= slow <= roi[3]:
-            half = geometry.subpixel_size / 2.0
-            at_slow = geometry.subpixel_size * (slow * geometry.oversample) + half
+            half = panel.subpixel_size / 2.0
+            at_slow = panel.subpixel_size * (slow * panel.oversample) + half
             for first in range(roi[0], roi[1] + 1, LANES):
                 for lane in range(min(LANES, roi[1] + 1 - first)):
                     fast = np.float64(first) + np.float64(np.int32(lane))
-                    at_fast = geometry.subpixel_size * (fast * geometry.oversample) + half
-                    x, y, z = physics.pixel_position(geometry, at_fast, at_slow, 0.0)
+                    at_fast = panel.subpixel_size * (fast * panel.oversample) + half
+                    x, y, z = physics.pixel_position(panel, at_fast, at_slow, 0.0)
                     angle = physics.solid_angle(
                         math.sqrt(x * x + y * y + z * z),
-                        geometry.pixel_size,
-                        geometry.close_distance,
-                        geometry.point_pixel,
+                        panel.pixel_size,
+                        panel.close_distance,
+                        panel.point_pixel,
                     )
                     if mask.size == 0 or mask[slow, first + lane]:
                         sums[lane] += angle

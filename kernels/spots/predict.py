@@ -253,7 +253,7 @@ def l_limits(q_x, q_y, q_z, star, i_x, i_y, i_z, wavelength, radius):
 
 @serial_kernel
 def list_spots(
-    geometry,
+    panel,
     lattice,
     lookup,
     rules,
@@ -326,7 +326,7 @@ def list_spots(
                     more[:n] = found
                     found = more
                 if measure_spot(
-                    geometry,
+                    panel,
                     lattice,
                     lookup,
                     rules,
@@ -362,7 +362,7 @@ def amplitude(lookup, table, h, k, l):  # noqa: E741
 
 @serial_kernel
 def measure_spot(
-    geometry,
+    panel,
     lattice,
     lookup,
     rules,
@@ -401,7 +401,7 @@ def measure_spot(
         if orientation == 0:
             length = math.sqrt(q_x * q_x + q_y * q_y + q_z * q_z)
             out[RESOLUTION] = 1.0 / length if length > 0.0 else math.inf
-            if out[RESOLUTION] < geometry.dmin:
+            if out[RESOLUTION] < panel.dmin:
                 return False
         for source in range(len(wavelength)):
             share = weight[source] if rules.per_term else 1.0
@@ -429,24 +429,24 @@ def measure_spot(
             d_x, d_y, d_z = s_x + piece[1], s_y + piece[2], s_z + piece[3]
             size = math.sqrt(d_x * d_x + d_y * d_y + d_z * d_z)
             d_x, d_y, d_z = d_x / size, d_y / size, d_z / size
-            captured = place_spot(geometry, rules.per_term, d_x, d_y, d_z, point)
+            captured = place_spot(panel, rules.per_term, d_x, d_y, d_z, point)
             if captured < 0.0:
                 continue
             near_weights += share
             # d^2 q = solid angle / wavelength^2 on the sphere
             share *= captured * wavelength[source] * wavelength[source]
-            if geometry.polarized:
+            if panel.polarized:
                 share *= physics.polarization_factor(
-                    geometry.kahn,
+                    panel.kahn,
                     i_x,
                     i_y,
                     i_z,
                     d_x,
                     d_y,
                     d_z,
-                    geometry.polar_x,
-                    geometry.polar_y,
-                    geometry.polar_z,
+                    panel.polar_x,
+                    panel.polar_y,
+                    panel.polar_z,
                 )
             photons += share * piece[0]
             fast += share * piece[0] * point[0]
@@ -458,12 +458,12 @@ def measure_spot(
                 possible += share * piece[0]
     if photons <= 0.0:
         return False
-    out[FAST] = fast / photons / geometry.pixel_size
-    out[SLOW] = slow / photons / geometry.pixel_size
+    out[FAST] = fast / photons / panel.pixel_size
+    out[SLOW] = slow / photons / panel.pixel_size
     # Steps out of reach count among those that could have been on the sphere.
     out[PARTIALITY] = photons / (possible * (all_weights / near_weights))
     # The scale divides by the sub-pixels too, but the integral is over whole pixels.
-    photons *= f_cell * f_cell * all_cells * all_cells * rules.scale * geometry.oversample * geometry.oversample
+    photons *= f_cell * f_cell * all_cells * all_cells * rules.scale * panel.oversample * panel.oversample
     at_fast, at_slow = math.floor(out[FAST]), math.floor(out[SLOW])
     if photons < threshold or not (roi[0] <= at_fast <= roi[1] and roi[2] <= at_slow <= roi[3]):
         return False

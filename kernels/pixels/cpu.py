@@ -7,7 +7,7 @@ cut into rows, regions or threads.
 import numpy as np
 from bragg_numba.kernels import cpu_float64, cpu_rows, cpu_tile
 from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
-from bragg_numba.kernels.cpu_rows import COLUMNS, PIXELS, ROWS
+from bragg_numba.kernels.pixels.rows import COLUMNS, PIXELS, ROWS
 from numba import prange, types
 
 #: Tiles that share one allocation of working memory: one per tile costs page faults.
@@ -101,15 +101,15 @@ def float64_kernel(plan):
 
 def tile_kernel(plan, phases, padded, squared, split):
     """render_tile, compiled for a plan's arguments and those of add_bragg_tile."""
-    geometry, lattice, _, rules, sources, cells, _ = plan
-    tile = (geometry, lattice, padded, rules, phases, sources, cells, squared, _CORNER, split)
+    panel, lattice, _, rules, sources, cells, _ = plan
+    tile = (panel, lattice, padded, rules, phases, sources, cells, squared, _CORNER, split)
     return cpu_tile.render_tile.given(*tile, _SINGLES, _DOUBLES, _INTEGERS)
 
 
 @cpu_kernel
 def add_bragg_float64(
     render_float64,
-    geometry,
+    panel,
     lattice,
     lookup,
     rules,
@@ -139,7 +139,7 @@ def add_bragg_float64(
             corner = corner_of_tile(tile, top, roi)
             n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
             missed[tile] = render_float64(
-                geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
+                panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
             )
             if mask.size == 0:
                 store_rows(values, n, slows, fasts, row_start, image)
@@ -151,7 +151,7 @@ def add_bragg_float64(
 def add_bragg_tile(
     render_tile,
     render_float64,
-    geometry,
+    panel,
     lattice,
     lookup,
     rules,
@@ -184,7 +184,7 @@ def add_bragg_tile(
             if not any_wanted(corner, top, bottom, roi, mask):
                 continue
             background, strength = render_tile(
-                geometry,
+                panel,
                 lattice,
                 padded,
                 rules,
@@ -204,7 +204,7 @@ def add_bragg_tile(
                 n = keep_nans(n, slows, fasts, row_start, image)
                 settled, values = np.empty((cpu_float64.SCRATCH, n)), np.empty(n)
                 render_float64(
-                    geometry, lattice, lookup, rules, sources, cells, table, slows, fasts, n, settled, values
+                    panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, settled, values
                 )
                 store_pixels(values, n, slows, fasts, row_start, image)
 

@@ -11,16 +11,17 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from bragg_numba.kernels import cuda_steps as steps
-from bragg_numba.kernels import philox, physics
+from bragg_numba.kernels.pixels import cuda_steps as steps
+from bragg_numba.kernels import physics
+from bragg_numba.kernels.random import philox
 from bragg_numba.kernels._jit_cuda import SIMULATED, gpu_fast_kernel, gpu_function, gpu_inlined, gpu_kernel, on_gpu
-from bragg_numba.kernels.cuda_steps import PARTS, ROUND_STEPS, SIDES
+from bragg_numba.kernels.pixels.cuda_steps import PARTS, ROUND_STEPS, SIDES
 from bragg_numba.kernels.parameters import (
     GAUSS,
     ROUND,
     SHAPE_NAMES,
     SQUARE,
-    Geometry,
+    Panel,
     Lattice,
     Region,
     Rules,
@@ -86,12 +87,12 @@ def is_wanted(region, mask, row, column):
 
 
 @gpu_function
-def rounds_in_part(geometry, rules, n_sources, n_steps):
+def rounds_in_part(panel, rules, n_sources, n_steps):
     """Rounds that share a bit of ``doubts``: all rounds of a pixel make at most PARTS parts."""
-    weighted = rules.per_term or geometry.dmin > 0.0
+    weighted = rules.per_term or panel.dmin > 0.0
     runs = n_sources if weighted else 1
     run_steps = n_steps if weighted else n_sources * n_steps
-    rounds = geometry.layers * geometry.oversample * geometry.oversample * runs
+    rounds = panel.layers * panel.oversample * panel.oversample * runs
     rounds *= (run_steps + ROUND_STEPS - 1) // ROUND_STEPS
     return (rounds + PARTS - 1) // PARTS
 
@@ -124,14 +125,14 @@ def tile_kernel(shape, mode, side, curved, weighted):
         return cuda.shared.array(shared_steps, float32, alignment=16)
 
     @gpu_function
-    def aim_at_tile(geometry, single, row, column, sub_slow, sub_fast, depth, at, tile):
+    def aim_at_tile(panel, single, row, column, sub_slow, sub_fast, depth, at, tile):
         """Fill tile[at:] with what describes the tile whose first pixel is (row, column)."""
-        x, y, z = steps.tile_position(curved, geometry, single, row, column, single.middle, sub_slow, sub_fast, depth)
+        x, y, z = steps.tile_position(curved, panel, single, row, column, single.middle, sub_slow, sub_fast, depth)
         r = math.sqrt(x * x + y * y + z * z)
         c_x, c_y, c_z = x / r, y / r, z / r
         tile[at], tile[at + uint32(1)], tile[at + uint32(2)] = c_x, c_y, c_z
-        step = geometry.pixel_size / r
-        g = geometry
+        step = panel.pixel_size / r
+        g = panel
         t_x, t_y, t_z = steps.tangent(c_x, c_y, c_z, g.fast_x, g.fast_y, g.fast_z, step)
         tile[at + uint32(3)], tile[at + uint32(4)], tile[at + uint32(5)] = t_x, t_y, t_z
         t_x, t_y, t_z = steps.tangent(c_x, c_y, c_z, g.slow_x, g.slow_y, g.slow_z, step)
@@ -200,10 +201,10 @@ def tile_kernel(shape, mode, side, curved, weighted):
                 place = int32(place + THREADS)
 
     @gpu_function
-    def rest_of_pixel(geometry, single, row, column, u, w, sub_slow, sub_fast, depth, at, tile):
+    def rest_of_pixel(panel, single, row, column, u, w, sub_slow, sub_fast, depth, at, tile):
         """(x, y, z) of a pixel, and 1 / its distance."""
         if curved:
-            p_x, p_y, p_z = steps.tile_position(curved, geometry, single, row, column, 0.0, sub_slow, sub_fast, depth)
+            p_x, p_y, p_z = steps.tile_position(curved, panel, single, row, column, 0.0, sub_slow, sub_fast, depth)
             r = math.sqrt(p_x * p_x + p_y * p_y + p_z * p_z)
             x = p_x / r - (tile[at] + u * tile[at + uint32(3)] + w * tile[at + uint32(6)])
             y = p_y / r - (tile[at + uint32(1)] + u * tile[at + uint32(4)] + w * tile[at + uint32(7)])
@@ -234,7 +235,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
 
     @gpu_function
     def factor_of_pixel(
-        geometry, single, rules, first, last, factor, layer, depth, u, w, x, y, z, nearness, incident, at, tile
+        panel, single, rules, first, last, factor, layer, depth, u, w, x, y, z, nearness, incident, at, tile
     ):
         """Solid angle and capture of a sub-pixel; or those of the first and of the last layer (eq. 21).
 
@@ -242,20 +243,20 @@ def tile_kernel(shape, mode, side, curved, weighted):
         """
         d_x, d_y, d_z = direction_of_pixel(u, w, x, y, z, at, tile)
         if first or rules.per_term:
-            near = geometry.close_distance + (depth if rules.per_term else 0.0)
-            factor = float32(steps.solid_angle_of_pixel(geometry, single, near, nearness))
-            if geometry.polarized and not weighted:
+            near = panel.close_distance + (depth if rules.per_term else 0.0)
+            factor = float32(steps.solid_angle_of_pixel(panel, single, near, nearness))
+            if panel.polarized and not weighted:
                 factor *= float32(
                     steps.polarization_of_pixel(single, incident[0, 0], incident[0, 1], incident[0, 2], d_x, d_y, d_z)
                 )
-        if geometry.has_sensor and (last or rules.per_term):
-            factor *= float32(steps.capture_of_pixel(geometry, single, layer, rules.per_term, d_x, d_y, d_z))
+        if panel.has_sensor and (last or rules.per_term):
+            factor *= float32(steps.capture_of_pixel(panel, single, layer, rules.per_term, d_x, d_y, d_z))
         return float32(factor)
 
     @gpu_function
-    def polar_of_source(geometry, single, rules, run, incident, u, w, x, y, z, at, tile, keep, polar):
+    def polar_of_source(panel, single, rules, run, incident, u, w, x, y, z, at, tile, keep, polar):
         """Polarization factor of a source: each source's own, or the first that is not beyond dmin."""
-        if geometry.polarized and (rules.per_term or (polar == float32(0.0) and keep != float32(0.0))):
+        if panel.polarized and (rules.per_term or (polar == float32(0.0) and keep != float32(0.0))):
             d_x, d_y, d_z = direction_of_pixel(u, w, x, y, z, at, tile)
             polar = float32(
                 steps.polarization_of_pixel(single, incident[run, 0], incident[run, 1], incident[run, 2], d_x, d_y, d_z)
@@ -296,13 +297,13 @@ def tile_kernel(shape, mode, side, curved, weighted):
             doubts[slot] = bits
 
     @gpu_function
-    def keep_of_source(geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth):
+    def keep_of_source(panel, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth):
         """1, or 0 beyond dmin (eq. 7)."""
-        if geometry.dmin <= 0.0:
+        if panel.dmin <= 0.0:
             return float32(1.0)
         q_x, q_y, q_z = steps.scatter_at_pixel(
             curved,
-            geometry,
+            panel,
             single,
             incident[run, 0],
             incident[run, 1],
@@ -314,7 +315,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
             sub_fast,
             depth,
         )
-        return float32(0.0) if physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin) else float32(1.0)
+        return float32(0.0) if physics.is_beyond_dmin(q_x, q_y, q_z, panel.dmin) else float32(1.0)
 
     @gpu_function
     def phases_of_pixel(rows, s, u, w, x, y, z):
@@ -413,7 +414,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
 
     @gpu_fast_kernel
     def add_bragg_tile(
-        geometry,
+        panel,
         lattice,
         lookup,
         rules,
@@ -460,8 +461,8 @@ def tile_kernel(shape, mode, side, curved, weighted):
         n_sources, n_steps = int32(wavelength.shape[0]), int32(cells.shape[0])
         # Without weights all sources are one run of steps.
         runs = n_sources if weighted else int32(1)
-        oversample = int32(geometry.oversample)
-        layer_subs = int32(geometry.layers * geometry.oversample * geometry.oversample)
+        oversample = int32(panel.oversample)
+        layer_subs = int32(panel.layers * panel.oversample * panel.oversample)
         first_row, bottom = first_rows(region)
         first_row = int32(first_row + AREA * cuda.blockIdx.y)
         while first_row < bottom:
@@ -476,7 +477,7 @@ def tile_kernel(shape, mode, side, curved, weighted):
                 totals[me_0], parts[me_0], bits[me_0], factors[me_0] = 0.0, 0.0, uint32(0), float32(1.0)
                 totals[me_1], parts[me_1], bits[me_1], factors[me_1] = 0.0, 0.0, uint32(0), float32(1.0)
                 if weighted:
-                    polar = float32(0.0) if geometry.polarized else float32(1.0)
+                    polar = float32(0.0) if panel.polarized else float32(1.0)
                     shares[me_0], polars[me_0] = 0.0, polar
                     shares[me_1], polars[me_1] = 0.0, polar
                 my_rows[me_0], my_columns[me_0], clock[me_0], clock[me_1] = row, column, int32(0), int32(0)
@@ -486,11 +487,11 @@ def tile_kernel(shape, mode, side, curved, weighted):
                     sub_fast = int32(layer_sub % oversample)
                     sub_slow = int32(layer_sub // oversample % oversample)
                     layer = int32(layer_sub // oversample // oversample)
-                    depth = layer * geometry.layer_step
+                    depth = layer * panel.layer_step
                     cuda.syncthreads()
                     if thread < tiles:
                         aim_at_tile(
-                            geometry,
+                            panel,
                             single,
                             int32(first_row + thread // per_row * side),
                             int32(first_column + thread % per_row * side),
@@ -509,13 +510,13 @@ def tile_kernel(shape, mode, side, curved, weighted):
                         to, down = uint32(me), float32(below if me >= THREADS else 0)
                         row, column = int32(my_rows[me_0] + int32(down)), my_columns[me_0]
                         x, y, z, near = rest_of_pixel(
-                            geometry, single, row, column, u, float32(w_0 + down), sub_slow, sub_fast, depth, at, tile
+                            panel, single, row, column, u, float32(w_0 + down), sub_slow, sub_fast, depth, at, tile
                         )
                         # The rows are free until the steps are filled in.
                         rows[to], rows[to + uint32(PIXELS)], rows[to + uint32(2 * PIXELS)] = x, y, z
                         if first or last or rules.per_term:
                             factors[to] = factor_of_pixel(
-                                geometry,
+                                panel,
                                 single,
                                 rules,
                                 first,
@@ -545,10 +546,10 @@ def tile_kernel(shape, mode, side, curved, weighted):
                                 down = int32(below if below_first else 0)
                                 row, column = int32(my_rows[me_0] + down), my_columns[me_0]
                                 keep = keep_of_source(
-                                    geometry, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth
+                                    panel, single, run, incident, wavelength, row, column, sub_slow, sub_fast, depth
                                 )
                                 polar = polar_of_source(
-                                    geometry,
+                                    panel,
                                     single,
                                     rules,
                                     run,
@@ -740,7 +741,7 @@ def _float64_pixel(shape, mode, curved):
 
     @gpu_function
     def sum_pixel(
-        geometry,
+        panel,
         lattice,
         lookup,
         rules,
@@ -759,59 +760,59 @@ def _float64_pixel(shape, mode, curved):
         """
         incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
         total, share_total, missed = start, 0.0, 0
-        polar = 0.0 if geometry.polarized else 1.0
+        polar = 0.0 if panel.polarized else 1.0
         capture, omega = 1.0, 1.0
         volume = lattice.n_a * lattice.n_b * lattice.n_c
         volume_squared = volume * volume
         running = rules.running_thick or rules.running_polar or rules.running_omega
-        weighted = rules.per_term or geometry.dmin > 0.0
+        weighted = rules.per_term or panel.dmin > 0.0
         n_sources, n_steps = wavelength.shape[0], cells.shape[0]
         part, rounds, in_round = 0, 0, 0
-        half = geometry.subpixel_size / 2.0
-        for layer in range(geometry.layers):
-            depth = layer * geometry.layer_step
-            for sub_slow in range(geometry.oversample):
-                for sub_fast in range(geometry.oversample):
-                    slow = geometry.subpixel_size * (row * geometry.oversample + sub_slow) + half
-                    fast = geometry.subpixel_size * (column * geometry.oversample + sub_fast) + half
+        half = panel.subpixel_size / 2.0
+        for layer in range(panel.layers):
+            depth = layer * panel.layer_step
+            for sub_slow in range(panel.oversample):
+                for sub_fast in range(panel.oversample):
+                    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + half
+                    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + half
                     if curved:
-                        x, y, z = steps.curved_position(geometry, fast, slow, depth)
+                        x, y, z = steps.curved_position(panel, fast, slow, depth)
                     else:
-                        x, y, z = physics.flat_position(geometry, fast, slow, depth)
+                        x, y, z = physics.flat_position(panel, fast, slow, depth)
                     airpath = math.sqrt(x * x + y * y + z * z)
                     d_x, d_y, d_z = x / airpath, y / airpath, z / airpath
                     first = sub_slow == 0 and sub_fast == 0
-                    if geometry.has_sensor and (first or rules.running_thick or rules.per_term):
-                        parallax = d_x * geometry.normal_x + d_y * geometry.normal_y + d_z * geometry.normal_z
+                    if panel.has_sensor and (first or rules.running_thick or rules.per_term):
+                        parallax = d_x * panel.normal_x + d_y * panel.normal_y + d_z * panel.normal_z
                         if curved and rules.per_term:
                             parallax = 1.0
-                        capture = physics.capture_fraction(layer, geometry.layer_step, geometry.attenuation, parallax)
+                        capture = physics.capture_fraction(layer, panel.layer_step, panel.attenuation, parallax)
                     if (layer == 0 and first) or rules.running_omega or rules.per_term:
-                        near = geometry.close_distance + (depth if rules.per_term else 0.0)
-                        omega = physics.solid_angle(airpath, geometry.pixel_size, near, geometry.point_pixel)
+                        near = panel.close_distance + (depth if rules.per_term else 0.0)
+                        omega = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
                     for source in range(n_sources):
                         at = uint32(source)
                         i_x, i_y, i_z = incident[at, uint32(0)], incident[at, uint32(1)], incident[at, uint32(2)]
                         q_x, q_y, q_z = physics.scattering_vector(d_x, d_y, d_z, i_x, i_y, i_z, wavelength[at])
                         keep = 1.0
-                        if geometry.dmin > 0.0 and physics.is_beyond_dmin(q_x, q_y, q_z, geometry.dmin):
+                        if panel.dmin > 0.0 and physics.is_beyond_dmin(q_x, q_y, q_z, panel.dmin):
                             keep = 0.0
                         if rules.per_term:
-                            wanted = geometry.polarized
+                            wanted = panel.polarized
                         else:
                             wanted = keep != 0.0 and (polar == 0.0 or rules.running_polar)
                         if wanted:
                             polar = physics.polarization_factor(
-                                geometry.kahn,
+                                panel.kahn,
                                 i_x,
                                 i_y,
                                 i_z,
                                 d_x,
                                 d_y,
                                 d_z,
-                                geometry.polar_x,
-                                geometry.polar_y,
-                                geometry.polar_z,
+                                panel.polar_x,
+                                panel.polar_y,
+                                panel.polar_z,
                             )
                         if rules.per_term:
                             share = omega * polar * capture * weight[at]
@@ -854,11 +855,11 @@ def _float64_pixel(shape, mode, curved):
 
 
 @gpu_function
-def finish_pixel(geometry, rules, n_sources, total, capture, polar, omega, share):
+def finish_pixel(panel, rules, n_sources, total, capture, polar, omega, share):
     """Turn a sum into photons: scale, and the cached factors that were not applied per term (eq. 21)."""
     value = rules.scale * total
     if rules.per_term:
-        return value + rules.flat_background * share / (geometry.oversample * geometry.oversample * n_sources)
+        return value + rules.flat_background * share / (panel.oversample * panel.oversample * n_sources)
     if not rules.running_thick:
         value *= capture
     if not rules.running_polar:
@@ -875,7 +876,7 @@ def float64_kernel(shape, mode, curved):
 
     @gpu_kernel
     def add_bragg_float64(
-        geometry,
+        panel,
         lattice,
         lookup,
         rules,
@@ -895,7 +896,7 @@ def float64_kernel(shape, mode, curved):
             frame_row = int32(row + region.row_start)
             if is_wanted(region, mask, frame_row, column):
                 total, capture, polar, omega, share, outside = sum_pixel(
-                    geometry,
+                    panel,
                     lattice,
                     lookup,
                     rules,
@@ -909,7 +910,7 @@ def float64_kernel(shape, mode, curved):
                     ALL_ROUNDS,
                 )
                 image[row, column] = finish_pixel(
-                    geometry, rules, sources.wavelength.shape[0], total, capture, polar, omega, share
+                    panel, rules, sources.wavelength.shape[0], total, capture, polar, omega, share
                 )
                 if outside > 0:
                     cuda.atomic.add(missed, 0, outside)
@@ -924,7 +925,7 @@ def settle_kernel(shape, mode, curved):
 
     @gpu_kernel
     def settle_doubts(
-        geometry,
+        panel,
         lattice,
         lookup,
         rules,
@@ -940,12 +941,12 @@ def settle_kernel(shape, mode, curved):
         """Add to each pixel of ``marked`` the parts of ``doubts``, one thread a pixel."""
         n_fast = image.shape[1]
         n_sources, n_steps = sources.wavelength.shape[0], cells.shape[0]
-        part_rounds = rounds_in_part(geometry, rules, n_sources, n_steps)
+        part_rounds = rounds_in_part(panel, rules, n_sources, n_steps)
         for slot in range(cuda.grid(1), n_marked[0], cuda.gridsize(1)):
             pixel = marked[slot]
             row, column = pixel // n_fast, pixel % n_fast
             total, capture, polar, omega, _, _ = sum_pixel(
-                geometry,
+                panel,
                 lattice,
                 lookup,
                 rules,
@@ -958,7 +959,7 @@ def settle_kernel(shape, mode, curved):
                 int64(doubts[slot]),
                 part_rounds,
             )
-            image[row, column] += finish_pixel(geometry, rules, n_sources, total, capture, polar, omega, 0.0)
+            image[row, column] += finish_pixel(panel, rules, n_sources, total, capture, polar, omega, 0.0)
 
     return settle_doubts
 
@@ -976,9 +977,9 @@ def poisson_counts(photons, seed, frame, first_pixel, counts):
         counts[row, column] = uint32(philox.poisson_count(float64(photons[row, column]), place, frame_word, k0, k1))
 
 
-def is_weighted(geometry, rules):
+def is_weighted(panel, rules):
     """Tell whether terms carry factors of their own: the last argument of tile_kernel."""
-    return bool(rules.per_term or geometry.dmin > 0.0)
+    return bool(rules.per_term or panel.dmin > 0.0)
 
 
 def tile_blocks(region, side):
@@ -1049,7 +1050,7 @@ def _array(kind, n):
 
 
 def _noun_types():
-    return tuple(_tuple_type(kind) for kind in (Geometry, Lattice, Table, Rules, Region))
+    return tuple(_tuple_type(kind) for kind in (Panel, Lattice, Table, Rules, Region))
 
 
 def _step_types():

@@ -1,0 +1,1 @@
+"""The engine that walks every wanted pixel through all steps, on the CPU and on a GPU."""

@@ -1,0 +1,1 @@
+"""Random numbers: the counter-based stream of counts, and the classic generator of nanoBragg."""

@@ -1,0 +1,1 @@
+"""Reflection by reflection: where spots fall and how many photons each holds."""
