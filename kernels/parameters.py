@@ -129,6 +129,35 @@ class Sources(NamedTuple):
     weight: np.ndarray  #: float64 (n,), their mean is 1
 
 
+class Frame(NamedTuple):
+    """Where a kernel stores pixels."""
+
+    image: np.ndarray  #: float32 (rows, n_fast), photons: rows ``row_start`` and on of the frame
+    mask: np.ndarray  #: bool (n_slow, n_fast) of the whole frame, True where a pixel is wanted; (0, 0): everywhere
+    row_start: int
+
+
+class Code(NamedTuple):
+    """Which code of the CPU's tile kernels renders a plan: each None, or YES.
+
+    Alternatives have one each, of which one is YES: numba leaves out what a None forbids before it compiles, but keeps
+    both sides of a branch on YES.
+    """
+
+    square: object  #: square crystals
+    fringed: object  #: round ones
+    radial: object  #: shapes of the squared radius alone
+    lit: object  #: the same, where only groups that a spot may touch are summed (pixels/lit.py)
+    placed: object  #: structure factors come from a table
+    uniform: object  #: all structure factors are default_F
+    split: object  #: the change per pixel is split as well (eq. 33)
+    factors: object  #: terms carry factors of their own, or a sensor absorbs
+
+
+#: What a part of Code is where its code is wanted.
+YES = ()
+
+
 class Phases(NamedTuple):
     """What the CPU's tile kernel is told beyond the plan: float32 down to ``near_half``.
 

@@ -1,7 +1,7 @@
 """Trace one pixel: every intermediate quantity of its intensity, under the names of the reference.
 
-The loops below are those of the float64 kernel (``kernels/cpu.py``), one pixel at a time; the equations
-are not written again but called: ``kernels/physics.py``. So the traced value is the rendered one to the
+The loops below are those of the float64 kernel, one pixel at a time; neither the equations (``kernels/physics.py``)
+nor the decisions (``kernels/walk.py``) are written again, but called. So the traced value is the rendered one to the
 last bit, and a test holds it there.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bragg_numba.experiment import _checks as check
-from bragg_numba.kernels import physics
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
+from bragg_numba.kernels import physics, walk
+from bragg_numba.kernels.parameters import SQUARE, Panel
 from bragg_numba.parity.setup_taps import setup_lines, setup_taps
 from bragg_numba.parity.taps import (
     FINAL_NAMES,
@@ -167,6 +167,15 @@ def trace_pixel(plan: Plan, slow: int, fast: int, max_steps: int = MAX_STEPS) ->
     return _Walk(plan, slow, fast, max_steps).trace()
 
 
+def _panel_of(plan: Plan, slow: int, fast: int) -> Panel:
+    """The panel that holds a pixel of the frame; where none does, which renders nothing, the first."""
+    for panel in plan.panels:
+        row, column = slow - panel.first_row, fast - panel.first_column
+        if 0 <= row < panel.n_slow and 0 <= column < panel.n_fast:
+            return panel
+    return plan.panels[0]
+
+
 def _why_not_rendered(plan: Plan, slow: int, fast: int) -> str | None:
     fast_min, fast_max, slow_min, slow_max = plan.roi
     if not (fast_min <= fast <= fast_max and slow_min <= slow <= slow_max):
@@ -183,6 +192,7 @@ class _Walk:
 
     def __init__(self, plan: Plan, slow: int, fast: int, max_steps: int) -> None:
         self.plan, self.slow, self.fast, self.max_steps = plan, slow, fast, max_steps
+        self.panel = _panel_of(plan, slow, fast)
         self.steps: dict[str, list] = {name: [] for name in STEP_NAMES}
         self.count = 0
         self.dropped = 0  #: beyond dmin
@@ -190,12 +200,10 @@ class _Walk:
         self.total = float(plan.rules.background)
         self.flat = 0.0  #: the flat background's share
         self.capture = self.omega = 1.0
-        self.polar = 0.0 if plan.panels[0].polarized else 1.0
+        self.polar = walk.first_polarization(self.panel)
         self.ray = self.incident = (math.nan,) * 3
         lattice = plan.lattice
         self.volume_squared = (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
-        rules = plan.rules
-        self.running = rules.running_thick or rules.running_polar or rules.running_omega
         self.cells = [tuple(map(float, cell)) for cell in plan.cells]
         self.reciprocal = (plan.cell.a_star, plan.cell.b_star, plan.cell.c_star)
 
@@ -214,57 +222,43 @@ class _Walk:
         )
 
     def _walk_layers(self) -> None:
-        g, rules = self.plan.panels[0], self.plan.rules
+        g, rules = self.panel, self.plan.rules
         for layer in range(g.layers):
             depth = layer * g.layer_step
             for sub in range(g.oversample * g.oversample):
                 place = (layer, sub // g.oversample, sub % g.oversample)
                 position, airpath = self._aim(place, depth)
-                if sub == 0 or rules.running_thick or rules.per_term:
-                    self.capture = self._capture(layer)
-                if (layer == 0 and sub == 0) or rules.running_omega or rules.per_term:
-                    near = g.close_distance + (depth if rules.per_term else 0.0)
+                if walk.needs_capture(rules, sub):
+                    self.capture = walk.capture(g.curved, g, rules, layer, *self.ray)
+                if walk.needs_solid_angle(rules, layer, sub):
+                    near = walk.near_plane(g, rules, depth)
                     self.omega = physics.solid_angle(airpath, g.pixel_size, near, g.point_pixel)
                 for source in range(len(self.plan.sources.wavelength)):
                     self._walk_source((*place, source), position, airpath)
 
     def _aim(self, place, depth: float):
-        g = self.plan.panels[0]
+        g = self.panel
         _, sub_slow, sub_fast = place
-        slow = g.subpixel_size * (self.slow * g.oversample + sub_slow)
-        slow += g.subpixel_size / 2.0
-        fast = g.subpixel_size * (self.fast * g.oversample + sub_fast)
-        fast += g.subpixel_size / 2.0
-        x, y, z = physics.pixel_position(g, fast, slow, depth)
-        airpath = math.sqrt(x * x + y * y + z * z)
-        self.ray = (x / airpath, y / airpath, z / airpath)
-        return (x, y, z), airpath
-
-    def _capture(self, layer: int) -> float:
-        g = self.plan.panels[0]
-        if not g.has_sensor:
-            return 1.0
-        parallax = self.ray[0] * g.normal_x + self.ray[1] * g.normal_y + self.ray[2] * g.normal_z
-        if g.curved and self.plan.rules.per_term:
-            parallax = 1.0
-        return physics.capture_fraction(layer, g.layer_step, g.attenuation, parallax)
+        fast, slow = walk.subpixel_place(g, self.slow - g.first_row, self.fast - g.first_column, sub_slow, sub_fast)
+        position = physics.pixel_position(g.curved, g, fast, slow, depth)
+        *ray, airpath = walk.direction(*position)
+        self.ray = tuple(ray)
+        return position, airpath
 
     def _walk_source(self, place, position, airpath: float) -> None:
-        plan, g, rules = self.plan, self.plan.panels[0], self.plan.rules
+        plan, g, rules = self.plan, self.panel, self.plan.rules
         source = place[-1]
         self.incident = tuple(map(float, plan.sources.incident[source]))
         wavelength, weight = float(plan.sources.wavelength[source]), float(plan.sources.weight[source])
         q = physics.scattering_vector(*self.ray, *self.incident, wavelength)
-        keep = 0.0 if g.dmin > 0.0 and physics.is_beyond_dmin(*q, g.dmin) else 1.0
-        cached = self.polar != 0.0 and not rules.running_polar
-        wanted = g.polarized if rules.per_term else keep != 0.0 and not cached
-        if wanted:
-            self.polar = physics.polarization_factor(g.kahn, *self.incident, *self.ray, g.polar_x, g.polar_y, g.polar_z)
+        keep = walk.keep_within_dmin(g, *q)
+        if walk.needs_polarization(g, rules, keep, self.polar):
+            self.polar = walk.polarization(g, *self.incident, *self.ray)
         self.dropped += (keep == 0.0) * len(self.cells)
         if rules.per_term:
-            share = self.omega * self.polar * self.capture
-            self.flat += share * weight
-            keep *= share * weight
+            share = walk.share_of_term(self.omega, self.polar, self.capture, weight)
+            self.flat += share
+            keep *= share
         ray = {
             "pix0_vector_meters": (g.origin_x, g.origin_y, g.origin_z),
             "fdet_vec": (g.fast_x, g.fast_y, g.fast_z),
@@ -288,42 +282,20 @@ class _Walk:
             self._add_step((*place, step // plan.domains, step % plan.domains), ray, cell, q, keep)
 
     def _add_step(self, place, ray: dict, cell, q, keep: float) -> None:
-        hkl = tuple(cell[i] * q[0] + cell[i + 1] * q[1] + cell[i + 2] * q[2] for i in (0, 3, 6))
-        square = self._lattice_square(hkl)
-        f_cell, missed = cpu_float64.structure_factor(self.plan.lookup, self.plan.table, *hkl)
+        lattice, lookup = self.plan.lattice, self.plan.lookup
+        hkl = walk.indices(*cell, *q)
+        square = walk.lattice_factor(lattice.shape, lattice, *hkl)
+        f_cell, missed = walk.structure_factor(lookup.has_table, lookup.interpolate, lookup, self.plan.table, *hkl)
         self.missed += missed
         term = f_cell * f_cell * (self.volume_squared * square)
-        self._add_term(term, square, keep)
+        if self.plan.rules.running:
+            factors = (keep, self.capture, self.polar, self.omega)
+            self.total = walk.add_running(self.plan.rules, self.total, term, square, *factors)
+        else:
+            self.total += keep * term
         if self.count < self.max_steps:
             self._record(place, ray, cell, hkl, square, f_cell, term)
         self.count += 1
-
-    def _add_term(self, term: float, square: float, keep: float) -> None:
-        rules = self.plan.rules
-        if not self.running:
-            self.total += keep * term
-        elif keep != 0.0 and not (rules.skip_zero and square == 0.0):
-            self.total += term
-            if rules.running_thick:
-                self.total *= self.capture
-            if rules.running_polar:
-                self.total *= self.polar
-            if rules.running_omega:
-                self.total *= self.omega
-
-    def _lattice_square(self, hkl) -> float:
-        lattice = self.plan.lattice
-        if lattice.shape == SQUARE:
-            square = physics.grating_squared(hkl[0], lattice.n_a)
-            square *= physics.grating_squared(hkl[1], lattice.n_b)
-            square *= physics.grating_squared(hkl[2], lattice.n_c)
-            return square
-        radius_squared = physics.quadratic_form(lattice, *(x - physics.nearest_index(x) for x in hkl))
-        if lattice.shape == ROUND:
-            return physics.sphere_squared(radius_squared)
-        if lattice.shape == GAUSS:
-            return physics.gauss_squared(radius_squared)
-        return physics.tophat_squared(radius_squared)
 
     def _record(self, place, ray: dict, cell, hkl, square: float, f_cell: float, term: float) -> None:
         taps = dict(zip(PLACE_NAMES, place, strict=True)) | ray
@@ -382,18 +354,9 @@ class _Walk:
         return {name: taps[name] for name in FINAL_NAMES if name in taps}
 
     def _scaled(self) -> float:
-        plan, g, rules = self.plan, self.plan.panels[0], self.plan.rules
-        value = rules.scale * self.total
-        if rules.per_term:
-            sources = len(plan.sources.wavelength)
-            return value + rules.flat_background * self.flat / (g.oversample * g.oversample * sources)
-        if not rules.running_thick:
-            value *= self.capture
-        if not rules.running_polar:
-            value *= self.polar
-        if not rules.running_omega:
-            value *= self.omega
-        return value
+        n_sources = len(self.plan.sources.wavelength)
+        factors = (self.capture, self.polar, self.omega, self.flat)
+        return walk.finish(self.panel, self.plan.rules, n_sources, self.total, *factors)
 
     def _notes(self, why_not: str | None) -> Iterator[str]:
         if why_not is not None:
@@ -404,7 +367,7 @@ class _Walk:
             yield f"{self.dropped} of {self.count} sub-steps lie beyond dmin and add nothing"
         if self.missed:
             yield f"{self.missed} interpolations reached beyond the structure factor table and took the nearest entry"
-        if self.running:
+        if self.plan.rules.running:
             yield "factors that the running rules apply after every sub-step are not applied again at the end"
         if self.plan.rules.per_term:
             yield (

@@ -10,7 +10,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment.crystal import SHAPES
-from bragg_numba.kernels import parameters, physics
+from bragg_numba.kernels import parameters, physics, walk
 from bragg_numba.noise.classic import ClassicStream
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.geometry import DEGREES, Geometry, place_detector
@@ -342,8 +342,11 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
         stars = np.array([cell.a_star, cell.b_star, cell.c_star])
         gram = stars @ stars.T * (n_a * n_a * n_b * n_b * n_c * n_c)
     gram = gram * crystal.fudge
+    shape = SHAPES.index(crystal.shape)
+    if shape not in walk.SHAPES_IN_FLOAT64:
+        raise InputError("Crystal.shape", "has no lattice factor in the kernels", crystal.shape)
     return parameters.Lattice(
-        shape=SHAPES.index(crystal.shape),
+        shape=shape,
         n_a=n_a,
         n_b=n_b,
         n_c=n_c,

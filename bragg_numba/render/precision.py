@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bragg_numba.kernels.pixels.rows import LANES
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Phases, Table
+from bragg_numba.kernels import walk
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, YES, Code, Phases, Table
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.squares import padded_squares, strongest_square
 
@@ -48,8 +49,8 @@ class Choice:
     precision: str
     error_turns: float
     reason: str
-    split: bool = False  #: split the changes per pixel as well (kernels/cpu_terms.py): slower, smaller errors
-    seeks_lit: bool = False  #: sum only the groups that a spot may touch (kernels/cpu_lit.py)
+    split: bool = False  #: split the changes per pixel as well (kernels/pixels/terms.py): slower, smaller errors
+    seeks_lit: bool = False  #: sum only the groups that a spot may touch (kernels/pixels/lit.py)
 
 
 def choose(plan: Plan, precision: str) -> Choice:
@@ -91,7 +92,7 @@ def _bend(plan: Plan) -> np.ndarray:
 def _far(plan: Plan) -> float:
     """Distance from a group's centre to its last pixel over that to the detector's plane (a bound)."""
     # The plane's nearest point may lie outside the detector.
-    return 0.5 * (LANES - 1) * plan.panels[0].pixel_size / plan.panels[0].close_distance
+    return max(0.5 * (LANES - 1) * panel.pixel_size / panel.close_distance for panel in plan.panels)
 
 
 def edges_in_waves(plan: Plan) -> np.ndarray:
@@ -159,8 +160,23 @@ def phases(plan: Plan, choice: Choice) -> Phases:
         lit_h=float(margins[0]),
         lit_k=float(margins[1]),
         lit_l=float(margins[2]),
-        seeks_lit=choice.seeks_lit,
     )
+
+
+def code(plan: Plan, choice: Choice) -> Code:
+    """Which code the tile kernels need for a plan: nothing else is compiled."""
+    shape, lit = plan.lattice.shape, choice.seeks_lit
+    wanted = Code(
+        square=shape == SQUARE,
+        fringed=shape == ROUND,
+        radial=shape not in (SQUARE, ROUND) and not lit,
+        lit=lit,
+        placed=plan.lookup.has_table,
+        uniform=not plan.lookup.has_table,
+        split=choice.split,
+        factors=plan.rules.weighted or any(panel.has_sensor for panel in plan.panels),
+    )
+    return Code(*(YES if part else None for part in wanted))
 
 
 def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:
@@ -180,11 +196,11 @@ def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:
 def _needs_float64(plan: Plan) -> str:
     """Why only the float64 kernel can render this plan; empty if that is not so."""
     rules = plan.rules
-    if plan.panels[0].curved:
+    if any(panel.curved for panel in plan.panels):
         return "a curved detector"
     if plan.lookup.interpolate:
         return "tricubic interpolation"
-    if rules.running_thick or rules.running_polar or rules.running_omega:
+    if rules.running:
         return "running products of -oversample_*"
     if _far(plan) > FARTHEST or reach(plan) > MOST_REACH:
         return "pixels that are large for their distance"
@@ -202,6 +218,8 @@ def _needs_float64(plan: Plan) -> str:
 
 def crystal_needs_float64(plan: Plan) -> str:
     """Why a crystal is beyond the float32 kernels; empty if it is not."""
+    if plan.lattice.shape not in walk.SHAPES_IN_FLOAT32:
+        return "a shape of the crystal that has no float32 form"
     is_round = plan.lattice.shape == ROUND
     most = MOST_CELLS_IN_ROUND if is_round else MOST_CELLS
     if max(plan.cell_counts) > most:

@@ -137,9 +137,9 @@ class Simulator:
             parts = self._renderer.render_into(out)
         self._statistics, self._last = None, out
         self._renderer.missed = 0
-        for rows in parts:
+        for done in parts:
             if progress is not None:
-                progress(rows / self.shape[0])
+                progress(done)
         return out
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -190,7 +190,8 @@ class Simulator:
         from bragg_numba.kernels import sums
 
         rows = np.zeros(self.shape[0])
-        sums.sum_solid_angles(self.plan.panels[0], self.plan.roi, self.plan.mask, rows)
+        for panel in self.plan.panels:
+            sums.sum_solid_angles(panel, self.plan.roi, self.plan.mask, rows)
         return float(rows.sum())
 
     def trace(self, slow: int, fast: int, max_steps: int | None = None):

@@ -46,11 +46,11 @@ class StatisticsCollector:
 
     def add(self, rows: np.ndarray, row_start: int = 0) -> None:
         """Add rows (n, n_fast) float32 that begin at ``row_start`` of the frame."""
-        from bragg_numba.kernels import sums
+        from bragg_numba.kernels.sums import sum_rows
 
         stop = row_start + len(rows)
         sums, counts = self._sums[row_start:stop], self._counts[row_start:stop]
-        sums.sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
+        sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
 
     def result(self) -> Statistics:
         """Statistics of what was added."""

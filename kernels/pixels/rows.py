@@ -28,7 +28,7 @@ _GROUP_ROW = GROUPS + _LINE
 SHORT, BEND, TWIST = (n * _ROW for n in range(3))  # from the group's centre to the pixel (physics.offset_single)
 SUM, TERM, AMPLITUDE = (n * _ROW for n in range(3, 6))  # AMPLITUDE: squared structure factors
 FACTOR, POLAR, WEIGHT = (n * _ROW for n in range(6, 9))
-LIT_H, LIT_K, LIT_L = (n * _ROW for n in range(9, 12))  # nearest indices of the listed groups' pixels (cpu_lit)
+LIT_H, LIT_K, LIT_L = (n * _ROW for n in range(9, 12))  # nearest indices of the listed groups' pixels (lit.py)
 _PIXEL_END = 12 * _ROW
 
 # --- float32, one value a group; h, k, l ---------------------------------------------------------

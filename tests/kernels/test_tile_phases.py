@@ -18,10 +18,10 @@ from bragg_numba.render import precision
 
 
 @fused_kernel
-def phases_of_tile(geometry, lookup, phases, incident, cell, row, column, split, work, exact, found):
+def phases_of_tile(panel, lookup, phases, incident, cell, row, column, split, work, exact, found):
     """Fill found[row, column, axis] with the whole part taken off h, h less it, and {N h}."""
-    g, tile = geometry, (row, column, 0, 0, 0.0)
-    aim_at_groups(geometry, tile, work, exact)
+    g, place = panel, (row, column, 0, 0, 0.0)
+    aim_at_groups(panel, place, work, exact)
     offset_pixels(work)
     a, b, c = (cell[0], cell[1], cell[2]), (cell[3], cell[4], cell[5]), (cell[6], cell[7], cell[8])
     slow_a = a[0] * g.slow_x + a[1] * g.slow_y + a[2] * g.slow_z
@@ -30,7 +30,7 @@ def phases_of_tile(geometry, lookup, phases, incident, cell, row, column, split,
     p, slows = phases, (slow_a, slow_b, slow_c)
     counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
     firsts = (lookup.h_first, lookup.k_first, lookup.l_first)
-    split_phases(cell, slows, incident, counts, firsts, split, (0,), work, exact)
+    split_phases(cell, slows, incident, counts, firsts, split, (), work, exact)
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
@@ -38,17 +38,17 @@ def phases_of_tile(geometry, lookup, phases, incident, cell, row, column, split,
                 work, group, pixel, lane, counts, same_counts, split
             )
             at = found[group // COLUMNS * LANES + lane, group % COLUMNS]
-            at[0, 0], at[0, 1], at[0, 2] = lookup.h_first + work[cpu_rows.NEAR_H + group] + w_h, d_h, t_h
-            at[1, 0], at[1, 1], at[1, 2] = lookup.k_first + work[cpu_rows.NEAR_K + group] + w_k, d_k, t_k
-            at[2, 0], at[2, 1], at[2, 2] = lookup.l_first + work[cpu_rows.NEAR_L + group] + w_l, d_l, t_l
+            at[0, 0], at[0, 1], at[0, 2] = lookup.h_first + work[rows.NEAR_H + group] + w_h, d_h, t_h
+            at[1, 0], at[1, 1], at[1, 2] = lookup.k_first + work[rows.NEAR_K + group] + w_k, d_k, t_k
+            at[2, 0], at[2, 1], at[2, 2] = lookup.l_first + work[rows.NEAR_L + group] + w_l, d_l, t_l
 
 
 def tile_of(plan, choice, row: int, column: int) -> np.ndarray:
-    work, exact = np.zeros(cpu_rows.SIZE_32, np.float32), np.zeros(cpu_rows.SIZE_64)
+    work, exact = np.zeros(rows.SIZE_32, np.float32), np.zeros(rows.SIZE_64)
     found = np.zeros((ROWS, COLUMNS, 3, 3))
     cell = tuple(float(x) for x in plan.cells[0] / plan.sources.wavelength[0])
     incident = tuple(float(x) for x in plan.sources.incident[0])
-    phases, split = precision.phases(plan, choice), (0,) * choice.split
+    phases, split = precision.phases(plan, choice), precision.code(plan, choice).split
     phases_of_tile(plan.panels[0], plan.lookup, phases, incident, cell, row, column, split, work, exact, found)
     return found
 
