@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render each case a few times; print a table."""
+    from bragg_numba import checks as check
     from bragg_numba.cli.console import compilation_announced
-    from bragg_numba.experiment import _checks as check
 
     names = [check.choice("the case", name, tuple(CASES)) for name in arguments.cases] or list(CASES)
     threads = None if arguments.threads is None else _count("--threads", arguments.threads)
@@ -95,7 +95,7 @@ def surroundings(threads: int | None = None) -> dict:
     """Processor, threads and versions: what the figures belong to."""
     import numba
 
-    from bragg_numba.io.frame import versions
+    from bragg_numba.versions import versions
 
     return {
         "processor": processor(),
@@ -124,8 +124,8 @@ def _seconds(simulator, out) -> float:
 
 
 def _count(name: str, text: str) -> int:
+    from bragg_numba import checks as check
     from bragg_numba.errors import InputError
-    from bragg_numba.experiment import _checks as check
 
     try:
         number = int(text)

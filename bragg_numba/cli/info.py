@@ -48,7 +48,7 @@ def describe(path: str) -> dict:
 
 
 def _describe_hdf5(path: str) -> dict:
-    from bragg_numba.io.frame import PROCESS, open_frame
+    from bragg_numba.io.frame_file import PROCESS, open_frame
 
     with open_frame(path) as file:
         data = file["/entry/data/data"]

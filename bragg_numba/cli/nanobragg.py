@@ -44,7 +44,7 @@ def _run(words: list[str]) -> int:
         print(help_text(), end="")
         return 0
     if any(word in ("-version", "--version") for word in words):
-        from bragg_numba import __version__
+        from bragg_numba.versions import __version__
 
         print(f"nanobragg-numba {__version__}")
         return 0
@@ -74,11 +74,11 @@ def render_request(request, command: str) -> int:
 
 
 def _render_request(request, command: str) -> int:
+    from bragg_numba.cli.outputs import write_outputs
+    from bragg_numba.cli.report import plan_lines, plan_report
+    from bragg_numba.cli.streaming import stream_outputs, streams
     from bragg_numba.io.atomic import require_writable
-    from bragg_numba.render.outputs import write_outputs
-    from bragg_numba.render.report import plan_lines, plan_report
     from bragg_numba.render.simulator import Simulator
-    from bragg_numba.render.streaming import stream_outputs, streams
 
     for name in ("h5_file", "png_file", "float_file", "int_file", "noise_file", "pgm_file"):
         if getattr(request, name):

@@ -27,11 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Render and write; print the report."""
     import shlex
 
+    from bragg_numba import checks as check
     from bragg_numba.cli.nanobragg import render_request
     from bragg_numba.dialect import Request
     from bragg_numba.experiment import Experiment
-    from bragg_numba.experiment import _checks as check
-    from bragg_numba.plan.memory import parse_bytes
+    from bragg_numba.memory import parse_bytes
 
     files = {"h5_file": arguments.output, "float_file": arguments.float_file, "png_file": arguments.png}
     if not any(files.values()):

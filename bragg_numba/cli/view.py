@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the picture or the page."""
+    from bragg_numba import checks as check
     from bragg_numba.cli.series import _whole
     from bragg_numba.errors import InputError
-    from bragg_numba.experiment import _checks as check
     from bragg_numba.io.atomic import atomic_path, write_bytes
     from bragg_numba.series.source import open_source
     from bragg_numba.series.view import page, picture

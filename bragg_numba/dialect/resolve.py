@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bragg_numba import checks as check
+from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.dialect.parse import Given, parse
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import (
@@ -19,8 +21,6 @@ from bragg_numba.experiment import (
     Sampling,
     StructureFactors,
 )
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment.beam import ENERGY_WAVELENGTH_EV_A
 
 DEFAULT_DUMP = "Fdump.bin"
 
@@ -262,7 +262,7 @@ class _Options:
 
 
 def _memory(options: _Options) -> int | None:
-    from bragg_numba.plan.memory import parse_bytes
+    from bragg_numba.memory import parse_bytes
 
     text = options.get("max-memory")
     return None if text is None else parse_bytes("-max-memory", text)
@@ -349,7 +349,7 @@ def _crystal(o: _Options, notes: list[str]) -> Crystal:
 
 def _frame(o: _Options, notes: list[str]) -> tuple[str, dict]:
     """The convention, and the axes where vector flags have the last word on it."""
-    from bragg_numba.plan.geometry import FRAMES
+    from bragg_numba.conventions import FRAMES
 
     convention, explicit, axes = "mosflm", False, {}
     for one in o.order:
@@ -457,7 +457,7 @@ def _sampling(o: _Options, detector: Detector) -> Sampling:
 def _structure_factors(o: _Options, max_memory: int | None, notes: list[str]) -> tuple[StructureFactors, str | None]:
     """Read -hkl, else the cache of an earlier run, else only default_F; and the cache to write."""
     from bragg_numba.io.structure_factor_files import read_dump, read_hkl
-    from bragg_numba.plan.memory import require
+    from bragg_numba.memory import require
 
     default_F = o.get("default_F", 0.0)
     dump = o.get("dump", DEFAULT_DUMP)

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.structure_factors import StructureFactors
@@ -110,7 +110,7 @@ class Experiment(Noun):
     @classmethod
     def load(cls, path) -> Experiment:
         """Read an experiment from a JSON file, or from a frame that this package wrote."""
-        from bragg_numba.io.frame import experiment_text
+        from bragg_numba.io.frame_file import experiment_text
 
         return cls.from_json(experiment_text(Path(path)))
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
+from bragg_numba.experiment.noun import Noun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

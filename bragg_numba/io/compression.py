@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from bragg_numba.experiment import _checks as check
+from bragg_numba import checks as check
 
 #: What ``compression`` may be. Only "bslz4" and "none" are read by DECTRIS's plugin for XDS.
 COMPRESSIONS = ("bslz4", "none", "gzip", "zstd")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment import Experiment
-from bragg_numba.plan.geometry import DEGREES
 from bragg_numba.plan.vectors import Vector, cross, dot, length, rotate_xyz, scale
 
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment import Crystal
-from bragg_numba.noise.classic import ClassicStream
 from bragg_numba.plan.cell import Cell
-from bragg_numba.plan.geometry import DEGREES
+from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.steps import Steps
 from bragg_numba.plan.vectors import Vector, rotate_about
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bragg_numba.conventions import DEGREES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment.crystal import SHAPES
 from bragg_numba.kernels import parameters, physics
-from bragg_numba.noise.classic import ClassicStream
+from bragg_numba.memory import require
 from bragg_numba.plan.cell import Cell, orient_cell
-from bragg_numba.plan.geometry import DEGREES, Geometry, place_detector
-from bragg_numba.plan.memory import require
+from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.detector import PlacedDetector, place_detector
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.sources import Sources, list_sources
 from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps, require_listable
@@ -41,7 +41,7 @@ class Plan:
     """
 
     experiment: Experiment
-    detector: Geometry
+    detector: PlacedDetector
     cell: Cell
     sources: Sources
     cells: np.ndarray
@@ -224,7 +224,7 @@ def _interpolates(experiment: Experiment, counts, *, physical: bool, notes: list
     return bool(wanted) and experiment.structure_factors.indices is not None
 
 
-def _oversampling_distance(detector: Geometry, *, physical: bool) -> float:
+def _oversampling_distance(detector: PlacedDetector, *, physical: bool) -> float:
     """Distance that sets the fringe width on the detector: along the beam where the beam meets the plane."""
     if not physical:
         return detector.distance
@@ -340,7 +340,7 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
         gram = stars @ stars.T * (n_a * n_a * n_b * n_b * n_c * n_c)
     gram = gram * crystal.fudge
     return parameters.Lattice(
-        shape=SHAPES.index(crystal.shape),
+        shape=parameters.SHAPE_NAMES.index(crystal.shape),
         n_a=n_a,
         n_b=n_b,
         n_c=n_c,

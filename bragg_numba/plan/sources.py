@@ -8,7 +8,7 @@ import numpy as np
 
 from bragg_numba.experiment import Beam
 from bragg_numba.kernels import parameters
-from bragg_numba.plan.geometry import Geometry
+from bragg_numba.plan.detector import PlacedDetector
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
 from bragg_numba.plan.vectors import rotate_about, scale, unit
 
@@ -73,7 +73,7 @@ def _mean_one(weights: list[float | None]) -> np.ndarray:
     return found * (len(found) / found.sum())
 
 
-def list_sources(beam: Beam, geometry: Geometry, *, physical: bool) -> Sources:
+def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sources:
     """List every source of the beam; under fidelity nanobragg all of them weigh the same, as in C."""
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
@@ -92,7 +92,7 @@ def list_sources(beam: Beam, geometry: Geometry, *, physical: bool) -> Sources:
     grid = horizontal.n * vertical.n * dispersion.n
     shown = f"{horizontal.n} x {vertical.n} directions x {dispersion.n} wavelengths"
     require_listable("the number of sources", 0 if beam.sources is not None else grid, shown)
-    upstream = scale(geometry.beam, -SOURCE_DISTANCE)
+    upstream = scale(detector.beam, -SOURCE_DISTANCE)
     rows = []
     points = 0
     if beam.sources is not None:
@@ -102,8 +102,8 @@ def list_sources(beam: Beam, geometry: Geometry, *, physical: bool) -> Sources:
     else:
         for across, up in _kept_directions(beam, horizontal, vertical):
             points += 1
-            place = rotate_about(geometry.polarization, upstream, up)
-            place = unit(rotate_about(geometry.vertical, place, across))
+            place = rotate_about(detector.polarization, upstream, up)
+            place = unit(rotate_about(detector.vertical, place, across))
             for i in range(dispersion.n):
                 wavelength = central * (1.0 + dispersion.step * i - dispersion.range / 2.0)
                 rows.append((place, wavelength, 1.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bragg_numba.experiment import StructureFactors
-from bragg_numba.plan.memory import require
+from bragg_numba.memory import require
 
 
 def dense_table(factors: StructureFactors, max_memory: int | None) -> tuple[tuple[int, int, int], np.ndarray]:

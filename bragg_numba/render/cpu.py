@@ -9,8 +9,8 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.cpu_rows import COLUMNS, ROWS
+from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, padded_table, phases
 from bragg_numba.plan.plan import Plan
-from bragg_numba.render.precision import Choice, choose, padded_table, phases
 
 
 @contextmanager
@@ -56,7 +56,7 @@ class CpuRenderer:
         """What a copy or another process gets: all but compiled code, which it finds when it renders."""
         return self.__dict__ | {"_kernels": None}
 
-    def use(self, choice: Choice) -> None:
+    def use(self, choice: CpuArithmetic) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice
         self._kernels = None

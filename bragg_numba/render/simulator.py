@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment import _checks as check
-from bragg_numba.plan.memory import require
+from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.cpu import CpuRenderer
 from bragg_numba.render.devices import is_device_array
@@ -198,7 +198,7 @@ class Simulator:
 
         Computed in float64, whatever precision renders. ``max_steps`` bounds the sub-steps that are listed.
         """
-        from bragg_numba.parity.trace import MAX_STEPS, trace_pixel
+        from bragg_numba.trace.pixel import MAX_STEPS, trace_pixel
 
         return trace_pixel(self.plan, slow, fast, MAX_STEPS if max_steps is None else max_steps)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment._noun import _plain, _unpack_array
+from bragg_numba.experiment.noun import plain_value, unpack_array
 
 #: Columns of the table: type and shape of one frame's value. None: any length, rows of wavelength and weight.
 COLUMNS: dict[str, tuple[type, tuple | None]] = {
@@ -97,7 +97,9 @@ class FrameTable:
     def to_dict(self) -> dict:
         """Return the columns as what ``json`` can write."""
         # Seeds as numbers: packed arrays know no unsigned integers.
-        return {name: values.tolist() if name == "seed" else _plain(values) for name, values in self.columns.items()}
+        return {
+            name: values.tolist() if name == "seed" else plain_value(values) for name, values in self.columns.items()
+        }
 
     @classmethod
     def from_any(cls, frames) -> FrameTable:
@@ -285,7 +287,7 @@ def _check_spectra(array: np.ndarray) -> None:
 
 def _unpacked(name: str, values):
     if isinstance(values, dict) and "zlib_base64" in values:
-        return _unpack_array(f"frames.{name}", values)
+        return unpack_array(f"frames.{name}", values)
     return values
 
 

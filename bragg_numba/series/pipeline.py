@@ -20,6 +20,7 @@ import numpy as np
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
+from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
@@ -58,7 +59,7 @@ def draw_counts(slot: Slot, seed: int, frame: int, scale: float):
     Counts end at the largest valid one of their type.
     """
     from bragg_numba.io.nxmx import SATURATION
-    from bragg_numba.noise import counter
+    from bragg_numba.response import counter
 
     top = SATURATION[slot.counts.dtype.name]
     return counter.draw_counts(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
@@ -77,7 +78,7 @@ def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int |
     """Choose the layout: a lane for each core, as far as memory allows and numba's threads can be entered twice."""
     import numba
 
-    from bragg_numba.plan.memory import free_memory
+    from bragg_numba.memory import free_memory
 
     threads = threads or numba.get_num_threads()
     if options.backend.startswith("cuda") or not _kernels_run_side_by_side():
@@ -93,7 +94,7 @@ def _kernels_run_side_by_side() -> bool:
     """Tell whether two threads may run parallel kernels at the same time."""
     import numba
 
-    from bragg_numba.noise.counter import sum_photons
+    from bragg_numba.response.counter import sum_photons
 
     with KERNELS:
         # The layer is only known once a kernel ran.
@@ -151,8 +152,8 @@ class Renderer:
 
     def sum_photons(self, slot: Slot):
         """What ``draw_counts`` returns, without drawing."""
-        from bragg_numba.noise.counter import sum_photons
         from bragg_numba.render.cpu import threads
+        from bragg_numba.response.counter import sum_photons
 
         with self._kernels(), threads(self.layout.threads):
             return sum_photons(slot.photons)
@@ -234,7 +235,7 @@ class _Job:
             product: FrameWriter(files[product], n, shape, dtype, self.codec)
             for product, dtype in self.options.products.items()
         }
-        tables = {product: TruthWriter(files[product], n, spots=self.options.spots) for product in writers}
+        tables = {product: truth.TruthWriter(files[product], n, spots=self.options.spots) for product in writers}
         waiting: deque[Future] = deque()
         indices = iter(self.frames)
         with ThreadPoolExecutor(max_workers=self.layout.lanes, thread_name_prefix="series-lane") as lanes:
@@ -285,7 +286,7 @@ class _Job:
         spots = None
         if options.spots:
             with clock("truth"):
-                spots = truth.spot_table(plan, options.spot_threshold)
+                spots = spot_table(plan, options.spot_threshold)
         return _Frame(slot, record, packed, spots)
 
 
@@ -298,28 +299,3 @@ def _await(future: Future) -> _Frame:
         except NotYet:
             if future.done():
                 return future.result()
-
-
-class TruthWriter:
-    """The tables of frames and spots of one file."""
-
-    def __init__(self, file, frames: int, *, spots: bool) -> None:
-        group = file.create_group("/entry/truth")
-        units = ", ".join(f"{name}: {unit}" for name, unit in truth.UNITS.items())
-        set_attributes(group, NX_class="NXcollection", units=units)
-        self._frames = group.create_dataset("frames", (frames,), truth.FRAME)
-        self._spots = None
-        if spots:
-            self._spots = group.create_dataset(
-                "spots", (0,), truth.SPOT, maxshape=(None,), chunks=(4096,), compression="gzip", compression_opts=1
-            )
-
-    def append(self, place: int, record: np.ndarray, spots: np.ndarray | None) -> None:
-        """Write one frame's row and its spots."""
-        if self._spots is not None and spots is not None:
-            first = len(self._spots)
-            record["first_spot"], record["spots"] = first, len(spots)
-            if len(spots):
-                self._spots.resize((first + len(spots),))
-                self._spots[first:] = spots
-        self._frames[place] = record

@@ -9,7 +9,7 @@ import pytest
 from bragg_numba.kernels import physics
 
 from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Sampling, Simulator, StructureFactors
-from bragg_numba.plan.geometry import place_detector
+from bragg_numba.plan.detector import place_detector
 from bragg_numba.plan.plan import make_plan
 
 EPS = float(np.finfo(np.float64).eps)
