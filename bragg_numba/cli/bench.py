@@ -6,6 +6,8 @@ import argparse
 import statistics
 import time
 
+from bragg_numba.cli.console import compilation_announced, whole
+
 HELP = "Measure this machine: a few experiments, warm, in float32 phases and in float64."
 
 _CUBIC = "-cell 100 100 100 90 90 90 -default_F 100"
@@ -38,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Render each case a few times; print a table."""
     from bragg_numba import checks as check
-    from bragg_numba.cli.console import compilation_announced
 
     names = [check.choice("the case", name, tuple(CASES)) for name in arguments.cases] or list(CASES)
     threads = None if arguments.threads is None else _count("--threads", arguments.threads)
@@ -69,7 +70,8 @@ def measure(name: str, threads: int | None = None, repeats: int = 5) -> dict:
 
     import numpy as np
 
-    from bragg_numba import Experiment, Simulator
+    from bragg_numba.experiment import Experiment
+    from bragg_numba.render.simulator import Simulator
 
     title, line = CASES[name]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # where no Fdump.bin lies
@@ -125,13 +127,8 @@ def _seconds(simulator, out) -> float:
 
 def _count(name: str, text: str) -> int:
     from bragg_numba import checks as check
-    from bragg_numba.errors import InputError
 
-    try:
-        number = int(text)
-    except ValueError:
-        raise InputError(name, "must be a whole number", text) from None
-    return check.count(name, number, low=1, high=4096)
+    return check.count(name, whole(name, text), low=1, high=4096)
 
 
 def _print_table(report: dict) -> None:

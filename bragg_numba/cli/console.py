@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from bragg_numba.errors import BraggError
+from bragg_numba.errors import BraggError, InputError
 
 #: Exit status of a command that refused its input, and of one that was interrupted.
 REFUSED, INTERRUPTED = 2, 130
@@ -28,6 +28,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message} ({self.prog} --help lists what it takes)")
+
+
+def whole(name: str, text: str | None) -> int | None:
+    """Return the whole number that an argument's text says; None for None."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise InputError(name, "must be a whole number", text) from None
+
+
+def number(name: str, text: str | None) -> float | None:
+    """Return the number that an argument's text says; None for None."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise InputError(name, "must be a number", text) from None
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -79,9 +79,10 @@ def _chosen(cases, arguments) -> list:
 
 
 def _run_and_keep(cases, arguments, golden) -> int:
+    from bragg_numba.cli import nanobragg
     from bragg_numba.lab.parity.bundle import counts, one_line, write_bundle
     from bragg_numba.lab.parity.evidence import new_folder
-    from bragg_numba.lab.parity.matrix import FAILED, run_cases
+    from bragg_numba.lab.parity.matrix import FAILED, Command, run_cases
 
     program = arguments.c_bin or os.environ.get("NB_C_BIN") or None
     if arguments.golden:
@@ -92,6 +93,7 @@ def _run_and_keep(cases, arguments, golden) -> int:
     folder = new_folder(arguments.outdir, [case.name for case in cases])
     outcomes = run_cases(
         cases,
+        Command(nanobragg.main, nanobragg.__name__),
         program=program,
         golden=golden,
         precision=arguments.precision,

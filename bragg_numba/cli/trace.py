@@ -43,11 +43,11 @@ def add_arguments(parser) -> None:
 
 def run(args) -> int:
     """Trace, print or write; return the exit status (0; what cannot be honoured raises InputError)."""
-    from bragg_numba.dialect import experiment_from_words
+    from bragg_numba.experiment import Experiment
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.trace.pixel import MAX_STEPS, trace_pixel
 
-    plan = make_plan(experiment_from_words(list(args.flags)))
+    plan = make_plan(Experiment.from_nanobragg(list(args.flags)))
     limit = MAX_STEPS if args.max_steps is None else args.max_steps
     trace = trace_pixel(plan, args.slow, args.fast, limit)
     if args.output is None and args.form == "table":

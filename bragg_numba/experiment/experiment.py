@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
@@ -15,6 +17,9 @@ from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.structure_factors import StructureFactors
+
+if TYPE_CHECKING:
+    from bragg_numba.dialect import CommandLine
 
 FORMAT = "bragg_numba experiment"
 VERSION = 1
@@ -72,9 +77,36 @@ class Experiment(Noun):
         InputError
             For an unknown flag, a bad value or an unreadable file.
         """
-        from bragg_numba.dialect import experiment_from_words
+        from bragg_numba.dialect import CommandLine, parse
 
-        return experiment_from_words(words)
+        line = CommandLine(parse(words))
+        experiment = cls.from_command_line(line)
+        for note in line.notes:
+            warnings.warn(note, stacklevel=2)
+        return experiment
+
+    @classmethod
+    def from_command_line(cls, line: CommandLine) -> Experiment:
+        """Build from a nanoBragg command line that was read; its notes are left to the caller.
+
+        Raises
+        ------
+        InputError
+            For a value that cannot be honoured; it names the flag that brought it.
+        """
+        with line.naming_flags():
+            # In this order, which decides what is complained about first.
+            detector = Detector(**line.detector)
+            factors = StructureFactors(**line.read_structure_factors())
+            return cls(
+                beam=Beam(**line.beam),
+                crystal=Crystal(**line.crystal),
+                detector=detector,
+                rotation=Rotation(**line.rotation),
+                sampling=Sampling(**line.sampling_of(detector.shape)),
+                structure_factors=factors,
+                fidelity=line.fidelity,
+            )
 
     def to_json(self, indent: int | None = None) -> str:
         """Return the whole experiment, tables and mask included, as JSON text."""

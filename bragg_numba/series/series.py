@@ -13,13 +13,10 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.series.frames import FrameTable, apply_frame, check_against
-
-FORMAT = "bragg_numba series"
-VERSION = 1
+from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
 
 
-class Series:
+class Series(SeriesPlan):
     """Many frames of one experiment.
 
     Parameters
@@ -44,27 +41,6 @@ class Series:
     >>> len(series), series.experiment_of(1).rotation.phi_deg
     (2, 0.5)
     """
-
-    def __init__(self, experiment: Experiment, frames) -> None:
-        if not isinstance(experiment, Experiment):
-            raise InputError("experiment", "must be an Experiment", type(experiment).__name__)
-        self.experiment = experiment
-        self.frames = FrameTable.from_any(frames)
-        check_against(experiment, self.frames)
-        for index in _first_middle_last(len(self)):
-            self.experiment_of(index)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def experiment_of(self, index: int) -> Experiment:
-        """Return the experiment of one frame; what does not change is shared with ``experiment``."""
-        if not 0 <= index < len(self):
-            raise InputError("frame", f"must lie between 0 and {len(self) - 1}", index)
-        try:
-            return apply_frame(self.experiment, self.frames.row(index))
-        except InputError as error:
-            raise InputError(f"frames[{index}]", str(error)) from None
 
     def write(
         self,
@@ -120,18 +96,6 @@ class Series:
             threads=threads,
             progress=progress,
         )
-
-    def to_json(self, output: Mapping | None = None) -> str:
-        """Return experiment, table and output options as the JSON of a series plan."""
-        values = {
-            "format": FORMAT,
-            "version": VERSION,
-            "experiment": json.loads(self.experiment.to_json()),
-            "frames": self.frames.to_dict(),
-        }
-        if output is not None:
-            values["output"] = dict(output)
-        return json.dumps(values)
 
     def save(self, path, output: Mapping | None = None) -> None:
         """Write the plan to a JSON file that ``bragg-numba series`` runs; ``output``: fields of OutputOptions."""
@@ -225,10 +189,6 @@ def _need_known(where: str, what: str, given, known) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
             raise InputError(f"{where}: {name}", f"is not a known {what}", hint=hint)
-
-
-def _first_middle_last(n: int) -> list[int]:
-    return sorted({0, n // 2, n - 1})
 
 
 def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, n: int, phi_steps=None) -> Series:

@@ -18,10 +18,13 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, pixel_meaning, refusal
 from bragg_numba.series import interrupts
+from bragg_numba.series import workers as crews
+from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
+from bragg_numba.versions import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,6 @@ def write_series(
     progress: Callable[[Progress], None] | None = None,
 ) -> SeriesResult:
     """Write a series; see ``Series.write``."""
-    from bragg_numba.series import workers as crews
-
     started = time.perf_counter()
     crew = crews.choose(workers, scheduler, threads)
     prefix = Path(os.path.abspath(prefix))
@@ -106,8 +107,6 @@ def _sweep_up(prefix: Path) -> None:
 
 def list_jobs(series, options: OutputOptions) -> list[Job]:
     """Cut a series into data files of equal length; the last may be shorter."""
-    from bragg_numba.versions import __version__
-
     n, size = len(series), options.frames_per_file
     common = hashlib.sha256(series.experiment.to_json().encode())
     common.update(json.dumps({**options.pixel_options(), "version": __version__}, sort_keys=True).encode())
@@ -285,8 +284,6 @@ def _write_master(
 ) -> str | None:
     """Write one master; return a note on what it does not hold. The first one (``place`` 0) holds the background."""
     import h5py
-
-    from bragg_numba.series.background import write_background
 
     started = nxmx.now()
     shape = description.pixel_mask.shape

@@ -22,7 +22,7 @@ from bragg_numba.lab.parity.cases import Case, Point
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FAILED", "PASSED", "SKIPPED", "Golden", "Outcome", "Reference", "run_cases"]
+__all__ = ["FAILED", "PASSED", "SKIPPED", "Command", "Golden", "Outcome", "Reference", "run_cases"]
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 #: Side of the golden file's blocks, pixels.
@@ -128,16 +128,23 @@ def _pixels(content: bytes, kind: str, shape) -> np.ndarray:
     return np.frombuffer(content, dtype="<u2", offset=512, count=count)
 
 
-class Ours:
-    """Our command, in this process; ``precision`` is auto, tile or float64."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Our nanoBragg command; whoever compares hands it in, so that nothing here imports it."""
 
-    def __init__(self, folder: Path, precision: str = "auto") -> None:
-        self.folder, self.precision = folder, precision
+    run: Callable[[list[str]], int]  #: runs a command line in this process; returns its exit status
+    module: str  #: what ``python -m`` runs in a process of its own
+
+
+class Ours:
+    """Our command; ``precision`` is auto, tile or float64."""
+
+    def __init__(self, folder: Path, command: Command, precision: str = "auto") -> None:
+        self.folder, self.command, self.precision = folder, command, precision
 
     def render(self, point: Point) -> _Images:
         """Run our command line; raise InputError with its sentence if it refuses."""
-        from bragg_numba.cli.nanobragg import main
-        from bragg_numba.dialect import experiment_from_words
+        from bragg_numba.experiment import Experiment
 
         stem = self.folder / "py"
         words = [*_our_outputs(stem, point.words, point.images), *point.words]
@@ -147,10 +154,10 @@ class Ours:
         # In the scratch folder, as the reference: the caller's may hold an Fdump.bin, which would be read.
         with contextlib.chdir(self.folder):
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-                status = main(words)
+                status = self.command.run(words)
             seconds = time.perf_counter() - start
             if status == 0:
-                shape = experiment_from_words(list(point.words)).detector.shape
+                shape = Experiment.from_nanobragg(list(point.words)).detector.shape
         if status != 0:
             said = errors.getvalue().strip().splitlines()
             raise InputError("our command", f"failed with exit status {status}", hint=said[-1] if said else "")
@@ -159,7 +166,7 @@ class Ours:
     def time_cold(self, point: Point) -> float:
         """Seconds that our command takes in a process of its own, imports and all."""
         stem = self.folder / "cold"
-        words = [sys.executable, "-m", "bragg_numba.cli.nanobragg", *_our_outputs(stem, point.words, point.images)]
+        words = [sys.executable, "-m", self.command.module, *_our_outputs(stem, point.words, point.images)]
         words += ["-precision", point.precision or self.precision]
         start = time.perf_counter()
         done = subprocess.run([*words, *point.words], capture_output=True, check=False, cwd=self.folder)
@@ -359,9 +366,11 @@ def _block_sums(image) -> np.ndarray:
 class Runner:
     """Compares points with one source of truth."""
 
-    def __init__(self, folder: Path, against, *, precision: str = "auto", keep: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, command: Command, against, *, precision: str = "auto", keep: Path | None = None
+    ) -> None:
         self.folder, self.against, self.keep = folder, against, keep
-        self.ours = Ours(folder, precision)
+        self.ours = Ours(folder, command, precision)
 
     def run(self, case: Case) -> list[Outcome]:
         """Run one row of the matrix; what goes wrong becomes an outcome, not an exception."""
@@ -528,6 +537,7 @@ def _difference(case: Case, outcomes: list[Outcome]) -> Outcome:
 
 def run_cases(
     cases: Iterable[Case],
+    command: Command,
     *,
     program: str | Path | None = None,
     golden: str | Path | None = None,
@@ -542,6 +552,8 @@ def run_cases(
     ----------
     cases
         From :func:`cases.load_cases`.
+    command
+        Our nanoBragg command.
     program
         The C program; where it is given every point runs live.
     golden
@@ -562,7 +574,7 @@ def run_cases(
             against = Reference(program, folder, timeout)
         elif golden is not None:
             against = stack.enter_context(Golden(golden))
-        runner = Runner(folder, against, precision=precision, keep=keep)
+        runner = Runner(folder, command, against, precision=precision, keep=keep)
         outcomes = []
         for case in cases:
             for outcome in runner.run(case):

@@ -10,16 +10,22 @@ import numpy as np
 import pytest
 
 from bragg_numba import InputError
+from bragg_numba.cli import nanobragg
 from bragg_numba.cli.bragg import main
 from bragg_numba.lab.parity import matrix
 from bragg_numba.lab.parity.cases import default_cases_file, load_cases
-from bragg_numba.lab.parity.matrix import FAILED, PASSED, SKIPPED, run_cases
+from bragg_numba.lab.parity.matrix import FAILED, PASSED, SKIPPED, Command, run_cases
 
 CASES, GOLDEN = load_cases(default_cases_file())
 PROGRAM = os.environ.get("NB_C_BIN")
 
 #: Acceptance tests of the specification that compare with the C program.
 ACCEPTANCE = {n for n in range(1, 30) if n not in (19, 28)}  # 19 is not there; 28 is a speed: bench/
+
+
+def compare(cases, **options):
+    """Run cases with our own command."""
+    return run_cases(cases, Command(nanobragg.main, nanobragg.__name__), **options)
 
 
 def in_order(words):
@@ -118,7 +124,7 @@ def test_a_missing_matrix_is_refused(tmp_path):
 
 @pytest.mark.parametrize("case", [c for c in CASES if not c.full_frame and c.points[0].golden], ids=lambda c: c.name)
 def test_the_golden_data_agree(case):
-    (outcome,) = run_cases([case], golden=GOLDEN)
+    (outcome,) = compare([case], golden=GOLDEN)
 
     assert outcome.status == PASSED, outcome.reasons
 
@@ -126,7 +132,7 @@ def test_the_golden_data_agree(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if c.full_frame], ids=lambda c: c.name)
 def test_full_frames_agree_with_the_golden_data(case):
-    (outcome,) = run_cases([case], golden=GOLDEN)
+    (outcome,) = compare([case], golden=GOLDEN)
 
     assert outcome.status == PASSED, outcome.reasons
     assert outcome.centre["excess"] <= 1 and set(outcome.seconds) == {"ours", matrix.COLD, matrix.WARM}
@@ -135,7 +141,7 @@ def test_full_frames_agree_with_the_golden_data(case):
 @pytest.mark.skipif(not PROGRAM, reason="NB_C_BIN does not name the C program")
 @pytest.mark.parametrize("case", [c for c in CASES if not c.full_frame], ids=lambda c: c.name)
 def test_the_c_program_agrees(case):
-    outcomes = run_cases([case], program=PROGRAM)
+    outcomes = compare([case], program=PROGRAM)
 
     assert {outcome.status for outcome in outcomes} == {PASSED}, [o.reasons for o in outcomes if o.reasons]
 
@@ -143,7 +149,7 @@ def test_the_c_program_agrees(case):
 def test_what_has_no_golden_data_is_skipped_with_the_reason(tmp_path):
     cases, _ = load_cases(write(tmp_path, "cases: [{name: a, stands_for: b, flags: -cell 100 -default_F 1}]"))
 
-    (outcome,) = run_cases(cases, golden=GOLDEN)
+    (outcome,) = compare(cases, golden=GOLDEN)
 
     assert outcome.status == SKIPPED and "NB_C_BIN" in outcome.reasons[0]
 
@@ -159,10 +165,10 @@ N1 = "-cell 100 100 100 90 90 90 -default_F 100 -N 1 -lambda 1.0 -distance 100 -
 
 
 def test_a_frame_that_is_brighter_by_a_ten_thousandth_fails(tmp_path):
-    assert run_cases(tampered(tmp_path, N1), golden=GOLDEN)[0].status == PASSED
+    assert compare(tampered(tmp_path, N1), golden=GOLDEN)[0].status == PASSED
 
     wrong = tampered(tmp_path, N1.replace("-default_F 100", "-default_F 100.005"))
-    (outcome,) = run_cases(wrong, golden=GOLDEN, keep=tmp_path)
+    (outcome,) = compare(wrong, golden=GOLDEN, keep=tmp_path)
 
     assert outcome.status == FAILED
     # F^2 is brighter by 1.0001, and a pixel is allowed a tenth of that and a little.
@@ -171,13 +177,13 @@ def test_a_frame_that_is_brighter_by_a_ten_thousandth_fails(tmp_path):
 
 
 def test_a_refused_command_line_is_a_failure_that_says_why(tmp_path):
-    (outcome,) = run_cases(tampered(tmp_path, f"{N1} -bogus 3"), golden=GOLDEN)
+    (outcome,) = compare(tampered(tmp_path, f"{N1} -bogus 3"), golden=GOLDEN)
 
     assert outcome.status == FAILED and "-bogus" in outcome.reasons[0]
 
 
 def test_another_shape_is_a_failure(tmp_path):
-    (outcome,) = run_cases(tampered(tmp_path, N1.replace("-detpixels 64", "-detpixels 65")), golden=GOLDEN)
+    (outcome,) = compare(tampered(tmp_path, N1.replace("-detpixels 64", "-detpixels 65")), golden=GOLDEN)
 
     assert outcome.status == FAILED and "64 x 64" in outcome.reasons[0]
 
@@ -221,7 +227,7 @@ def test_structure_factors_left_in_the_folder_do_not_reach_another_case(tmp_path
     Path("Fdump.bin").write_bytes(b"0 1 0 1 0 1\n\f" + np.full(8, 3.0).tobytes())
     chosen = {case.name: case for case in CASES}
 
-    outcomes = run_cases([chosen["golden_sparse_F"], chosen["golden_single_cell"]], golden=GOLDEN)
+    outcomes = compare([chosen["golden_sparse_F"], chosen["golden_single_cell"]], golden=GOLDEN)
 
     assert [outcome.status for outcome in outcomes] == [PASSED, PASSED]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Fdump.bin"]
@@ -233,8 +239,8 @@ def test_laws_are_judged_over_a_sweep(tmp_path, program):
     good = live(tmp_path, flags, sweep=sweep, law={"against": "F", "power": 2, "within": 1e-5}, differ_below=1.1)
     bad = live(tmp_path, flags, sweep=sweep, law={"against": "F", "power": 3, "within": 0.5}, differ_below=0.9)
 
-    assert [o.status for o in run_cases(good, program=program)] == [PASSED] * 5
-    outcomes = run_cases(bad, program=program)
+    assert [o.status for o in compare(good, program=program)] == [PASSED] * 5
+    outcomes = compare(bad, program=program)
     assert [o.status for o in outcomes] == [PASSED] * 3 + [FAILED] * 2
     assert "F^2.0000" in outcomes[3].reasons[0]
 
@@ -248,7 +254,7 @@ def test_one_wrong_pixel_in_the_last_corner_fails(tmp_path, program, monkeypatch
         lambda self, point: real(self, __import__("dataclasses").replace(point, words=point.words[:-1])),
     )
 
-    (outcome,) = run_cases(live(tmp_path, f"{N1} -spoil"), program=program)
+    (outcome,) = compare(live(tmp_path, f"{N1} -spoil"), program=program)
 
     assert outcome.status == FAILED and outcome.excess > 1
 
@@ -257,7 +263,7 @@ def test_a_reference_that_hangs_is_ended(tmp_path, program, monkeypatch):
     monkeypatch.setattr(matrix.Ours, "render", lambda self, point: matrix._Images(program, (64, 64), 0.0))
     monkeypatch.setattr(matrix._Images, "floats", lambda self: np.ones((64, 64), dtype=np.float32))
 
-    (outcome,) = run_cases(live(tmp_path, f"{N1} -hang"), program=program, timeout=0.5)
+    (outcome,) = compare(live(tmp_path, f"{N1} -hang"), program=program, timeout=0.5)
 
     assert outcome.status == FAILED and "longer than 0.5 s" in outcome.reasons[0]
 
