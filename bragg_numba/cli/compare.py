@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from bragg_numba.errors import InputError
+
+Number = TypeVar("Number", int, float)
 
 __all__ = ["entry", "main"]
 
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = _parse(words)
         if request is None:
             return GOOD
-        return _compare_files(request) if request.images else _compare_programs(request)
+        return _compare_files(request, request.images) if request.images else _compare_programs(request)
     except _Usage as error:
         print(f"{_usage()}nb-compare: error: {error}", file=sys.stderr)
         return USAGE
@@ -163,7 +165,7 @@ def _usage() -> str:
     return _parser().format_usage()
 
 
-def _number(text: str, kind: type, rule: str, holds) -> float | int:
+def _number(text: str, kind: Callable[[str], Number], rule: str, holds: Callable[[Number], bool]) -> Number:
     with contextlib.suppress(ValueError):
         value = kind(text)
         if holds(value):
@@ -260,17 +262,17 @@ def _our_command(text: str | None) -> tuple[str, ...]:
     return command
 
 
-def _compare_files(request: _Request) -> int:
+def _compare_files(request: _Request, paths: tuple[str, str]) -> int:
     from bragg_numba.lab.parity import evidence, images
 
-    reference, ours = (images.load_image(path, request.shape) for path in request.images)
+    reference, ours = (images.load_image(path, request.shape) for path in paths)
     reference, ours, notes = _same_shape(reference, ours, request)
     folder = None
     if request.outdir is not None:
         _check_region(request.region, reference.shape)
-        folder = evidence.new_folder(request.outdir, request.images)
-        evidence.write_commands(folder, [("this comparison", ("nb-compare", "--images", *request.images))])
-    title = f"{Path(request.images[0]).name} against {Path(request.images[1]).name}"
+        folder = evidence.new_folder(request.outdir, paths)
+        evidence.write_commands(folder, [("this comparison", ("nb-compare", "--images", *paths))])
+    title = f"{Path(paths[0]).name} against {Path(paths[1]).name}"
     return _judge(request, reference, ours, folder=folder, title=title, notes=notes)
 
 

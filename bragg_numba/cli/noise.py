@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bragg_numba.cli.console import compilation_announced, number, progress_bar, whole
+from bragg_numba.cli.console import compilation_announced, if_given, number, progress_bar, whole
 
 HELP = "Draw the Poisson counts of a file of photons: a series' master, or a frame."
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         done = write_counts(
             arguments.photons,
             arguments.output,
-            seed=whole("--seed", arguments.seed),
+            seed=if_given(whole, "--seed", arguments.seed),
             scale=number("--scale", arguments.scale),
             background=number("--background", arguments.background),
             counts=arguments.counts,

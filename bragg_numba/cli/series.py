@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 
-from bragg_numba.cli.console import number, whole
+from bragg_numba.cli.console import if_given, number, whole
 
 HELP = "Render a series of frames into NXmx files: masters and data files for DIALS, XDS and CrystFEL."
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             scheduler=arguments.scheduler,
             resume=arguments.resume,
             overwrite=arguments.overwrite,
-            threads=whole("--threads", arguments.threads),
+            threads=if_given(whole, "--threads", arguments.threads),
             progress=progress,
         )
     say_notes(result.notes)
@@ -78,11 +78,11 @@ def _stem(plan: str) -> str:
 def _changes(arguments: argparse.Namespace) -> dict:
     """Output options that the command line gives."""
     given = {
-        "seed": whole("--seed", arguments.seed),
-        "scale": number("--scale", arguments.scale),
+        "seed": if_given(whole, "--seed", arguments.seed),
+        "scale": if_given(number, "--scale", arguments.scale),
         "compression": arguments.compression,
-        "frames_per_file": whole("--frames-per-file", arguments.frames_per_file),
-        "spot_threshold": number("--spot-threshold", arguments.spot_threshold),
+        "frames_per_file": if_given(whole, "--frames-per-file", arguments.frames_per_file),
+        "spot_threshold": if_given(number, "--spot-threshold", arguments.spot_threshold),
         "precision": arguments.precision,
         "backend": arguments.backend,
     }

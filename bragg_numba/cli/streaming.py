@@ -72,6 +72,8 @@ def _require_disk(path: str | None, n_bytes: int) -> None:
 
     from bragg_numba.errors import InputError
 
-    folder = os.path.dirname(os.path.realpath(path)) if path else None
-    if folder and os.path.isdir(folder) and (free := shutil.disk_usage(folder).free) < n_bytes:
+    if not path:
+        return
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(folder) and (free := shutil.disk_usage(folder).free) < n_bytes:
         raise InputError(path, f"would take {n_bytes:,} bytes where its disk has {free:,}")

@@ -289,7 +289,8 @@ class CommandLine:
             fields["misset_seed"] = self.get("misset_seed")
             if fields.get("misset_deg") != "random":
                 self.notes.append("-misset_seed has no effect without -misset random")
-        counts, sizes = [1, 1, 1], [None, None, None]
+        counts: list[int] = [1, 1, 1]
+        sizes: list[float | None] = [None, None, None]
         for one in self.order:
             key = one.flag.key
             if key in ("N", "Na", "Nb", "Nc"):
@@ -304,7 +305,7 @@ class CommandLine:
                 self.notes.append(f"{one.name} has no effect, as in nanoBragg")
         fields |= {"cell_counts": tuple(counts), "size_mm": tuple(sizes)}
         shapes = {"square_xtal": "square", "round_xtal": "round", "gauss_xtal": "gauss", "tophat_spots": "tophat"}
-        fields["shape"] = shapes.get(self.last_of(*shapes), "square")
+        fields["shape"] = shapes[self.last_of(*shapes) or "square_xtal"]
         simple = {
             "fudge": "fudge",
             "mosaic": "mosaic_spread_deg",
@@ -319,7 +320,8 @@ class CommandLine:
     @cached_property
     def _frame(self) -> tuple[str, dict]:
         """The convention, and the axes where vector flags have the last word on it."""
-        convention, explicit, axes = "mosflm", False, {}
+        convention, explicit = "mosflm", False
+        axes: dict[str, tuple] = {}
         for one in self.order:
             key = one.flag.key
             if key in _CONVENTION_FLAGS:
@@ -394,10 +396,15 @@ class CommandLine:
         if "pivot" in self:
             fields["pivot"] = self.word("pivot", "beam", ("beam", "sample"))
         elif convention == "custom":
-            fields["pivot"] = _PIVOT_EFFECT.get(self.last_of(*_PIVOT_EFFECT), "beam")
+            fields["pivot"] = self._implied_pivot(*_PIVOT_EFFECT)
         elif typed & set(_BEAM_CENTRE) and typed & set(_NEAR_POINT):
-            fields["pivot"] = _PIVOT_EFFECT[self.last_of(*_BEAM_CENTRE, *_NEAR_POINT)]
+            fields["pivot"] = self._implied_pivot(*_BEAM_CENTRE, *_NEAR_POINT)
         return fields
+
+    def _implied_pivot(self, *keys: str) -> str:
+        """The pivot that the last of these flags implies; where none was given, the beam's spot."""
+        last = self.last_of(*keys)
+        return "beam" if last is None else _PIVOT_EFFECT[last]
 
     @cached_property
     def rotation(self) -> Fields:

@@ -6,7 +6,7 @@ import json
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
@@ -25,7 +25,7 @@ FORMAT = "bragg_numba experiment"
 VERSION = 1
 FIDELITIES = ("nanobragg", "physical")
 
-_PARTS = {
+_PARTS: dict[str, type[Noun]] = {
     "beam": Beam,
     "crystal": Crystal,
     "detector": Detector,
@@ -130,7 +130,7 @@ class Experiment(Noun):
         for key in ("crystal", "structure_factors"):
             if key not in values:
                 raise InputError(f"experiment.{key}", "must be given")
-        parts = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
+        parts: dict[str, Any] = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
 
     def save(self, path) -> None:

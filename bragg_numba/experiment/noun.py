@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import zlib
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,12 +18,13 @@ class Noun:
     """Base of the frozen dataclasses; subclasses validate themselves in ``__post_init__``."""
 
     __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def _set(self, field: str, value) -> None:
         # The dataclasses are frozen: this is how validation stores the clean value.
         object.__setattr__(self, field, value)
 
-    def replace(self, **changes):
+    def replace(self, **changes) -> Self:
         """Return a copy with some fields changed; the copy is validated anew."""
         return dataclasses.replace(self, **changes)
 
@@ -31,7 +33,7 @@ class Noun:
         return {field.name: plain_value(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
-    def from_dict(cls, values: dict):
+    def from_dict(cls, values: dict) -> Self:
         """Build from what ``to_dict`` returned; an unknown field is an error that names the nearest."""
         if not isinstance(values, dict):
             raise InputError(cls.__name__, "must be a JSON object", values)

@@ -58,7 +58,8 @@ class StructureFactors(Noun):
         if self.indices is None:
             return (0, 0, 0)
         span = self.indices.max(axis=0).astype(np.int64) - self.indices.min(axis=0) + 1
-        return tuple(int(n) for n in span)
+        h, k, l = (int(n) for n in span)  # noqa: E741 - Miller's names
+        return h, k, l
 
 
 def _numbers(name: str, value) -> np.ndarray:

@@ -68,9 +68,9 @@ class Codec:
             uint8 (``room(frame)``,), where the chunk may be put; None: in new memory.
         """
         if self.name == "none":
-            return memoryview(frame).cast("B")
+            return frame.data.cast("B")
         if self.name == "gzip":
-            return zlib.compress(frame, GZIP_LEVEL)
+            return zlib.compress(frame.data, GZIP_LEVEL)
         if self._fast:
             return _packed(frame, out, *_compressor())
         return None

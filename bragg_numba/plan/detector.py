@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bragg_numba.conventions import DEGREES, FRAMES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Detector, Experiment
-from bragg_numba.plan.vectors import Vector, combine, cross, dot, length, rotate_about, rotate_xyz, unit
+from bragg_numba.plan.vectors import Vector, as_vector, combine, cross, dot, length, rotate_about, rotate_xyz, unit
 
 #: Conventions whose detector turns about the crystal unless told otherwise.
 _SAMPLE_PIVOT = ("xds", "dials")
@@ -70,7 +70,7 @@ def lab_axes(experiment: Experiment) -> dict[str, Vector]:
         "polarization": experiment.beam.polarization_axis,
         "spindle": experiment.rotation.axis,
     }
-    axes = {name: tuple(float(x) for x in (value or frame[name])) for name, value in given.items()}
+    axes = {name: as_vector(value or frame[name]) for name, value in given.items()}
     normal = axes["normal"]
     # The reference replaces a normal that is not exactly of length 1 by fast x slow.
     turned = (detector.fast_axis or detector.slow_axis) and detector.normal_axis is None

@@ -10,7 +10,7 @@ from bragg_numba.experiment import Beam
 from bragg_numba.kernels import parameters
 from bragg_numba.plan.detector import PlacedDetector
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
-from bragg_numba.plan.vectors import rotate_about, scale, unit
+from bragg_numba.plan.vectors import as_vector, rotate_about, scale, unit
 
 #: Distance at which the reference places generated sources; only the direction matters.
 SOURCE_DISTANCE = 10.0
@@ -97,8 +97,8 @@ def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sou
     points = 0
     if beam.sources is not None:
         for x, y, z, weight, wavelength in beam.sources:
-            place = tuple(u if v is None else v for u, v in zip(upstream, (x, y, z), strict=True))
-            rows.append((unit(place), central if wavelength is None else wavelength, weight))
+            place = unit(as_vector(u if v is None else v for u, v in zip(upstream, (x, y, z), strict=True)))
+            rows.append((place, central if wavelength is None else wavelength, weight))
     else:
         for across, up in _kept_directions(beam, horizontal, vertical):
             points += 1

@@ -59,7 +59,7 @@ class CpuRenderer:
     def use(self, choice: CpuArithmetic) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice
-        self._kernels = None
+        self._kernels: tuple | None = None
         if choice.precision == "tile":
             self._phases = phases(self.plan, choice)
             self._padded, self._squared = padded_table(self.plan)

@@ -10,6 +10,7 @@ import importlib.util
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -238,14 +239,14 @@ class _Half:
         self.doubts = cuda.device_array(pixels, dtype=np.uint32)
         self.n_marked = cuda.device_array(1, dtype=np.int32)
         self.missed = cuda.device_array(1, dtype=np.int64)
-        self.image = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
+        self.image: Any = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
         # Page-locked: only from there and to there do copies run beside kernels.
-        self.tile = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
+        self.tile: Any = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
         self._none_marked = cuda.pinned_array(1, dtype=np.int32)
         self._none_missed = cuda.pinned_array(1, dtype=np.int64)
         self._missed = cuda.pinned_array(1, dtype=np.int64)
         self._none_marked[0] = self._none_missed[0] = self._missed[0] = 0
-        self._zeros = None
+        self._zeros: Any = None
         self._start = self._count = 0
 
     def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class Simulator:
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
         self._statistics: Statistics | None = None
-        self._last = None  # the frame, on the host or on a device
+        self._last: Any = None  # the frame, on the host or on a device
 
     @property
     def experiment(self) -> Experiment:

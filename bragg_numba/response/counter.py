@@ -22,7 +22,7 @@ class Drawn(NamedTuple):
 
 
 def poisson(
-    photons: np.ndarray,
+    photons,
     seed: int,
     frame: int = 0,
     first_row: int = 0,

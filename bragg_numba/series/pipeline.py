@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
+
+if TYPE_CHECKING:
+    from bragg_numba.plan.plan import Plan
 
 #: Not every one of numba's threading layers can be entered twice, nor does a GPU gain from it.
 KERNELS = threading.Lock()
@@ -41,13 +45,24 @@ class Slot:
     """The buffers of one frame in flight."""
 
     def __init__(self, shape: tuple[int, int], products: dict[str, str]) -> None:
-        self.photons = np.zeros(shape, dtype=np.float32)
-        self.counts = np.zeros(shape, dtype=products["counts"]) if "counts" in products else None
+        self.frames = {"photons": np.zeros(shape, dtype=np.float32)}
+        if "counts" in products:
+            self.frames["counts"] = np.zeros(shape, dtype=products["counts"])
         self.packed: dict[str, np.ndarray] = {}  # bytes of packed frames, used again and again
+
+    @property
+    def photons(self) -> np.ndarray:
+        """Expected photons, float32."""
+        return self.frames["photons"]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """What was drawn from them, where counts are wanted."""
+        return self.frames["counts"]
 
     def pack(self, codec: Codec, product: str):
         """Pack photons or counts into the slot's own memory: valid until its next frame."""
-        frame = self.photons if product == "photons" else self.counts
+        frame = self.frames[product]
         if product not in self.packed:
             self.packed[product] = np.empty(codec.room(frame), dtype=np.uint8)
         return codec.pack(frame, self.packed[product])
@@ -113,7 +128,7 @@ class Renderer:
         self.series, self.options = series, options
         self.layout = Layout(1, None, alone=True) if layout is None else layout
         self.stop = threading.Event()
-        self._plan = None
+        self._plan: Plan | None = None
 
     def plan(self, index: int):
         """The plan of one frame."""
@@ -254,8 +269,7 @@ class _Job:
                         frame = _await(waiting.popleft())
                     with self.clock("write"):
                         for product, writer in writers.items():
-                            pixels = frame.slot.photons if product == "photons" else frame.slot.counts
-                            writer.write(place, pixels, frame.packed[product])
+                            writer.write(place, frame.slot.frames[product], frame.packed[product])
                             tables[product].append(place, frame.record, frame.spots)
                             files[product].flush()
                     begin(frame.slot)
@@ -278,7 +292,7 @@ class _Job:
         with clock("render"):
             renderer.render(plan, slot.photons)
         with clock("noise"):
-            found = renderer.sum_photons(slot) if slot.counts is None else renderer.draw_counts(slot, index)
+            found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
         record["noise_seed"], record["overloads"] = renderer.seed(index), found.overloads
         record["max_photons"], record["sum_photons"] = found.most, found.photons
         with clock("compress"):

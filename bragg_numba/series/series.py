@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -210,7 +211,7 @@ def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, 
     start = check.number("start_deg", start_deg)
     width = check.number("width_deg", width_deg, above=0.0, high=360.0)
     n = check.count("n", n, low=1, high=10_000_000)
-    changes = {"osc_deg": width}
+    changes: dict[str, Any] = {"osc_deg": width}
     if phi_steps is not None:
         changes.update(phi_steps=phi_steps, phi_step_deg=None)
     experiment = experiment.replace(rotation=experiment.rotation.replace(**changes))

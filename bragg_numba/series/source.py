@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Source:
     """An open file of frames."""
 
     path: Path
-    file: object  #: h5py.File
+    file: Any  #: h5py.File
     series: Series
     output: dict  #: the options it was written with, where known
 

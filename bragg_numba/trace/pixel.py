@@ -19,7 +19,7 @@ from bragg_numba.conventions import DEGREES
 from bragg_numba.kernels import cpu_float64, physics
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
 from bragg_numba.plan.plan import Plan
-from bragg_numba.plan.vectors import cross, dot, scale
+from bragg_numba.plan.vectors import as_vector, cross, dot, scale
 from bragg_numba.trace.setup_taps import setup_lines, setup_taps
 from bragg_numba.trace.taps import (
     FINAL_NAMES,
@@ -252,7 +252,7 @@ class _Walk:
     def _walk_source(self, place, position, airpath: float) -> None:
         plan, g, rules = self.plan, self.plan.geometry, self.plan.rules
         source = place[-1]
-        self.incident = tuple(map(float, plan.sources.incident[source]))
+        self.incident = as_vector(plan.sources.incident[source])
         wavelength, weight = float(plan.sources.wavelength[source]), float(plan.sources.weight[source])
         q = physics.scattering_vector(*self.ray, *self.incident, wavelength)
         keep = 0.0 if g.dmin > 0.0 and physics.is_beyond_dmin(*q, g.dmin) else 1.0

@@ -517,7 +517,8 @@ def test_a_detector_flag_leaves_the_one_whose_name_it_contains_alone(longer, sho
 def test_a_misset_seed_is_no_misset(capsys):
     from bragg_numba import Experiment
 
-    crystal = Experiment.from_nanobragg([*BASE, "-misset_seed", "7", "-phi", "1"]).crystal
+    with pytest.warns(UserWarning, match="-misset_seed has no effect without -misset random"):
+        crystal = Experiment.from_nanobragg([*BASE, "-misset_seed", "7", "-phi", "1"]).crystal
     assert (crystal.misset_deg, crystal.misset_seed) == (None, 7)
     for words in (["-misset", "random", "-misset_seed", "7"], ["-misset_seed", "7", "-misset", "random"]):
         crystal = Experiment.from_nanobragg([*BASE, *words]).crystal

@@ -136,7 +136,7 @@ def model(work: Work, cards: tuple[Card, ...] = CARDS) -> list[dict]:
     memory = device_bytes(work)["total"]
     for card in cards:
         seconds = floor_seconds(card, work)
-        limit = max(seconds, key=seconds.get)
+        limit = max(seconds, key=lambda name: seconds[name])
         rows.append(
             {
                 "card": card.name,
@@ -173,12 +173,15 @@ def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", tab
             raise InputError("cuda-report --frame", f"counts machine instructions and needs {tool}", hint=hint)
     variant = next(one for one in kernel_report.variants() if one.precision == precision and one.kernel == MODELLED)
     report = kernel_report.examine(variant, arch)
+    step = report.step
+    if step is None:
+        raise InputError("cuda-report --frame", "found no innermost step in the machine code", arch)
     tile = precision == "tile"
     return Work(
         pixels=pixels,
         steps=steps,
-        step=report.step.counts,
-        shared_bytes=report.step.bytes_loaded("LDS") if tile else report.step.bytes_loaded("LDG"),
+        step=step.counts,
+        shared_bytes=step.bytes_loaded("LDS" if tile else "LDG"),
         gathers=1,
         pixels_a_block=variant.threads * variant.pixels,
         # One thread makes the phases of a step for the block's one tile.

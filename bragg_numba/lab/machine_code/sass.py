@@ -21,6 +21,7 @@ bound of what a step issues, not a trace of it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: Classes of instructions, in the order in which they are shown.
@@ -166,7 +167,7 @@ def _followers(blocks: list[Block], index: int, places: dict[str, int]) -> list[
     last = block.instructions[-1] if block.instructions else None
     found = []
     branches = last is not None and last.name in ("BRA", "JMP")
-    if branches and last.target in places:
+    if last is not None and branches and last.target in places:
         found.append(places[last.target])
     # "BRA UP0, label" and "BRA P0, label" carry their condition among the operands.
     conditional = last is not None and (
@@ -319,7 +320,7 @@ def _width(opcode: str) -> int:
     return 4
 
 
-def _loaded(counts: dict[str, float], load: str) -> float:
+def _loaded(counts: Mapping[str, float], load: str) -> float:
     """Bytes that the loads of one kind bring a thread."""
     return sum(number * _width(opcode) for opcode, number in counts.items() if opcode.startswith(load))
 

@@ -50,7 +50,7 @@ def worst_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def one_line(outcome: Outcome) -> str:
     """Say an outcome in one line."""
     words = [f"{outcome.status:<7}", outcome.name]
-    if outcome.correlation is not None:
+    if outcome.correlation is not None and outcome.sum_ratio is not None:
         words.append(f"excess {outcome.excess:.3g}, correlation {outcome.correlation:.9f},")
         words.append(f"sum ratio - 1 {outcome.sum_ratio - 1.0:+.1e}")
     if outcome.reasons:
@@ -103,7 +103,7 @@ def _row(outcome: Outcome) -> str:
     if outcome.reasons:
         status += f"<br><span class=quiet>{escape('; '.join(outcome.reasons))}</span>"
     cells = [name, status]
-    if outcome.correlation is None:
+    if outcome.correlation is None or outcome.sum_ratio is None:
         cells += [""] * 4
     else:
         tile = escape(outcome.worst_tile)

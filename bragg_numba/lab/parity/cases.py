@@ -165,16 +165,16 @@ def _case(entry, places: dict[str, str], thresholds: Thresholds, where: str) -> 
         "precision": precision,
         "thresholds": _thresholds(thresholds, entry.get("thresholds"), where),
     }
-    law = entry.get("law")
+    law: dict[str, Any] | None = entry.get("law")
     if law is not None:
         _only(law, set(Law.__slots__), f"{where}: law")
         # YAML takes 1e-5, without a point, for a word.
-        law = Law(**{key: value if key in ("against", "of") else float(value) for key, value in law.items()})
+        law = {key: value if key in ("against", "of") else float(value) for key, value in law.items()}
     return Case(
         name=entry["name"],
         stands_for=entry["stands_for"],
         points=tuple(_points(entry, places, shared, where)),
-        law=law,
+        law=None if law is None else Law(**law),
         differ_below=entry.get("differ_below"),
         brightest_within=entry.get("brightest_within"),
         full_frame=bool(entry.get("full_frame", False)),

@@ -155,7 +155,8 @@ def parse_trace(text: str) -> list[Tap]:
 
 
 def _line_taps(text: str) -> list[Tap]:
-    taps, seen = [], defaultdict(int)
+    taps: list[Tap] = []
+    seen: dict[str, int] = defaultdict(int)
     for line in text.splitlines():
         for name, value, rough in _line_values(line):
             taps.append(Tap(name=name, occurrence=seen[name], value=value, rough=rough))
@@ -261,7 +262,7 @@ def first_divergence(
     pairs = _paired(_taps(ours), _taps(theirs), names or {})
     if not pairs:
         raise InputError("the traces", "must have taps in common")
-    agreed = []
+    agreed: list[str] = []
     for mine, other in pairs:
         if not _equal(mine, other, rtol):
             return _divergence(mine, other, agreed, [pair[1] for pair in pairs])
@@ -277,7 +278,7 @@ def _paired(ours: Sequence[Tap], theirs: Sequence[Tap], names: Mapping[str, str]
     columns = defaultdict(list)
     for tap in ours:
         columns[names.get(tap.name, tap.name)].append(tap)
-    counts = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     for tap in theirs:
         counts[tap.name] += 1
     pairs = []
@@ -315,16 +316,21 @@ def _equal(mine: Tap, other: Tap, rtol: float) -> bool:
 def _divergence(mine: Tap, other: Tap, agreed: list[str], theirs: Sequence[Tap]) -> Divergence:
     key, meaning = TAP_EQUATIONS.get(other.name, ("", ""))
     a, b = mine.value, other.value
-    comparable = not isinstance(a, str) and not isinstance(b, str) and len(a) == len(b)
-    ratio = _common_ratio(a, b) if comparable else None
+    ratio: float | None = None
+    difference: tuple[float, ...] = ()
+    explanations: tuple[str, ...] = ("different kinds",)
+    if not isinstance(a, str) and not isinstance(b, str) and len(a) == len(b):
+        ratio = _common_ratio(a, b)
+        difference = tuple(x - y for x, y in zip(a, b, strict=True))
+        explanations = tuple(_explanations(other.name, a, b, ratio, theirs))
     return Divergence(
         name=other.name,
         occurrence=other.occurrence,
         ours=a,
         theirs=b,
-        difference=tuple(x - y for x, y in zip(a, b, strict=True)) if comparable else (),
+        difference=difference,
         ratio=ratio,
-        explanations=tuple(_explanations(other.name, a, b, ratio, theirs)) if comparable else ("different kinds",),
+        explanations=explanations,
         equation=_equation(key),
         meaning=meaning,
         agreed=len(agreed),
@@ -415,7 +421,7 @@ def _short(number: float) -> str:
 
 def _factors_of_trace(trace: Sequence[Tap]) -> list[tuple[float, str]]:
     """Return factors that this pixel brings: wavelength, steps, and the like, leaving out those of 1."""
-    firsts = {}
+    firsts: dict[str, float] = {}
     for tap in trace:
         if not isinstance(tap.value, str) and len(tap.value) == 1:
             firsts.setdefault(tap.name, tap.value[0])

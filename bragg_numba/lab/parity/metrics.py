@@ -22,8 +22,9 @@ not a number or infinite, in either image, makes the correlation of its tile and
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bragg_numba.errors import InputError
@@ -142,11 +143,11 @@ class Comparison:
 
     def verdict(self, threshold: float) -> str:
         """Say in one sentence whether the images agree, and what spoils them if they do not."""
-        if not self.finite:
+        if self.not_finite_at is not None:
+            slow, fast = self.not_finite_at
             return (
                 f"Not comparable: {self.not_finite_reference} pixels of the reference and "
-                f"{self.not_finite_ours} of ours are not finite, the first at slow {self.not_finite_at[0]}, "
-                f"fast {self.not_finite_at[1]}."
+                f"{self.not_finite_ours} of ours are not finite, the first at slow {slow}, fast {fast}."
             )
         if self.passes(threshold):
             return (
@@ -227,18 +228,19 @@ def compare_images(
     max_reference, max_ours = _largest(reference), _largest(ours)
     largest = max(abs(max_reference), abs(max_ours))
     floor = absolute * max(max_reference, 0.0)
-    grid = tuple(max(1, min(tiles, length // SMALLEST_TILE)) for length in reference.shape)
-    whole, found = None, []
-    for rows in _cuts(reference.shape[0], grid[0]):
-        for columns in _cuts(reference.shape[1], grid[1]):
-            sums = _tile_sums(reference, ours, rows, columns, relative, floor)
-            found.append(_as_tile(sums, rows, columns, origin, NOTHING * largest))
-            whole = sums if whole is None else _joined(whole, sums)
+    n_slow, n_fast = reference.shape
+    grid = (max(1, min(tiles, n_slow // SMALLEST_TILE)), max(1, min(tiles, n_fast // SMALLEST_TILE)))
+    parts, found = [], []
+    for rows in _cuts(n_slow, grid[0]):
+        for columns in _cuts(n_fast, grid[1]):
+            parts.append(_tile_sums(reference, ours, rows, columns, relative, floor))
+            found.append(_as_tile(parts[-1], rows, columns, origin, NOTHING * largest))
+    whole = functools.reduce(_joined, parts)
     mse = whole.squares / whole.count if whole.count else math.nan
     pixels = reference.size
     return Comparison(
-        shape=tuple(reference.shape),
-        origin=tuple(origin),
+        shape=(n_slow, n_fast),
+        origin=(origin[0], origin[1]),
         correlation=_pearson(whole),
         mse=mse,
         rmse=math.sqrt(mse),
@@ -294,27 +296,27 @@ def _cuts(length: int, parts: int) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Sums:
     """Sums over the finite pixels of a tile; ``squares_*`` and ``product`` are about the means."""
 
-    count: int
-    mean_reference: float
-    mean_ours: float
-    squares_reference: float
-    squares_ours: float
-    product: float
-    squares: float
-    amplitude_squares: float
-    amplitude_total: float
-    sum_reference: float
-    sum_ours: float
-    range_reference: tuple[float, float]
-    range_ours: tuple[float, float]
-    within: int
-    max_difference: float
-    max_difference_at: tuple[int, int] | None
-    max_relative: float
+    count: int = 0
+    mean_reference: float = 0.0
+    mean_ours: float = 0.0
+    squares_reference: float = 0.0
+    squares_ours: float = 0.0
+    product: float = 0.0
+    squares: float = 0.0
+    amplitude_squares: float = 0.0
+    amplitude_total: float = 0.0
+    sum_reference: float = 0.0
+    sum_ours: float = 0.0
+    range_reference: tuple[float, float] = (math.inf, -math.inf)
+    range_ours: tuple[float, float] = (math.inf, -math.inf)
+    within: int = 0
+    max_difference: float = 0.0
+    max_difference_at: tuple[int, int] | None = None
+    max_relative: float = 0.0
     bad_reference: int
     bad_ours: int
     bad_at: tuple[int, int] | None
@@ -333,10 +335,9 @@ def _tile_sums(reference, ours, rows, columns, relative: float, floor: float) ->
     place = np.flatnonzero(good)
     a, b = a.ravel()[place], b.ravel()[place]
     count = a.size
-    bad = (int(np.sum(~good_a)), int(np.sum(~good_b)), bad_at)
+    bad = (int(np.sum(~good_a)), int(np.sum(~good_b)))
     if count == 0:
-        empty = (math.inf, -math.inf)
-        return _Sums(0, *([0.0] * 10), empty, empty, 0, 0.0, None, 0.0, *bad)
+        return _Sums(bad_reference=bad[0], bad_ours=bad[1], bad_at=bad_at)
     difference = np.abs(b - a)
     magnitude = np.abs(a)
     at = int(np.argmax(difference))
@@ -528,23 +529,21 @@ def _match_peaks(reference, ours) -> PeakMatch:
     """Pair peaks one to one, the nearest pairs first."""
     import numpy as np
 
-    used_reference, used_ours, shifts = set(), set(), []
+    used_reference, used_ours, moved = set(), set(), []
     for _, i, j in sorted(_near_pairs(reference, ours)):
         if i not in used_reference and j not in used_ours:
             used_reference.add(i)
             used_ours.add(j)
-            shifts.append(ours[j] - reference[i])
-    counts = {
-        "matched": len(shifts),
-        "unmatched_reference": len(reference) - len(shifts),
-        "unmatched_ours": len(ours) - len(shifts),
-    }
-    if not shifts:
-        return PeakMatch(**counts)
-    shifts = np.array(shifts)
+            moved.append(ours[j] - reference[i])
+    found = PeakMatch(
+        matched=len(moved), unmatched_reference=len(reference) - len(moved), unmatched_ours=len(ours) - len(moved)
+    )
+    if not moved:
+        return found
+    shifts = np.array(moved)
     lengths = np.hypot(shifts[:, 0], shifts[:, 1])
-    return PeakMatch(
-        **counts,
+    return replace(
+        found,
         median_shift=float(np.median(lengths)),
         max_shift=float(np.max(lengths)),
         median_shift_slow_fast=(float(np.median(shifts[:, 0])), float(np.median(shifts[:, 1]))),
