@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.1.0"
+from bragg_numba.versions import __version__ as __version__
 
 _HOMES = {
     "Beam": "experiment",

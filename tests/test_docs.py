@@ -59,7 +59,7 @@ def test_every_equation_of_the_kernels_is_cited_by_its_function():
 
 
 def test_the_divergence_finder_points_to_equations_that_exist():
-    from bragg_numba.parity.divergence import EQUATION_NUMBERS
+    from bragg_numba.trace.equations import EQUATION_NUMBERS
 
     known = _numbered_equations()
     assert {number for number in EQUATION_NUMBERS.values() if number is not None} <= known

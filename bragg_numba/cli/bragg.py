@@ -58,7 +58,7 @@ def _run(words: list[str]) -> int:
         print(help_text(), end="")
         return 0 if words else 2
     if words[0] in ("-version", "--version"):
-        from bragg_numba import __version__
+        from bragg_numba.versions import __version__
 
         print(f"bragg-numba {__version__}")
         return 0

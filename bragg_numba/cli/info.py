@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 HELP = "Say what a frame, the master file of a series or a saved experiment holds."
 
@@ -48,11 +49,11 @@ def describe(path: str) -> dict:
 
 
 def _describe_hdf5(path: str) -> dict:
-    from bragg_numba.io.frame import PROCESS, open_frame
+    from bragg_numba.io.frame_file import PROCESS, open_frame
 
     with open_frame(path) as file:
         data = file["/entry/data/data"]
-        report = {
+        report: dict[str, Any] = {
             "file": path,
             "kind": "frame" if data.ndim < 3 or data.shape[0] == 1 else "series",
             "frames": data.shape[0] if data.ndim == 3 else 1,

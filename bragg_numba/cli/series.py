@@ -8,6 +8,8 @@ import sys
 import time
 from contextlib import contextmanager
 
+from bragg_numba.cli.console import if_given, number, whole
+
 HELP = "Render a series of frames into NXmx files: masters and data files for DIALS, XDS and CrystFEL."
 
 
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             scheduler=arguments.scheduler,
             resume=arguments.resume,
             overwrite=arguments.overwrite,
-            threads=_whole("--threads", arguments.threads),
+            threads=if_given(whole, "--threads", arguments.threads),
             progress=progress,
         )
     say_notes(result.notes)
@@ -76,11 +78,11 @@ def _stem(plan: str) -> str:
 def _changes(arguments: argparse.Namespace) -> dict:
     """Output options that the command line gives."""
     given = {
-        "seed": _whole("--seed", arguments.seed),
-        "scale": _number("--scale", arguments.scale),
+        "seed": if_given(whole, "--seed", arguments.seed),
+        "scale": if_given(number, "--scale", arguments.scale),
         "compression": arguments.compression,
-        "frames_per_file": _whole("--frames-per-file", arguments.frames_per_file),
-        "spot_threshold": _number("--spot-threshold", arguments.spot_threshold),
+        "frames_per_file": if_given(whole, "--frames-per-file", arguments.frames_per_file),
+        "spot_threshold": if_given(number, "--spot-threshold", arguments.spot_threshold),
         "precision": arguments.precision,
         "backend": arguments.backend,
     }
@@ -94,24 +96,6 @@ def _changes(arguments: argparse.Namespace) -> dict:
     if arguments.no_exports:
         found["exports"] = False
     return found
-
-
-def _whole(name: str, text: str | None) -> int | None:
-    from bragg_numba.errors import InputError
-
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        raise InputError(name, "must be a whole number", text) from None
-
-
-def _number(name: str, text: str | None) -> float | None:
-    from bragg_numba.errors import InputError
-
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise InputError(name, "must be a number", text) from None
 
 
 @contextmanager
@@ -136,9 +120,3 @@ def _progress(*, quiet: bool):
     finally:
         if terminal:
             print(file=sys.stderr)
-
-
-if __name__ == "__main__":
-    from bragg_numba.cli.bragg import main
-
-    sys.exit(main(["series", *sys.argv[1:]]))

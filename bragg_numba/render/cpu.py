@@ -10,9 +10,9 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Frame
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
+from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
-from bragg_numba.render.precision import Choice, choose, code, padded_table, phases
 
 
 @contextmanager
@@ -61,7 +61,7 @@ class CpuRenderer:
         """What a copy or another process gets: all but compiled code, which it finds when it renders."""
         return self.__dict__ | {"_kernels": {}}
 
-    def use(self, choice: Choice) -> None:
+    def use(self, choice: CpuArithmetic) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice
         self._arguments = self.plan.arguments

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment import _checks as check
-from bragg_numba.plan.memory import require
+from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.cpu import CpuRenderer
 from bragg_numba.render.devices import is_device_array
@@ -64,7 +65,7 @@ class Simulator:
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
         self._statistics: Statistics | None = None
-        self._last = None  # the frame, on the host or on a device
+        self._last: Any = None  # the frame, on the host or on a device
 
     @property
     def experiment(self) -> Experiment:
@@ -199,7 +200,7 @@ class Simulator:
 
         Computed in float64, whatever precision renders. ``max_steps`` bounds the sub-steps that are listed.
         """
-        from bragg_numba.parity.trace import MAX_STEPS, trace_pixel
+        from bragg_numba.trace.pixel import MAX_STEPS, trace_pixel
 
         return trace_pixel(self.plan, slow, fast, MAX_STEPS if max_steps is None else max_steps)
 

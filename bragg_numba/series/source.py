@@ -8,16 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment import _checks as check
 from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
-from bragg_numba.io.frame import PROCESS, open_frame
+from bragg_numba.io.frame_file import PROCESS, open_frame
 from bragg_numba.series.series import Series, read_plan
 
 
@@ -26,7 +27,7 @@ class Source:
     """An open file of frames."""
 
     path: Path
-    file: object  #: h5py.File
+    file: Any  #: h5py.File
     series: Series
     output: dict  #: the options it was written with, where known
 
@@ -149,8 +150,9 @@ def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) 
 
 def _rewrite(source: Source, path, options, seed: int | None, progress, background: float = 1.0) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
-    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts
-    from bragg_numba.series.write import describe
+    from bragg_numba.series.describe import describe
+    from bragg_numba.series.pipeline import Slot, draw_counts
+    from bragg_numba.series.truth import TruthWriter
 
     if Path(path).exists() and os.path.samefile(source.path, path):
         raise InputError(os.fspath(path), "must not be the file that is read")
@@ -220,7 +222,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
 
 def export_files(source: Source, prefix) -> dict[str, str]:
     """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
-    from bragg_numba.series.write import describe, export_texts
+    from bragg_numba.series.describe import describe, export_texts
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
     return export_texts(description, prefix, source.path.name)

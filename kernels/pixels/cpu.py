@@ -10,7 +10,7 @@ import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel
 from bragg_numba.kernels.pixels import float64, rows, tile
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
-from numba import get_num_threads, get_thread_id, prange, typeof, types
+from numba import get_num_threads, get_thread_id, prange, types
 
 #: Rows and columns of a tile of the work list.
 TILE = (ROWS, COLUMNS)
@@ -94,9 +94,8 @@ def add_bragg_float64(
     for run in prange((len(tiles) + per_run - 1) // per_run):
         stop = min((run + 1) * per_run, len(tiles))
         work = scratch[get_thread_id()]
-        run_of_pixels(
-            panels, lattice, lookup, rules, sources, cells, table, tiles, run * per_run, stop, only_nans, frame, missed, work
-        )
+        nouns = panels, lattice, lookup, rules, sources, cells, table
+        run_of_pixels(*nouns, tiles, run * per_run, stop, only_nans, frame, missed, work)
 
 
 @cpu_kernel

@@ -11,24 +11,24 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from bragg_numba.kernels.pixels import cuda_steps as steps
 from bragg_numba.kernels import physics
-from bragg_numba.kernels.random import philox
 from bragg_numba.kernels._jit_cuda import SIMULATED, gpu_fast_kernel, gpu_function, gpu_inlined, gpu_kernel, on_gpu
-from bragg_numba.kernels.pixels.cuda_steps import PARTS, ROUND_STEPS, SIDES
 from bragg_numba.kernels.parameters import (
     GAUSS,
     ROUND,
     SHAPE_NAMES,
     SQUARE,
-    Panel,
     Lattice,
+    Panel,
     Region,
     Rules,
     Single,
     Sources,
     Table,
 )
+from bragg_numba.kernels.pixels import cuda_steps as steps
+from bragg_numba.kernels.pixels.cuda_steps import PARTS, ROUND_STEPS, SIDES
+from bragg_numba.kernels.random import philox
 from numba import cuda, float32, float64, int32, int64, types, uint32, uint64
 
 physics = on_gpu(physics)

@@ -38,7 +38,8 @@ def lattice_factors(lattice, indices, n, squares):
     """Fill squares[pixel] with the lattice factor, 1 at a peak (eq. 13 to 17)."""
     if lattice.shape == SQUARE:
         for pixel in range(n):
-            squares[pixel] = walk.lattice_factor(SQUARE, lattice, indices[0, pixel], indices[1, pixel], indices[2, pixel])
+            h, k, l = indices[0, pixel], indices[1, pixel], indices[2, pixel]  # noqa: E741
+            squares[pixel] = walk.lattice_factor(SQUARE, lattice, h, k, l)
         return
     for pixel in range(n):
         squares[pixel] = walk.squared_radius(lattice, indices[0, pixel], indices[1, pixel], indices[2, pixel])
@@ -59,10 +60,9 @@ def multiply_structure_factors(lookup, table, indices, n, scale, squares):
 
 
 @serial_kernel
-def add_running_terms(
-    lookup, table, rules, indices, squares, scale, keeps, captures, polars, omegas, n, totals
-):
+def add_running_terms(lookup, table, rules, indices, squares, scale, factors, n, totals):
     """Add a step's terms as nanoBragg's running products do (eq. 21); return how often interpolation missed."""
+    keeps, captures, polars, omegas = factors
     missed = 0
     for pixel in range(n):
         h, k, l = indices[0, pixel], indices[1, pixel], indices[2, pixel]  # noqa: E741
@@ -160,8 +160,9 @@ def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, 
                     fractional_indices(cell, scatter, n, indices)
                     lattice_factors(lattice, indices, n, squares)
                     if rules.running:
+                        factors = keeps, captures, polars, omegas
                         missed += add_running_terms(
-                            lookup, table, rules, indices, squares, volume_squared, keeps, captures, polars, omegas, n, totals
+                            lookup, table, rules, indices, squares, volume_squared, factors, n, totals
                         )
                     else:
                         missed += multiply_structure_factors(lookup, table, indices, n, volume_squared, squares)
@@ -192,7 +193,8 @@ def keep_nans(n, slows, fasts, panel, frame):
     """Move the listed pixels whose photons are NaN to the front of the list; return how many there are."""
     found = 0
     for pixel in range(n):
-        value = frame.image[panel.first_row + int(slows[pixel]) - frame.row_start, panel.first_column + int(fasts[pixel])]
+        row, column = panel.first_row + int(slows[pixel]), panel.first_column + int(fasts[pixel])
+        value = frame.image[row - frame.row_start, column]
         if value != value:
             slows[found], fasts[found] = slows[pixel], fasts[pixel]
             found += 1

@@ -15,6 +15,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
+from bragg_numba.kernels.parameters import ROUND, SQUARE
 from bragg_numba.kernels.pixels.rays import paces_of_lane, scatter_at_pixel
 from bragg_numba.kernels.pixels.rows import (
     AIM_X,
@@ -55,7 +56,6 @@ from bragg_numba.kernels.pixels.rows import (
     TURNS_L,
     TWIST,
 )
-from bragg_numba.kernels.parameters import ROUND, SQUARE
 
 # Rows of one index.
 _ROWS_H = (FINE_H, COARSE_H, TURNS_H, TILT_H, CHANGE_H, LEFT_H)

@@ -419,11 +419,10 @@ def render_tile(
                 spread = spread_of_tile(panel, work, exact)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
-                if factors is not None:
-                    if not weigh_source(
-                        panel, rules, beam, wavelength[source], weight[source], place, work, exact
-                    ):
-                        continue
+                if factors is not None and not weigh_source(
+                    panel, rules, beam, wavelength[source], weight[source], place, work, exact
+                ):
+                    continue
                 per_wave = 1.0 / wavelength[source]
                 for step in range(len(cells)):
                     c = cells[step]
@@ -439,9 +438,8 @@ def render_tile(
                         c[7] * per_wave,
                         c[8] * per_wave,
                     )
-                    if placed is not None:
-                        if is_dark(cell, beam, lookup, squared, spread, exact):
-                            continue
+                    if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
+                        continue
                     add_step(
                         square,
                         fringed,
@@ -468,10 +466,9 @@ def render_tile(
                     if waiting == CHUNK:
                         flush(rules.weighted, begun, work, exact)
                         waiting, begun = 0, True
-                if factors is not None:
-                    if rules.weighted and waiting > 0:
-                        flush(rules.weighted, begun, work, exact)
-                        waiting, begun = 0, True
+                if factors is not None and rules.weighted and waiting > 0:
+                    flush(rules.weighted, begun, work, exact)
+                    waiting, begun = 0, True
     return finish_tile(factors, panel, lattice, lookup, rules, len(wavelength), begun, work, exact)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from bragg_numba.kernels.pixels import rows
 from bragg_numba.kernels._jit import fused_kernel
+from bragg_numba.kernels.pixels import rows
 from bragg_numba.kernels.pixels.rays import aim_at_groups, offset_pixels
 from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, LANES, ROWS
 from bragg_numba.kernels.pixels.terms import phases_of_pixel, split_phases
 from exact_phases import exact_phases, random_words, turns_between
 
 from bragg_numba import Experiment
+from bragg_numba.plan.arithmetic import cpu as arithmetic
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.render import precision
 
 
 @fused_kernel
@@ -48,7 +48,7 @@ def tile_of(plan, choice, row: int, column: int) -> np.ndarray:
     found = np.zeros((ROWS, COLUMNS, 3, 3))
     cell = tuple(float(x) for x in plan.cells[0] / plan.sources.wavelength[0])
     incident = tuple(float(x) for x in plan.sources.incident[0])
-    phases, split = precision.phases(plan, choice), precision.code(plan, choice).split
+    phases, split = arithmetic.phases(plan, choice), arithmetic.code(plan, choice).split
     phases_of_tile(plan.panels[0], plan.lookup, phases, incident, cell, row, column, split, work, exact, found)
     return found
 
@@ -60,10 +60,10 @@ def test_phases_err_by_no_more_than_equation_24_says(split):
     with mpmath.workdps(40):
         for _ in range(700 if split else 2000):
             plan = make_plan(Experiment.from_nanobragg(random_words(rng)))
-            error_turns = precision.phase_error(plan, split=split)
-            if precision._needs_float64(plan) or error_turns > precision.PHASE_BUDGET:
+            error_turns = arithmetic.phase_error(plan, split=split)
+            if arithmetic._needs_float64(plan) or error_turns > arithmetic.PHASE_BUDGET:
                 continue
-            choice = precision.Choice("tile", error_turns, "", split=split)
+            choice = arithmetic.CpuArithmetic("tile", error_turns, "", split=split)
             row, column = int(rng.integers(0, 128)) * ROWS, int(rng.integers(0, 32)) * COLUMNS
             found = tile_of(plan, choice, row, column)
             # Ends of groups, where pixels are farthest from the centre, and somewhere else.
@@ -93,7 +93,7 @@ def test_beside_a_peak_n_h_stays_n_times_h():
     line = "-cell 100 100 100 90 90 90 -default_F 1 -N 10 -lambda 1 -distance 100 -pixel 0.001 -detpixels 64"
     plan = make_plan(Experiment.from_nanobragg(f"{line} -oversample 1"))
     for split in (False, True):
-        found = tile_of(plan, precision.Choice("tile", 0.0, "", split=split), 16, 0)
+        found = tile_of(plan, arithmetic.CpuArithmetic("tile", 0.0, "", split=split), 16, 0)
         h, t = found[..., 1], found[..., 2]
 
         assert 0.0 < np.abs(h).max() < 0.05

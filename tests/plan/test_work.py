@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bragg_numba.kernels.work import BOTTOM, COLUMN, LEFT, PANEL, RIGHT, ROW, TOP
 
 from bragg_numba import Experiment
-from bragg_numba.kernels.work import BOTTOM, COLUMN, LEFT, PANEL, RIGHT, ROW, TOP
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.plan.work import list_tiles
 

@@ -132,11 +132,11 @@ def test_noise_can_leave_the_background_out(tmp_path, capsys):
 
 
 def test_a_frame_of_the_command_line_has_a_background_too(tmp_path):
-    from bragg_numba.io.frame import write_frame
+    from bragg_numba.io.frame_file import write_frame
     from bragg_numba.series.source import write_counts
 
     experiment = Experiment.from_nanobragg(WET)
-    write_frame(tmp_path / "f.h5", Simulator(experiment).render(), experiment)
+    write_frame(tmp_path / "f.h5", Simulator(experiment).render(), experiment.to_json())
     with_it = write_counts(tmp_path / "f.h5", tmp_path / "a.h5", counts="uint32")
     without = write_counts(tmp_path / "f.h5", tmp_path / "b.h5", counts="uint32", background=0.0)
     background = render_background(experiment).sum(dtype=np.float64)

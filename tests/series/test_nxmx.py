@@ -79,7 +79,7 @@ def test_nxmx_puts_every_pixel_where_the_detector_has_it(tmp_path, convention, t
 def series_head(series, path):
     """Write everything of an NXmx file but its frames."""
     from bragg_numba.io import nxmx as writer
-    from bragg_numba.series.write import describe
+    from bragg_numba.series.describe import describe
 
     description, _ = describe(series, "float32", len(series), {})
     with h5py.File(path, "w") as file:

@@ -12,7 +12,7 @@ import pytest
 
 from bragg_numba import Experiment
 from bragg_numba.errors import InputError
-from bragg_numba.render.squares import padded_squares
+from bragg_numba.plan.arithmetic.squares import padded_squares
 from bragg_numba.series import OutputOptions, pipeline, rotation_series, still_series, truth
 
 WORDS = "-lambda 1 -cell 70 80 90 90 95 90 -default_F 200 -N 8 -distance 100 -detpixels 200 -pixel 0.2 -fluence 1e24"
