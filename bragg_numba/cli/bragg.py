@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trace": ("bragg_numba.cli.trace", "show every number on the way to one pixel"),
     "diverge": ("bragg_numba.cli.diverge", "find the first number in which two traces differ"),
     "parity": ("bragg_numba.cli.parity", "compare with the C program over many command lines"),
+    "compile": ("bragg_numba.cli.compile", "compile the CPU's kernels now, so that no later run has to"),
     "bench": ("bragg_numba.cli.bench", "measure this machine's speed"),
     "cuda-report": ("bragg_numba.cli.cuda_report", "say what the CUDA kernels compile to"),
 }

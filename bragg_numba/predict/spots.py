@@ -9,7 +9,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import uncompiled
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Panel
 from bragg_numba.kernels.spots import predict as spots
 from bragg_numba.plan.plan import Plan
 
@@ -29,7 +29,7 @@ SPOT = np.dtype(
 )
 
 #: Distance from the Ewald sphere, in the metric of the shape, beyond which nothing is looked for.
-_METRIC_REACH = {GAUSS: 2.0, ROUND: spots.REACH}
+_METRIC_REACH = {GAUSS: 2.0, ROUND: spots.REACH, TOPHAT: 0.63}
 
 
 def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
@@ -48,8 +48,8 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (n,) of dtype ``SPOT``, in the order of h, k, l. ``photons`` is what the model puts into the whole spot,
-        tails included; ``partiality`` is that over what it would be with every step exactly on the Ewald
+        (n,) of dtype ``SPOT``, panel by panel in the order of h, k, l. ``photons`` is what the model puts into
+        the whole spot, tails included; ``partiality`` is that over what it would be with every step exactly on the Ewald
         sphere; the excitation error is the distance of the reciprocal lattice point from the centre of the
         Ewald sphere minus its radius, of the step nearest to 0.
 
@@ -59,7 +59,9 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
         With nanoBragg's running products, whose photons are no sum over reflections.
     """
     rules = plan.rules
-    if rules.running_thick or rules.running_polar or rules.running_omega:
+    if plan.lattice.shape != SQUARE and plan.lattice.shape not in _METRIC_REACH:
+        raise InputError("spots", "cannot be predicted for this shape", plan.experiment.crystal.shape)
+    if rules.running:
         raise InputError(
             "spots",
             "cannot be predicted with oversample_thick, _polar or _omega under fidelity nanobragg",
@@ -71,19 +73,10 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     q_max = min(_longest_scattering(plan) + reach + source_spread, 2.2 / plan.sources.wavelength.min())
     edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3)[0], axis=1)
     limits = np.array([math.ceil(q_max * edges[0]), math.ceil(q_max * edges[1])], dtype=np.int64)
-    found = spots.list_spots(
-        *plan.arguments,
-        np.ascontiguousarray(stars),
-        plan.roi,
-        plan.mask,
-        _inverse_gram(plan),
-        limits,
-        reach,
-        q_max,
-        spread,
-        source_spread,
-        max(float(threshold), 1e-30),
-    )
+    shared = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
+    shared += (np.ascontiguousarray(stars), plan.roi, plan.mask, _inverse_gram(plan), limits)
+    bounds = (reach, q_max, spread, source_spread, max(float(threshold), 1e-30))
+    found = np.concatenate([spots.list_spots(panel, *shared, *bounds) for panel in plan.panels])
     table = np.zeros(len(found), dtype=SPOT)
     for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
         table[name] = found[:, column]
@@ -106,7 +99,7 @@ def _reach(plan: Plan, star: np.ndarray) -> float:
         counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])
         return float(spots.REACH * np.max(np.linalg.norm(star, axis=0) / counts))
     inverse = star @ _inverse_gram(plan) @ star.T
-    reach = _METRIC_REACH.get(plan.lattice.shape, 0.63)
+    reach = _METRIC_REACH[plan.lattice.shape]
     return float(reach * np.sqrt(np.linalg.eigvalsh(inverse)[-1]))
 
 
@@ -122,18 +115,25 @@ def _spreads(plan: Plan, stars: np.ndarray) -> tuple[float, float]:
 
 def _longest_scattering(plan: Plan) -> float:
     """Length of the longest scattering vector that meets the region of interest, 1/m; or the sphere's diameter."""
-    shortest = plan.sources.wavelength.min()
-    fast_min, fast_max, slow_min, slow_max = plan.roi
-    pixel = plan.panels[0].pixel_size
-    place = uncompiled(physics.curved_position if plan.panels[0].curved else physics.flat_position)
-    longest = 0.0
-    # Along the edges: on a flat detector the corners would do, on a curved one they need not.
-    for part in np.linspace(0.0, 1.0, 17):
-        fast, slow = fast_min + part * (fast_max + 1 - fast_min), slow_min + part * (slow_max + 1 - slow_min)
-        for f, s in ((fast, slow_min), (fast, slow_max + 1), (fast_min, slow), (fast_max + 1, slow)):
-            at = np.array(place(plan.panels[0], f * pixel, s * pixel, 0.0))
-            ray = at / np.linalg.norm(at)
-            longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
+    longest = max(_farthest_ray(plan, panel) for panel in plan.panels)
     if longest > 1.2:  # beyond about 70 degrees: edges no longer bound the inside
         longest = 2.0
-    return longest / shortest * 1.01
+    return longest / plan.sources.wavelength.min() * 1.01
+
+
+def _farthest_ray(plan: Plan, panel: Panel) -> float:
+    """Largest distance between an incident direction and one to a panel's part of the region of interest."""
+    left, right = max(plan.roi[0] - panel.first_column, 0), min(plan.roi[1] + 1 - panel.first_column, panel.n_fast)
+    top, bottom = max(plan.roi[2] - panel.first_row, 0), min(plan.roi[3] + 1 - panel.first_row, panel.n_slow)
+    if right <= left or bottom <= top:
+        return 0.0
+    place = uncompiled(physics.curved_position if panel.curved else physics.flat_position)
+    pixel, longest = panel.pixel_size, 0.0
+    # Along the edges: on a flat detector the corners would do, on a curved one they need not.
+    for part in np.linspace(0.0, 1.0, 17):
+        fast, slow = left + part * (right - left), top + part * (bottom - top)
+        for f, s in ((fast, top), (fast, bottom), (left, slow), (right, slow)):
+            at = np.array(place(panel, f * pixel, s * pixel, 0.0))
+            ray = at / np.linalg.norm(at)
+            longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
+    return longest

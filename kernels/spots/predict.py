@@ -273,7 +273,7 @@ def list_spots(
     source_spread,
     threshold,
 ):
-    """List the reflections with at least ``threshold`` photons whose centroid falls on a rendered pixel.
+    """List the reflections with at least ``threshold`` photons whose centroid falls on a rendered pixel of a panel.
 
     Parameters
     ----------
@@ -447,6 +447,11 @@ def measure_spot(
     # The scale divides by the sub-pixels too, but the integral is over whole pixels.
     photons *= f_cell * f_cell * all_cells * all_cells * rules.scale * panel.oversample * panel.oversample
     at_fast, at_slow = math.floor(out[FAST]), math.floor(out[SLOW])
+    if not (0 <= at_fast < panel.n_fast and 0 <= at_slow < panel.n_slow):
+        return False
+    out[FAST] += panel.first_column
+    out[SLOW] += panel.first_row
+    at_fast, at_slow = at_fast + panel.first_column, at_slow + panel.first_row
     if photons < threshold or not (roi[0] <= at_fast <= roi[1] and roi[2] <= at_slow <= roi[3]):
         return False
     if mask.size > 0 and not mask[int(at_slow), int(at_fast)]:
