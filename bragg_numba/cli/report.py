@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from bragg_numba.conventions import DEGREES
-from bragg_numba.kernels.parameters import SHAPE_NAMES
 from bragg_numba.plan.plan import AVOGADRO, Plan
 
-_SHAPE_WORDS = dict(zip(SHAPE_NAMES, ("parallelpiped", "ellipsoidal", "gaussian", "tophat-spot"), strict=True))
+#: What nanoBragg calls the shapes that it has.
+_SHAPE_WORDS = {"square": "parallelpiped", "round": "ellipsoidal", "gauss": "gaussian", "tophat": "tophat-spot"}
 
 
 def plan_report(plan: Plan) -> dict:
@@ -121,7 +121,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  created a total of {r['sources']} sources",
         f"  created a total of {r['mosaic_domains']} mosaic domains",
         "  %d initialized hkls (all others =%g)" % (r["hkls"], r["default_F"]),
-        "  %s xtal: %dx%dx%d cells" % (_SHAPE_WORDS[r["shape"]], *r["cell_counts"]),
+        "  %s xtal: %dx%dx%d cells" % (_SHAPE_WORDS.get(r["shape"], r["shape"]), *r["cell_counts"]),
         "  wave=%g meters +/- %g%% in %d steps" % (r["wavelength_m"], r["dispersion"] * 100, r["dispsteps"]),
         "  Kahn polarization factor: %f" % r["polarization"] if r["polarized"] else "  polarization effect disabled",
         "  incident fluence: %g photons/m^2" % r["fluence_per_m2"],

@@ -28,6 +28,9 @@ WATER_F = 2.57
 WATER_MOLAR_MASS = 18.0
 
 
+#: Shapes whose radius nanoBragg takes in 1/angstrom, times the number of cells (eq. 14).
+_SPOTS_OF_VOLUME = ("gauss", "tophat")
+
 #: More terms than this are a slip of the pen: months on a workstation.
 MOST_PIXEL_STEPS = 1e16
 
@@ -336,11 +339,11 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
     """Shape, size and the metric of the radius (eq. 14): cells, or |dq| times the volume as in C."""
     crystal = experiment.crystal
     n_a, n_b, n_c = (float(n) for n in counts)
-    if crystal.shape == "round" or physical:
-        gram = np.diag([n_a * n_a, n_b * n_b, n_c * n_c])
-    else:
+    if crystal.shape in _SPOTS_OF_VOLUME and not physical:
         stars = np.array([cell.a_star, cell.b_star, cell.c_star])
         gram = stars @ stars.T * (n_a * n_a * n_b * n_b * n_c * n_c)
+    else:
+        gram = np.diag([n_a * n_a, n_b * n_b, n_c * n_c])
     gram = gram * crystal.fudge
     shape = parameters.SHAPE_NAMES.index(crystal.shape)
     if shape not in walk.SHAPES_IN_FLOAT64:

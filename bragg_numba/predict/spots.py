@@ -49,8 +49,8 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     -------
     numpy.ndarray
         (n,) of dtype ``SPOT``, panel by panel in the order of h, k, l. ``photons`` is what the model puts into
-        the whole spot, tails included; ``partiality`` is that over what it would be with every step exactly on the Ewald
-        sphere; the excitation error is the distance of the reciprocal lattice point from the centre of the
+        the whole spot, tails included; ``partiality`` is that over what it would be with every step exactly on the
+        Ewald sphere; the excitation error is the distance of the reciprocal lattice point from the centre of the
         Ewald sphere minus its radius, of the step nearest to 0.
 
     Raises
