@@ -137,19 +137,19 @@ class Frame(NamedTuple):
     row_start: int
 
 
-class Code(NamedTuple):
-    """Which code of the CPU's tile kernels renders a plan: each None, or YES.
+#: Kinds of code of the CPU's tile kernels: square crystals; round ones; shapes of the squared radius alone; the same,
+#: where only groups that a spot may touch are summed (pixels/lit.py).
+GRATINGS, FRINGES, RADII, LIT_RADII = range(4)
 
-    Alternatives have one each, of which one is YES: numba leaves out what a None forbids before it compiles, but keeps
-    both sides of a branch on YES.
+
+class Code(NamedTuple):
+    """Which code of the CPU's tile kernels renders a plan: what it does not need is not compiled.
+
+    All but ``kind`` are None or YES: where a function is compiled on its own, their type says it.
     """
 
-    square: object  #: square crystals
-    fringed: object  #: round ones
-    radial: object  #: shapes of the squared radius alone
-    lit: object  #: the same, where only groups that a spot may touch are summed (pixels/lit.py)
+    kind: int  #: one of the four above
     placed: object  #: structure factors come from a table
-    uniform: object  #: all structure factors are default_F
     split: object  #: the change per pixel is split as well (eq. 33)
     factors: object  #: terms carry factors of their own, or a sensor absorbs
 

@@ -123,17 +123,7 @@ class CpuRenderer:
         kernel = self._kernels.get("float64")
         if kernel is None:
             kernel = self._kernels["float64"] = cpu.float64_kernel(self._arguments, frame)
-        missed = np.zeros(len(work), dtype=np.int64)
-        cpu.add_bragg_float64(
-            kernel,
-            *self._arguments,
-            work,
-            cpu.tiles_in_run(len(work)),
-            only_nans,
-            frame,
-            missed,
-            cpu.float64_scratch(),
-        )
+        missed = cpu.add_bragg_float64(kernel, *self._arguments, work, only_nans, frame, cpu.float64_scratch())
         self.missed += int(missed.sum())
 
     def _render_tile(self, work: np.ndarray, frame: Frame) -> None:
@@ -145,24 +135,8 @@ class CpuRenderer:
         kernel = self._kernels.get("tile")
         if kernel is None:
             kernel = self._kernels["tile"] = cpu.tile_kernel(self._code, self._arguments, *extra, frame)
-        doubts = np.zeros(len(work), dtype=np.uint8)
-        cpu.add_bragg_tile(
-            kernel,
-            *self._code,
-            panels,
-            lattice,
-            self._padded,
-            rules,
-            self._phases,
-            sources,
-            cells,
-            self._squared,
-            work,
-            cpu.tiles_in_run(len(work)),
-            frame,
-            doubts,
-            cpu.tile_scratch(),
-        )
+        nouns = (panels, lattice, self._padded, rules, self._phases, sources, cells, self._squared)
+        doubts = cpu.add_bragg_tile(kernel, *nouns, work, frame, cpu.tile_scratch())
         if doubts.any():
             self._render_float64(np.ascontiguousarray(work[doubts != 0]), frame, only_nans=True)
 

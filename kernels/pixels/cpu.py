@@ -4,12 +4,10 @@ A tile is ROWS x COLUMNS pixels of a panel. Each thread takes runs of tiles; the
 an argument and is called by its address.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from bragg_numba.kernels._jit import cpu_kernel
+from bragg_numba.kernels._jit import cpu_kernel, device_function
 from bragg_numba.kernels.pixels import float64, rows, tile
-from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
+from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS, Scratch
 from numba import get_num_threads, get_thread_id, prange, types
 
 #: Rows and columns of a tile of the work list.
@@ -19,21 +17,17 @@ TILE = (ROWS, COLUMNS)
 TILES_IN_RUN, RUNS_OF_THREAD = 16, 4
 
 
-class Scratch(NamedTuple):
-    """Working values of the tile kernels, a row for each thread (rows.py)."""
-
-    singles: np.ndarray
-    doubles: np.ndarray
-    integers: np.ndarray
-
-
-def tiles_in_run(n_tiles):
+@device_function
+def tiles_in_run(n_tiles, threads):
     """How many tiles of a list a thread takes at a time."""
-    return max(1, min(TILES_IN_RUN, n_tiles // (RUNS_OF_THREAD * get_num_threads())))
+    return max(1, min(TILES_IN_RUN, n_tiles // (RUNS_OF_THREAD * threads)))
 
 
 def tile_scratch():
-    """Scratch for as many threads as there are. Float32 rows begin cache lines: a vector across two loads slower."""
+    """Scratch for as many threads as there are, a row each; float32 rows begin cache lines.
+
+    A vector across two lines loads slower.
+    """
     threads = get_num_threads()
     width = -(-rows.SIZE_32 // 16) * 16
     room = np.empty(threads * width + 16, np.float32)
@@ -51,110 +45,57 @@ def float64_scratch():
 _TILES = types.Array(types.int32, 2, "C")
 _FLAGS = types.Array(types.uint8, 1, "C")
 _COUNTS = types.Array(types.int64, 1, "C")
-_INT = types.int64
 
 
 def float64_kernel(plan, frame):
     """run_of_pixels, compiled for a plan's arguments (Plan.arguments) and a Frame, to hand to add_bragg_float64."""
     scratch = types.Array(types.float64, 2, "C")
-    return float64.run_of_pixels.given(*plan, _TILES, _INT, _INT, types.boolean, frame, _COUNTS, scratch)
+    return float64.run_of_pixels.given(*plan, _TILES, types.boolean, frame, _COUNTS, scratch)
 
 
 def tile_kernel(code, plan, phases, padded, squared, frame):
-    """run_of_tiles, compiled for the arguments of add_bragg_tile."""
+    """The kernel of a Code, compiled for the arguments of add_bragg_tile, to hand to it."""
     panels, lattice, _, rules, sources, cells, _ = plan
     nouns = (panels, lattice, padded, rules, phases, sources, cells, squared)
-    scratch = (types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32))
-    return tile.run_of_tiles.given(*code, *nouns, _TILES, _INT, _INT, frame, _FLAGS, *scratch)
+    kinds = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
+    scratch = types.NamedTuple(kinds, Scratch)
+    return tile.run_of_tiles(*code).given(*nouns, _TILES, frame, _FLAGS, scratch)
 
 
 @cpu_kernel
 def add_bragg_float64(
-    run_of_pixels,
-    panels,
-    lattice,
-    lookup,
-    rules,
-    sources,
-    cells,
-    table,
-    tiles,
-    per_run,
-    only_nans,
-    frame,
-    missed,
-    scratch,
+    run_of_pixels, panels, lattice, lookup, rules, sources, cells, table, tiles, only_nans, frame, scratch
 ):
-    """Render the tiles of a work list into ``frame``, in parallel runs of ``per_run`` tiles.
+    """Render the tiles of a work list into ``frame``, in parallel runs.
 
     ``run_of_pixels`` is the float64_kernel of the plan, whose arguments follow. With ``only_nans`` only pixels that
-    are NaN are rendered: those that add_bragg_tile left open. ``missed`` (int64, one a tile) counts interpolations
-    that left the table; ``scratch`` is float64_scratch.
+    are NaN are rendered: those that add_bragg_tile left open. ``scratch`` is float64_scratch. Returns how many
+    interpolations left the table, int64, one a tile.
     """
+    missed = np.empty(len(tiles), np.int64)
+    per_run = tiles_in_run(len(tiles), len(scratch))
     for run in prange((len(tiles) + per_run - 1) // per_run):
-        stop = min((run + 1) * per_run, len(tiles))
-        work = scratch[get_thread_id()]
-        nouns = panels, lattice, lookup, rules, sources, cells, table
-        run_of_pixels(*nouns, tiles, run * per_run, stop, only_nans, frame, missed, work)
+        first, stop = run * per_run, (run + 1) * per_run
+        mine, counts, work = tiles[first:stop], missed[first:stop], scratch[get_thread_id()]
+        run_of_pixels(panels, lattice, lookup, rules, sources, cells, table, mine, only_nans, frame, counts, work)
+    return missed
 
 
 @cpu_kernel
 def add_bragg_tile(
-    run_of_tiles,
-    square,
-    fringed,
-    radial,
-    lit,
-    placed,
-    uniform,
-    split,
-    factors,
-    panels,
-    lattice,
-    lookup,
-    rules,
-    phases,
-    sources,
-    cells,
-    squared,
-    tiles,
-    per_run,
-    frame,
-    doubts,
-    scratch,
+    run_of_tiles, panels, lattice, lookup, rules, phases, sources, cells, squared, tiles, frame, scratch
 ):
-    """Render the tiles of a work list into ``frame`` with float32 phases, in parallel runs of ``per_run`` tiles.
+    """Render the tiles of a work list into ``frame`` with float32 phases, in parallel runs.
 
-    ``run_of_tiles`` is the tile_kernel; ``lookup`` is that of the padded, flat table ``squared``. ``doubts`` (uint8,
-    one a tile) tells which tiles hold NaN: pixels in which float32 cannot decide, say exactly on a peak, which
-    add_bragg_float64 has to render. ``square`` to ``factors`` choose the code (parameters.Code).
+    ``run_of_tiles`` is the tile_kernel; ``lookup`` is that of the padded, flat table ``squared``; ``scratch`` is
+    tile_scratch. Returns uint8, one a tile: 1 where there are NaN, pixels in which float32 cannot decide, say exactly
+    on a peak; add_bragg_float64 has to render them.
     """
+    doubts = np.empty(len(tiles), np.uint8)
+    per_run = tiles_in_run(len(tiles), len(scratch.work))
     for run in prange((len(tiles) + per_run - 1) // per_run):
-        stop = min((run + 1) * per_run, len(tiles))
-        mine = get_thread_id()
-        run_of_tiles(
-            square,
-            fringed,
-            radial,
-            lit,
-            placed,
-            uniform,
-            split,
-            factors,
-            panels,
-            lattice,
-            lookup,
-            rules,
-            phases,
-            sources,
-            cells,
-            squared,
-            tiles,
-            run * per_run,
-            stop,
-            frame,
-            doubts,
-            scratch.singles[mine],
-            scratch.doubles[mine],
-            scratch.integers[mine],
-        )
+        first, stop = run * per_run, (run + 1) * per_run
+        mine, flags, thread = tiles[first:stop], doubts[first:stop], get_thread_id()
+        values = Scratch(scratch.work[thread], scratch.exact[thread], scratch.at[thread])
+        run_of_tiles(panels, lattice, lookup, rules, phases, sources, cells, squared, mine, frame, flags, values)
+    return doubts

@@ -202,12 +202,10 @@ def keep_nans(n, slows, fasts, panel, frame):
 
 
 @addressed_serial_kernel(types.void)
-def run_of_pixels(
-    panels, lattice, lookup, rules, sources, cells, table, tiles, first, stop, only_nans, frame, missed, work
-):
-    """Render tiles first..stop of a work list in float64; the arguments are those of cpu.add_bragg_float64."""
+def run_of_pixels(panels, lattice, lookup, rules, sources, cells, table, tiles, only_nans, frame, missed, work):
+    """Render the tiles of a work list in float64; the arguments are those of cpu.add_bragg_float64."""
     slows, fasts, values = work[SCRATCH - 3], work[SCRATCH - 2], work[SCRATCH - 1]
-    for index in range(first, stop):
+    for index in range(len(tiles)):
         panel = panel_at(panels, tiles[index, PANEL])
         n = list_pixels(tiles, index, panel, frame.mask, slows, fasts)
         if only_nans:

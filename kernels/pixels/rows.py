@@ -11,6 +11,10 @@ Each array is flat, with rows at fixed offsets: that the rows cannot overlap is 
 loops vectorise without checks. Sizes are constants for the same reason.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 ROWS, COLUMNS = 16, 64
 PIXELS = ROWS * COLUMNS
 LANES = 8
@@ -64,3 +68,11 @@ PLACE_OF_GROUP, LIT, LISTED = (_ROW + n * _GROUP_ROW for n in range(3))
 
 #: Values in the int32 array.
 SIZE_INT = _ROW + 3 * _GROUP_ROW
+
+
+class Scratch(NamedTuple):
+    """The three arrays, of one thread or a row for each."""
+
+    work: np.ndarray  #: float32 (SIZE_32,)
+    exact: np.ndarray  #: float64 (SIZE_64,)
+    at: np.ndarray  #: int32 (SIZE_INT,)

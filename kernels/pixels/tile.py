@@ -4,17 +4,17 @@ For each step the phase at a group's centre is made in float64 and split into a 
 small one, to which a pixel adds its own (docs/physics.md, section 9, states the error). rows says how pixels and
 groups lie in the working arrays, rays makes directions and the factors that belong to them, terms and lit the terms.
 
-Some arguments say only which code is wanted: each is None or an empty tuple, and of ``if x is not None: ...`` numba
-leaves out what a None forbids before it compiles. So a plan compiles what it needs and nothing else. parameters.Code
-lists these arguments; alternatives have one each, as numba keeps both sides of a branch that is not None.
+Some arguments say only which code is wanted (parameters.Code). run_of_tiles makes a kernel for each such choice, over
+plain constants: numba leaves out what they forbid before it compiles, so that a plan compiles what it needs.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from bragg_numba.kernels import walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
-from bragg_numba.kernels.parameters import SQUARE
+from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SQUARE
 from bragg_numba.kernels.pixels.lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
 from bragg_numba.kernels.pixels.rays import (
     aim_at_groups,
@@ -223,86 +223,51 @@ def store_tile(background, strength, panel, tiles, index, frame, work):
 
 
 @device_function
-def fill_phases(placed, split, lookup, phases, cell, slows, incident, work, exact, at):
-    """Fill the groups' rows with the phases of one step, and with places in the table where those are wanted."""
-    look = lookup
-    counts, firsts = (phases.n_a, phases.n_b, phases.n_c), (look.h_first, look.k_first, look.l_first)
-    split_phases(cell, slows, incident, counts, firsts, split, placed, work, exact)
-    if placed is not None:
-        place_groups((look.h_count, look.k_count, look.l_count), phases.reach, work, at)
-
-
-@device_function
-def add_step(
-    square,
-    fringed,
-    radial,
-    lit,
-    placed,
-    uniform,
-    split,
-    panel,
-    lattice,
-    lookup,
-    phases,
-    incident,
-    wavelength,
-    cell_in_metres,
-    cell,
-    squared,
-    place,
-    work,
-    exact,
-    at,
-):
-    """Add the terms of one step to SUM; the arguments are those of terms.
+def add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch):
+    """Add the terms of one step to SUM; ``step`` is (incident, wavelength, cell in metres, cell over the wavelength).
 
     The functions that it calls get few numbers: what is called for every step should not first be told all.
     """
+    work, exact, at = scratch.work, scratch.exact, scratch.at
+    incident, wavelength, cell_in_metres, cell = step
     g, c, p, look = panel, cell, phases, lookup
     slows = (
         dot(c[0], c[1], c[2], g.slow_x, g.slow_y, g.slow_z),
         dot(c[3], c[4], c[5], g.slow_x, g.slow_y, g.slow_z),
         dot(c[6], c[7], c[8], g.slow_x, g.slow_y, g.slow_z),
     )
-    counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
-    strides = (look.k_count * look.l_count, look.l_count)
-    if square is not None:
-        fill_phases(placed, split, lookup, phases, cell, slows, incident, work, exact, at)
-        if uniform is not None:
-            add_square(counts, same_counts, split, work)
-        if placed is not None:
-            if place_square(counts, same_counts, p.near_half, strides, split, work, at):
-                settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, place, work, at)
-            add_reflections(squared, work, at)
-    if fringed is not None:
-        fill_phases(placed, split, lookup, phases, cell, slows, incident, work, exact, at)
-        if place_round(placed, counts, p.near_half, strides, split, work, at):
-            settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, place, work, at)
-        shape_round_terms(work)
-        add_placed_terms(placed, uniform, squared, work, at)
-    if radial is not None:
-        fill_phases(placed, split, lookup, phases, cell, slows, incident, work, exact, at)
-        metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
-        if place_radial(placed, metric, p.near_half, strides, split, work, at):
-            settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, place, work, at)
-        shape_radial_terms(lattice.shape, work)
-        add_placed_terms(placed, uniform, squared, work, at)
-    if lit is not None:
+    if kind == LIT_RADII:
         mark_lit_groups(cell, slows, incident, (p.lit_h, p.lit_k, p.lit_l), exact, at)
         n_lit = list_lit_groups(at)
         if n_lit > 0:
             place_lit_groups(n_lit, panel, lattice, cell, incident, place, work, at)
             add_lit_groups(n_lit, lattice, lookup, squared, work, at)
-
-
-@device_function
-def add_placed_terms(placed, uniform, squared, work, at):
-    """Add TERM to SUM, times F^2 where that comes from a table."""
-    if placed is not None:
-        add_reflections(squared, work, at)
-    if uniform is not None:
-        add_terms(work)
+    else:
+        counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
+        firsts, strides = (look.h_first, look.k_first, look.l_first), (look.k_count * look.l_count, look.l_count)
+        split_phases(cell, slows, incident, counts, firsts, split, placed, work, exact)
+        if placed is not None:
+            place_groups((look.h_count, look.k_count, look.l_count), p.reach, work, at)
+        doubts = False
+        if kind == FRINGES:
+            doubts = place_round(placed, counts, p.near_half, strides, split, work, at)
+        elif kind == RADII:
+            metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
+            doubts = place_radial(placed, metric, p.near_half, strides, split, work, at)
+        elif placed is not None:
+            doubts = place_square(counts, same_counts, p.near_half, strides, split, work, at)
+        else:
+            add_square(counts, same_counts, split, work)
+        if doubts:
+            settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, place, work, at)
+        if kind == FRINGES:
+            shape_round_terms(work)
+        elif kind == RADII:
+            shape_radial_terms(lattice.shape, work)
+        if placed is not None:
+            add_reflections(squared, work, at)
+        elif kind != GRATINGS:
+            add_terms(work)
 
 
 @device_function
@@ -371,40 +336,35 @@ def finish_tile(factors, panel, lattice, lookup, rules, n_sources, begun, work, 
 
 
 @device_function
+def over_wavelength(cells, step, wavelength):
+    """Nine numbers a, b, c of a step, in metres and over the wavelength."""
+    c, per = cells[step], 1.0 / wavelength
+    in_metres = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
+    over = (
+        c[0] * per,
+        c[1] * per,
+        c[2] * per,
+        c[3] * per,
+        c[4] * per,
+        c[5] * per,
+        c[6] * per,
+        c[7] * per,
+        c[8] * per,
+    )
+    return in_metres, over
+
+
+@device_function
 def render_tile(
-    square,
-    fringed,
-    radial,
-    lit,
-    placed,
-    uniform,
-    split,
-    factors,
-    panel,
-    lattice,
-    lookup,
-    rules,
-    phases,
-    sources,
-    cells,
-    squared,
-    corner,
-    work,
-    exact,
-    at,
+    kind, placed, split, factors, panel, lattice, lookup, rules, phases, sources, cells, squared, corner, scratch
 ):
     """Render the tile whose first pixel is ``corner`` (row, column) into SUM and FACTOR, NaN where float32 cannot.
 
     Returns background and strength for store_tile; the other arguments are those of cpu.add_bragg_tile.
     """
+    work, exact = scratch.work, scratch.exact
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
-    fill(0.0, SUM, work)
-    if factors is not None:
-        if rules.per_term:
-            for pixel in range(PIXELS):
-                exact[SHARE + pixel] = 0.0
-        elif rules.weighted:
-            fill(0.0, POLAR, work)
+    start_sums(factors, rules, work, exact)
     waiting, begun = 0, False
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
@@ -423,45 +383,12 @@ def render_tile(
                     panel, rules, beam, wavelength[source], weight[source], place, work, exact
                 ):
                     continue
-                per_wave = 1.0 / wavelength[source]
-                for step in range(len(cells)):
-                    c = cells[step]
-                    cell_in_metres = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
-                    cell = (
-                        c[0] * per_wave,
-                        c[1] * per_wave,
-                        c[2] * per_wave,
-                        c[3] * per_wave,
-                        c[4] * per_wave,
-                        c[5] * per_wave,
-                        c[6] * per_wave,
-                        c[7] * per_wave,
-                        c[8] * per_wave,
-                    )
+                for number in range(len(cells)):
+                    in_metres, cell = over_wavelength(cells, number, wavelength[source])
                     if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
                         continue
-                    add_step(
-                        square,
-                        fringed,
-                        radial,
-                        lit,
-                        placed,
-                        uniform,
-                        split,
-                        panel,
-                        lattice,
-                        lookup,
-                        phases,
-                        beam,
-                        wavelength[source],
-                        cell_in_metres,
-                        cell,
-                        squared,
-                        place,
-                        work,
-                        exact,
-                        at,
-                    )
+                    step = (beam, wavelength[source], in_metres, cell)
+                    add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
                     waiting += 1
                     if waiting == CHUNK:
                         flush(rules.weighted, begun, work, exact)
@@ -472,61 +399,44 @@ def render_tile(
     return finish_tile(factors, panel, lattice, lookup, rules, len(wavelength), begun, work, exact)
 
 
-@addressed_fused_kernel(types.void)
-def run_of_tiles(
-    square,
-    fringed,
-    radial,
-    lit,
-    placed,
-    uniform,
-    split,
-    factors,
-    panels,
-    lattice,
-    lookup,
-    rules,
-    phases,
-    sources,
-    cells,
-    squared,
-    tiles,
-    first,
-    stop,
-    frame,
-    doubts,
-    work,
-    exact,
-    at,
-):
-    """Render tiles first..stop of a work list in float32.
+@device_function
+def start_sums(factors, rules, work, exact):
+    """Empty the sums of a tile."""
+    fill(0.0, SUM, work)
+    if factors is not None:
+        if rules.per_term:
+            for pixel in range(PIXELS):
+                exact[SHARE + pixel] = 0.0
+        elif rules.weighted:
+            fill(0.0, POLAR, work)
 
-    ``work``, ``exact`` and ``at`` are float32 (SIZE_32,), float64 (SIZE_64,) and int32 (SIZE_INT,) of rows; the other
-    arguments are those of cpu.add_bragg_tile.
-    """
-    for index in range(first, stop):
-        panel = panel_at(panels, tiles[index, PANEL])
-        corner = (np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN]))
-        background, strength = render_tile(
-            square,
-            fringed,
-            radial,
-            lit,
-            placed,
-            uniform,
-            split,
-            factors,
-            panel,
-            lattice,
-            lookup,
-            rules,
-            phases,
-            sources,
-            cells,
-            squared,
-            corner,
-            work,
-            exact,
-            at,
-        )
-        doubts[index] = store_tile(background, strength, panel, tiles, index, frame, work)
+
+@cache
+def run_of_tiles(kind, placed, split, factors):
+    """The kernel that renders the tiles of a work list with one Code."""
+
+    @addressed_fused_kernel(types.void)
+    def render_tiles(panels, lattice, lookup, rules, phases, sources, cells, squared, tiles, frame, doubts, scratch):
+        """Render tiles in float32 with the Scratch of one thread; else as cpu.add_bragg_tile."""
+        for index in range(len(tiles)):
+            panel = panel_at(panels, tiles[index, PANEL])
+            corner = (np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN]))
+            background, strength = render_tile(
+                kind,
+                placed,
+                split,
+                factors,
+                panel,
+                lattice,
+                lookup,
+                rules,
+                phases,
+                sources,
+                cells,
+                squared,
+                corner,
+                scratch,
+            )
+            doubts[index] = store_tile(background, strength, panel, tiles, index, frame, scratch.work)
+
+    return render_tiles

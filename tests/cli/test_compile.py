@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shlex
+
+from bragg_numba.kernels.parameters import SHAPE_NAMES, Code
 
 from bragg_numba.cli import compile as command
 from bragg_numba.cli.bragg import main
 from bragg_numba.cli.console import compilation_announced
-from bragg_numba.kernels.parameters import SHAPE_NAMES, Code
 from bragg_numba.plan.arithmetic import cpu as arithmetic
 from bragg_numba.plan.plan import make_plan
 
@@ -41,7 +43,7 @@ def _code_of(choice, shape: str, *, placed: bool, factors: bool = False) -> Code
 
 def test_a_command_that_was_prepared_for_compiles_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    flags = "-cell 50 60 70 90 90 90 -default_F 1 -N 5 -detpixels 64 -oversample 1".split()
+    flags = shlex.split("-cell 50 60 70 90 90 90 -default_F 1 -N 5 -detpixels 64 -oversample 1")
     assert main(["compile", "--", *flags]) == 0
     printed = capsys.readouterr().out
     assert "what the command renders with" in printed and printed.splitlines()[-1].endswith(" s")

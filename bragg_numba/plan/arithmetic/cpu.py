@@ -9,7 +9,20 @@ import numpy as np
 
 from bragg_numba import tolerances
 from bragg_numba.kernels import walk
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, YES, Code, Phases, Table
+from bragg_numba.kernels.parameters import (
+    FRINGES,
+    GAUSS,
+    GRATINGS,
+    LIT_RADII,
+    RADII,
+    ROUND,
+    SQUARE,
+    TOPHAT,
+    YES,
+    Code,
+    Phases,
+    Table,
+)
 from bragg_numba.kernels.pixels.rows import LANES
 from bragg_numba.plan.arithmetic.squares import padded_squares, strongest_square
 from bragg_numba.plan.plan import Plan
@@ -166,18 +179,9 @@ def phases(plan: Plan, choice: CpuArithmetic) -> Phases:
 
 def code(plan: Plan, choice: CpuArithmetic) -> Code:
     """Which code the tile kernels need for a plan: nothing else is compiled."""
-    shape, lit = plan.lattice.shape, choice.seeks_lit
-    wanted = Code(
-        square=shape == SQUARE,
-        fringed=shape == ROUND,
-        radial=shape not in (SQUARE, ROUND) and not lit,
-        lit=lit,
-        placed=plan.lookup.has_table,
-        uniform=not plan.lookup.has_table,
-        split=choice.split,
-        factors=plan.rules.weighted or any(panel.has_sensor for panel in plan.panels),
-    )
-    return Code(*(YES if part else None for part in wanted))
+    kind = {SQUARE: GRATINGS, ROUND: FRINGES}.get(plan.lattice.shape, LIT_RADII if choice.seeks_lit else RADII)
+    factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
+    return Code(kind, *(YES if wanted else None for wanted in (plan.lookup.has_table, choice.split, factors)))
 
 
 def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:
