@@ -13,6 +13,7 @@ import pytest
 
 from bragg_numba import Experiment, simulate
 from bragg_numba.cli.console import compilation_announced
+from bragg_numba.tolerances import OF_BRIGHTEST, RELATIVE
 
 LINE = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -detpixels 32 -oversample 2 -mosaic 1 -mosaic_dom 2"
 SENTENCE = "compiling kernels for this machine, once: half a minute or more"
@@ -73,7 +74,7 @@ def test_kernels_run_uncompiled_under_a_debugger(precision):
 
     assert done.returncode == 0, done.stderr
     compiled = simulate(Experiment.from_nanobragg(words), precision=precision)
-    np.testing.assert_allclose(json.loads(done.stdout), compiled, rtol=1e-5, atol=2e-7 * compiled.max())
+    np.testing.assert_allclose(json.loads(done.stdout), compiled, rtol=RELATIVE, atol=OF_BRIGHTEST * compiled.max())
 
 
 def test_kernels_that_have_to_be_compiled_are_announced_once(capsys):

@@ -196,7 +196,7 @@ class Simulator:
         return float(rows.sum())
 
     def trace(self, slow: int, fast: int, max_steps: int | None = None):
-        """Trace one pixel: a mapping of every intermediate quantity, see ``parity.trace.Trace``.
+        """Trace one pixel: a mapping of every intermediate quantity, see ``trace.pixel.Trace``.
 
         Computed in float64, whatever precision renders. ``max_steps`` bounds the sub-steps that are listed.
         """

@@ -207,3 +207,24 @@ def test_python_warns_of_what_the_command_prints_a_warning_of(tmp_path, monkeypa
         experiment = Experiment.from_nanobragg("-cell 50 -default_F 100 -detpixels 16")
 
     assert experiment.structure_factors.amplitudes.max() == 7.0
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("-pixel 0 -hkl absent -lambda -1", "-pixel"),
+        ("-hkl absent -lambda 0 -cell 1 1 1 30 30 90", "absent"),
+        ("-default_F 0 -lambda 0", "StructureFactors"),
+        ("-lambda 0 -cell 1 1 1 30 30 90 -phi 1e400", "-phi"),
+        ("-cell 1 1 1 30 30 90 -osc -1 -default_F 1", "-cell"),
+        ("-cell 9 -osc -1 -oversample -1 -default_F 1", "-oversample"),
+        ("-cell 9 -osc -1 -dmin -1 -default_F 1 -fidelity none", "-osc"),
+        ("-cell 9 -dmin -1 -default_F 1 -fidelity none -noise none", "-dmin"),
+        ("-cell 9 -default_F 1 -fidelity none -noise none", "-fidelity"),
+    ],
+)
+def test_of_several_mistakes_the_one_that_is_met_first_is_named(words, first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        Experiment.from_nanobragg(words)
+    assert caught.value.name == first

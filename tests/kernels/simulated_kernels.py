@@ -19,6 +19,7 @@ from bragg_numba import Experiment, Simulator
 from bragg_numba.plan.arithmetic import cuda as arithmetic
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.response.counter import draw_counts
+from bragg_numba.tolerances import allowed
 
 PROTEIN = Path(__file__).parents[2] / "examples" / "2erl_P1.hkl"
 
@@ -30,7 +31,6 @@ TABLE = f"-cell 53.91 23.1 23.1 90 110.4 90 -hkl {PROTEIN} -nointerpolate -defau
 SHAPES = ("-square_xtal", "-round_xtal", "-gauss_xtal -fudge 0.01", "-tophat_spots -fudge 5e-3")
 
 #: Agreement that the golden data ask for: a share of the pixel, and of the brightest.
-RELATIVE, OF_BRIGHTEST = 1e-5, 2e-7
 
 #: Both round a float64 value to float32; a device fuses products and sums, and its last bit may fall otherwise.
 SAME = 2.0**-22
@@ -109,7 +109,7 @@ def render_tile(words, side: int | None = None, rows: int | None = None, **chang
 
 def assert_agrees(image, expected) -> None:
     assert expected.max() > 0
-    worst = np.abs(image - expected) - (RELATIVE * expected + OF_BRIGHTEST * expected.max())
+    worst = np.abs(image - expected) - allowed(expected, expected.max())
     assert (worst <= 0).all(), (worst.max() / expected.max(), np.unravel_index(worst.argmax(), worst.shape))
 
 

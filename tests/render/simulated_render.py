@@ -15,6 +15,7 @@ import pytest
 
 from bragg_numba import Experiment, InputError, Simulator
 from bragg_numba.render import cuda, devices
+from bragg_numba.tolerances import allowed
 
 ROOT = Path(__file__).resolve().parents[2]
 CUBIC = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -lambda 1 -distance 100 -pixel 0.4 -oversample 1"
@@ -24,12 +25,11 @@ PROTEIN = (
 )
 
 #: Agreement that the golden data asks for: each pixel, and a share of the brightest.
-RELATIVE, OF_BRIGHTEST = 1e-5, 2e-7
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_the_simulator():
-    assert devices.simulated(), "run by tests/cuda/test_render_simulated.py"
+    assert devices.simulated(), "run by tests/render/test_render_simulated.py"
 
 
 def pair(words: str, **options) -> tuple[Simulator, Simulator]:
@@ -42,8 +42,8 @@ def pair(words: str, **options) -> tuple[Simulator, Simulator]:
 
 
 def assert_agrees(image, expected) -> None:
-    allowed = RELATIVE * np.abs(expected) + OF_BRIGHTEST * expected.max()
-    assert (np.abs(image - expected) <= allowed).all(), np.abs(image - expected).max() / expected.max()
+    limit = allowed(expected, expected.max())
+    assert (np.abs(image - expected) <= limit).all(), np.abs(image - expected).max() / expected.max()
 
 
 @pytest.mark.parametrize("precision", ["tile", "float64"])
