@@ -14,7 +14,7 @@ from bragg_numba.experiment.noun import Noun
 UNIT_FLUENCE_PER_M2 = 125932015286227086360700780544.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Beam(Noun):
     """Incident beam: wavelength, flux, polarization, divergence, spectrum.
 
@@ -74,7 +74,7 @@ class Beam(Noun):
 
     @property
     def photons_per_m2(self) -> float:
-        """Fluence in photons per square metre, from the flux where that is given."""
+        """Fluence in photons per square metre, from the flux where that is given (eq. 28)."""
         if self.flux_per_s != 0.0:
             size_m = self.beam_size_mm / 1000
             return self.flux_per_s * self.exposure_s / size_m / size_m

@@ -84,6 +84,7 @@ def test_every_tap_of_the_reference_is_ours_to_1e_12(golden, case, item):
     theirs = parse_trace(golden[case][item][()].tobytes().decode())
     ours = parse_trace(trace.text())
 
+    assert len(theirs) > 30
     assert [tap.name for tap in ours] == [tap.name for tap in theirs]
     steps = range(trace.kept)
     of_domain_0 = [i for i in steps if trace["mos_tic"][i] == 0]
@@ -121,14 +122,14 @@ OPTIONS = (
     "-detector_abs 300 -detector_thick 400 -thicksteps 4 -detector_rotx 20 -twotheta 15",
     "-oversample 2 -oversample_omega -oversample_polar -dmin 2.5",
     "-oversample 2 -oversample_thick -detector_abs 300 -detector_thick 400 -oversample_polar",
-    "-oversample_omega -water 20 -fluence 1e26",
+    "-oversample_omega -water 0.1 -fluence 1e26",
     "-nopolar -point_pixel",
     "-round_xtal -oversample 2",
     "-gauss_xtal -fudge 0.8",
     "-tophat_spots -curved_det",
     "-curved_det -detector_abs 300 -detector_thick 400 -thicksteps 3",
-    "-N 1 -dmin 2",
-    "-water 30 -fluence 1e26 -polar 0.9 -Na 3 -Nb 7 -Nc 2",
+    "-N 1 -dmin 2.5",
+    "-water 0.1 -fluence 1e26 -polar 0.9 -Na 3 -Nb 7 -Nc 2",
 )
 
 
@@ -240,7 +241,7 @@ def test_every_tap_has_its_unit_in_json():
 def test_a_trace_is_a_mapping_of_all_its_taps():
     trace = trace_pixel(make_plan(Experiment.from_nanobragg(SMALL)), 1, 2)
 
-    assert len(trace) == len(list(trace)) == len(set(trace))
+    assert len(trace) == len(list(trace)) == len(set(trace)) > 50
     assert all(trace[name] is not None for name in trace)
     with pytest.raises(KeyError):
         trace["no such tap"]
