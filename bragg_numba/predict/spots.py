@@ -73,10 +73,10 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     q_max = min(_longest_scattering(plan) + reach + source_spread, 2.2 / plan.sources.wavelength.min())
     edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3)[0], axis=1)
     limits = np.array([math.ceil(q_max * edges[0]), math.ceil(q_max * edges[1])], dtype=np.int64)
-    shared = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
-    shared += (np.ascontiguousarray(stars), plan.roi, plan.mask, _inverse_gram(plan), limits)
+    nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
+    where = (np.ascontiguousarray(stars), plan.roi, plan.mask, _inverse_gram(plan), limits)
     bounds = (reach, q_max, spread, source_spread, max(float(threshold), 1e-30))
-    found = np.concatenate([spots.list_spots(panel, *shared, *bounds) for panel in plan.panels])
+    found = np.concatenate([spots.list_spots(panel, *nouns, *where, *bounds) for panel in plan.panels])
     table = np.zeros(len(found), dtype=SPOT)
     for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
         table[name] = found[:, column]
