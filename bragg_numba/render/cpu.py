@@ -37,8 +37,8 @@ def threads(count: int | None):
 #: Terms in one call of a kernel: a fraction of a second, so that progress shows and Ctrl-C is heard.
 PIXEL_STEPS_IN_CALL = 4e8
 
-#: Fewer tiles than this would leave threads without work.
-LEAST_TILES_IN_CALL = 64
+#: Fewer tiles than this for each thread would leave some without work.
+LEAST_TILES_OF_THREAD = 2
 
 
 class CpuRenderer:
@@ -112,8 +112,10 @@ class CpuRenderer:
 
     def _calls(self, n_tiles: int) -> Iterator[tuple[int, int]]:
         """Cut a work list into calls that take a fraction of a second each."""
+        import numba
+
         of_tile = ROWS * COLUMNS * self.plan.steps * self.plan.layers.n
-        tiles = max(int(PIXEL_STEPS_IN_CALL // of_tile), LEAST_TILES_IN_CALL)
+        tiles = max(int(PIXEL_STEPS_IN_CALL // of_tile), LEAST_TILES_OF_THREAD * numba.get_num_threads())
         for start in range(0, n_tiles, tiles):
             yield start, min(start + tiles, n_tiles)
 
