@@ -15,6 +15,7 @@ from bragg_numba import checks as check
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A, FRAMES
 from bragg_numba.dialect.parse import Given
 from bragg_numba.errors import InputError
+from bragg_numba.memory import parse_bytes, require
 
 #: Values of one noun's fields by name.
 Fields = dict[str, Any]
@@ -229,8 +230,6 @@ class CommandLine:
                 self.header["Ybeam"] = self.header.get("pixel", 0.1) * n_slow - self.header["Ybeam"]
 
     def _memory(self) -> int | None:
-        from bragg_numba.memory import parse_bytes
-
         text = self.get("max-memory")
         return None if text is None else parse_bytes("-max-memory", text)
 
@@ -435,7 +434,6 @@ class CommandLine:
     def read_structure_factors(self) -> Fields:
         """Fields of ``StructureFactors``: of -hkl, else of the cache of an earlier run, else only default_F."""
         from bragg_numba.io.structure_factor_files import read_dump, read_hkl
-        from bragg_numba.memory import require
 
         default_F = self.get("default_F", 0.0)
         dump = self.get("dump", DEFAULT_DUMP)

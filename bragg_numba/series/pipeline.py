@@ -14,20 +14,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
+from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
-
-if TYPE_CHECKING:
-    from bragg_numba.plan.plan import Plan
 
 #: Not every one of numba's threading layers can be entered twice, nor does a GPU gain from it.
 KERNELS = threading.Lock()
@@ -132,8 +129,6 @@ class Renderer:
 
     def plan(self, index: int):
         """The plan of one frame."""
-        from bragg_numba.plan.plan import make_plan
-
         plan = make_plan(self.series.experiment_of(index), like=self._plan)
         self._plan = plan
         return plan

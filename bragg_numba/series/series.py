@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
 from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
@@ -209,8 +210,6 @@ def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, 
     >>> rotation_series(experiment, start_deg=10.0, width_deg=0.5, n=3).frames["phi_deg"]
     array([10. , 10.5, 11. ])
     """
-    from bragg_numba import checks as check
-
     start = check.number("start_deg", start_deg)
     width = check.number("width_deg", width_deg, above=0.0, high=360.0)
     n = check.count("n", n, low=1, high=10_000_000)
@@ -243,8 +242,6 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
     >>> series.frames["orientation"].shape
     (4, 3, 3)
     """
-    from bragg_numba import checks as check
-
     n = check.count("n", n, low=1, high=10_000_000)
     seed = check.count("seed", seed, low=0, high=2**63 - 1)
     columns: dict[str, object] = {}
@@ -289,8 +286,6 @@ def _draw(name: str, how, generator: np.random.Generator, n: int) -> np.ndarray:
         return values[generator.integers(len(values), size=n)]
     if kind not in ("normal", "uniform", "lognormal"):
         raise InputError(where, "must be one of normal, uniform, lognormal, choice", kind)
-    from bragg_numba import checks as check
-
     first, second = check.vector(where, numbers, length=2)
     if kind == "uniform":
         if second < first:

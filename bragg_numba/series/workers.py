@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bragg_numba.errors import BraggError, InputError
-from bragg_numba.io.data_file import PartFile, sync
+from bragg_numba.io.data_file import PartFile, leftovers, sync
 from bragg_numba.series.options import OutputOptions
 from bragg_numba.series.series_plan import read_back
 from bragg_numba.series.stages import StageClock
@@ -99,8 +99,6 @@ def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tel
     finally:
         with suppress(Exception):
             cluster.close(timeout=10)
-        from bragg_numba.io.data_file import leftovers
-
         # Nobody writes any more: what is left belongs to workers that died.
         for path in leftovers(prefix):
             with suppress(OSError):
