@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import bragg_numba
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -101,3 +103,32 @@ def test_the_frame_file_holds_what_its_page_lists(tmp_path):
         for name in listed:
             assert name.removesuffix("/*") in file, name
         assert file.attrs["default"] == "entry"
+
+
+def _imports_in_pages() -> list[tuple[str, str, str]]:
+    """(page, module, name) of everything that a block of code in README.md or docs/ imports of this package."""
+    found = []
+    for page in (ROOT / "README.md", *PAGES):
+        blocks = re.findall(r"^```\w+\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for block in blocks:
+            for module, names in re.findall(r"\bfrom (bragg_numba[\w.]*) import (\([^)]*\)|[\w, ]+)", block):
+                words = [word.split(" as ")[0].strip("() \n") for word in names.split(",")]
+                found += [(page.name, module, word) for word in words if word]
+            found += [(page.name, module, "") for module in re.findall(r"\bimport (bragg_numba[\w.]*)", block)]
+    return found
+
+
+def test_imports_are_found_on_the_pages_that_have_some():
+    assert {"README.md", "series.md", "gpu.md", "parity.md"} <= {page for page, _, _ in _imports_in_pages()}
+
+
+@pytest.mark.parametrize(("page", "module", "name"), sorted(set(_imports_in_pages())))
+def test_pages_import_from_the_package_itself(page, module, name):
+    assert module == "bragg_numba"
+    assert not name or name in bragg_numba.__all__
+
+
+@pytest.mark.parametrize("name", bragg_numba.__all__)
+def test_every_name_of_the_package_can_be_imported(name):
+    assert getattr(bragg_numba, name) is not None
+    assert name in dir(bragg_numba)
