@@ -14,7 +14,7 @@ from bragg_numba.experiment.noun import Noun
 UNIT_FLUENCE_PER_M2 = 125932015286227086360700780544.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Beam(Noun):
     """Incident beam: wavelength, flux, polarization, divergence, spectrum.
 

@@ -16,7 +16,7 @@ from bragg_numba.kernels.parameters import SHAPE_NAMES
 MOSAIC_SEED = 12345678
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Crystal(Noun):
     """A perfect-lattice nanocrystal and its mosaic domains.
 

@@ -16,7 +16,7 @@ CONVENTIONS = tuple(FRAMES)
 PIVOTS = ("beam", "sample")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Detector(Noun):
     """A flat (or cylindrically curved) array of square pixels.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
+from bragg_numba.experiment import faces
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
@@ -35,7 +36,7 @@ _PARTS: dict[str, type[Noun]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Experiment(Noun):
     """Beam, crystal, detector, rotation, sampling and structure factors of one image.
 
@@ -132,6 +133,16 @@ class Experiment(Noun):
                 raise InputError(f"experiment.{key}", "must be given")
         parts: dict[str, Any] = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
+
+    def __str__(self) -> str:
+        return faces.lines(self, self._title())
+
+    def _repr_html_(self) -> str:
+        return faces.html_table(self._title(), faces.of_parts(self))
+
+    def _title(self) -> str:
+        n_slow, n_fast = self.detector.shape
+        return f"Experiment: {n_fast} x {n_slow} pixels (fast x slow)"
 
     def save(self, path) -> None:
         """Write the JSON to ``path``, whole or not at all."""

@@ -1,4 +1,4 @@
-"""What the nouns of an experiment have in common: dictionaries, JSON, equality, replacement."""
+"""What the nouns of an experiment have in common: dictionaries, JSON, equality, replacement, faces."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.experiment import faces
 
 
 class Noun:
-    """Base of the frozen dataclasses; subclasses validate themselves in ``__post_init__``."""
+    """Base of the frozen dataclasses; subclasses validate themselves in ``__post_init__``.
+
+    ``repr`` is the call that makes the noun: subclasses say ``repr=False``, or dataclasses would write their own.
+    """
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -52,6 +56,12 @@ class Noun:
 
     def __hash__(self) -> int:
         return hash(json.dumps(self.to_dict()))
+
+    def __repr__(self) -> str:
+        return faces.call(self)
+
+    def _repr_html_(self) -> str:
+        return faces.html_table(type(self).__name__, [("", faces.given(self))])
 
 
 def plain_value(value):

@@ -8,7 +8,7 @@ from bragg_numba import checks as check
 from bragg_numba.experiment.noun import Noun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Rotation(Noun):
     """Crystal rotation during the exposure; the steps start at ``phi_deg`` (not at their middle)."""
 

@@ -9,7 +9,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Sampling(Noun):
     """Sub-pixels, region of interest, resolution limit, interpolation."""
 

@@ -11,7 +11,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class StructureFactors(Noun):
     """Amplitudes F(h, k, l) for every reflection of the P1 cell, and a default for the others.
 

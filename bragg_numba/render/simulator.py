@@ -67,6 +67,13 @@ class Simulator:
         self._statistics: Statistics | None = None
         self._last: Any = None  # the frame, on the host or on a device
 
+    def __repr__(self) -> str:
+        n_slow, n_fast = self.shape
+        return (
+            f"<Simulator on {self.backend}, precision {self.precision}: {n_fast} x {n_slow} pixels (fast x slow), "
+            f"{self.plan.steps} steps a pixel>"
+        )
+
     @property
     def experiment(self) -> Experiment:
         """What is rendered."""

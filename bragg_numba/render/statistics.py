@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba.experiment import faces
 from bragg_numba.plan.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Statistics:
     """Sum, brightest pixel and spread of the rendered pixels, photons.
 
@@ -32,6 +33,15 @@ class Statistics:
     def as_dict(self) -> dict:
         """Plain numbers by name."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Statistics of {self.pixels} pixels: sum {self.sum:g}, max {self.max:g} at slow {self.max_slow}, "
+            f"fast {self.max_fast}, mean {self.mean:g}, rms {self.rms:g}, rmsd {self.rmsd:g} photons>"
+        )
+
+    def _repr_html_(self) -> str:
+        return faces.html_table("Statistics", [("", list(self.as_dict().items()))])
 
 
 class StatisticsCollector:

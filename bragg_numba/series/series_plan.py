@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import chain
+
+import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Experiment
+from bragg_numba.experiment import Experiment, faces
 from bragg_numba.series.frames import FrameTable, apply_frame, check_against
 
 FORMAT = "bragg_numba series"
@@ -27,6 +30,19 @@ class SeriesPlan:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def __repr__(self) -> str:
+        changes = "; ".join(_column(name, values) for name, values in self.frames.columns.items())
+        return f"<{type(self).__name__} of {self._extent()}; {changes}>"
+
+    def _repr_html_(self) -> str:
+        frames = ("frames", list(self.frames.columns.items()))
+        title = f"{type(self).__name__}: {self._extent()}"
+        return faces.html_table(title, chain([frames], faces.of_parts(self.experiment)))
+
+    def _extent(self) -> str:
+        n_slow, n_fast = self.experiment.detector.shape
+        return f"{len(self)} frames, {n_fast} x {n_slow} pixels (fast x slow)"
 
     def experiment_of(self, index: int) -> Experiment:
         """Return the experiment of one frame; what does not change is shared with ``experiment``."""
@@ -58,6 +74,13 @@ def read_back(text: str) -> tuple[SeriesPlan, dict]:
     values = json.loads(text)
     experiment = Experiment.from_json(json.dumps(values["experiment"]))
     return SeriesPlan(experiment, values["frames"]), values["output"]
+
+
+def _column(name: str, values: np.ndarray) -> str:
+    """A column in few words: the range of what is one number a frame."""
+    if values.ndim > 1:
+        return name
+    return f"{name} {faces.span(values)} {faces.unit_of(name)}".rstrip()
 
 
 def _first_middle_last(n: int) -> list[int]:
