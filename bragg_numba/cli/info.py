@@ -49,9 +49,10 @@ def describe(path: str) -> dict:
 
 
 def _describe_hdf5(path: str) -> dict:
+    from bragg_numba.errors import read_from
     from bragg_numba.io.frame_file import PROCESS, open_frame
 
-    with open_frame(path) as file:
+    with open_frame(path) as file, read_from(path):
         data = file["/entry/data/data"]
         report: dict[str, Any] = {
             "file": path,
@@ -71,7 +72,7 @@ def _describe_hdf5(path: str) -> dict:
             if name in process:
                 report[name] = _plain(process[name][()])
         if isinstance(report.get("versions"), str):
-            report["versions"] = json.loads(report["versions"])
+            report["versions"] = _versions(report["versions"])
         for name in ("seeds", "statistics"):
             if name in process:
                 report[name] = {key: _plain(value[()]) for key, value in process[name].items()}
@@ -80,6 +81,15 @@ def _describe_hdf5(path: str) -> dict:
 
             report["experiment"] = _describe_experiment(Experiment.from_json(_plain(process["experiment"][()])))
     return report
+
+
+def _versions(text: str) -> dict:
+    from bragg_numba.errors import InputError
+
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError("the list of versions", f"is not JSON: {error}") from None
 
 
 def _plain(value):

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Before numba starts its threads: waiting ones should leave the cores to those that pack and write.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bragg_numba.cli.console import compilation_announced, say_notes
-    from bragg_numba.series import OutputOptions, load_plan
+    from bragg_numba.series import load_plan
     from bragg_numba.series.write import write_series
 
     series, output = load_plan(arguments.plan)
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if prefix is not None:
         prefix = os.path.join(os.path.dirname(arguments.plan), prefix)
     prefix = arguments.output or prefix or _stem(arguments.plan)
-    options = OutputOptions.from_dict({**output, **_changes(arguments)})
+    options = _options(arguments.plan, output, _changes(arguments))
     with compilation_announced(), _progress(quiet=arguments.quiet) as progress:
         result = write_series(
             series,
@@ -69,6 +69,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"wrote {path}")
     print(f"wrote {len(result.data_files)} data files")
     return 0
+
+
+def _options(plan: str, output: dict, changes: dict):
+    """The plan's output options and the command line's; what the plan alone is to blame for names its file."""
+    from bragg_numba.errors import InputError
+    from bragg_numba.series import OutputOptions
+
+    try:
+        return OutputOptions.from_dict({**output, **changes})
+    except InputError as error:
+        if error.name.removeprefix("output.") in changes or (error.name == "output" and changes):
+            raise
+        raise error.in_file(plan) from None
 
 
 def _stem(plan: str) -> str:

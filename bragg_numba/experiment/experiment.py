@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bragg_numba import checks as check
-from bragg_numba.errors import InputError
+from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import faces
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
@@ -155,7 +155,9 @@ class Experiment(Noun):
         """Read an experiment from a JSON file, or from a frame that this package wrote."""
         from bragg_numba.io.frame_file import experiment_text
 
-        return cls.from_json(experiment_text(Path(path)))
+        text = experiment_text(Path(path))
+        with read_from(path):
+            return cls.from_json(text)
 
 
 def _check_weights(sources) -> None:

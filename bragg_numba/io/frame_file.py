@@ -125,7 +125,7 @@ def open_frame(path):
         reason = "does not exist" if not os.path.exists(path) else f"is not a readable HDF5 file: {error}"
         raise InputError(os.fspath(path), reason) from None
     with file:
-        if DATA not in file:
+        if not isinstance(file.get(DATA), h5py.Dataset):
             raise InputError(os.fspath(path), f"holds no frame: it has no {DATA}")
         yield file
 

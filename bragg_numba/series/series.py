@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bragg_numba import checks as check
-from bragg_numba.errors import InputError
+from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
 from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
 
@@ -134,7 +134,8 @@ def load_plan(path) -> tuple[Series, dict]:
             if "/entry/process/series" not in file:
                 raise InputError(os.fspath(path), "holds no series")
             text = file["/entry/process/series"][()].decode("utf-8")
-    return read_plan(text, path.parent)
+    with read_from(path):
+        return read_plan(text, path.parent)
 
 
 def read_plan(text: str, folder=".") -> tuple[Series, dict]:
@@ -154,6 +155,8 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     output = values.get("output", {})
     if not isinstance(output, dict):
         raise InputError("series plan: output", "must be a JSON object", output)
+    if not isinstance(output.get("prefix", ""), str):
+        raise InputError("series plan: output.prefix", "must be text: how file names begin", output["prefix"])
     return _series(experiment, ways[0], values[ways[0]], Path(folder)), output
 
 

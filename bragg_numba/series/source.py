@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bragg_numba import checks as check
-from bragg_numba.errors import InputError
+from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
 from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
@@ -81,11 +81,12 @@ def open_source(path) -> Iterator[Source]:
                 if not (path.parent / source.file_name).exists():
                     raise InputError(os.fspath(path), f"lacks its data file {source.file_name}")
         output: dict = {}
-        if f"{PROCESS}/series" in file:
-            series, output = read_plan(file[f"{PROCESS}/series"][()].decode("utf-8"))
-        else:
-            experiment = Experiment.from_json(file[f"{PROCESS}/experiment"][()].decode("utf-8"))
-            series = Series(experiment, {"phi_deg": np.full(len(data), experiment.rotation.phi_deg)})
+        with read_from(path):
+            if f"{PROCESS}/series" in file:
+                series, output = read_plan(file[f"{PROCESS}/series"][()].decode("utf-8"))
+            else:
+                experiment = Experiment.from_json(file[f"{PROCESS}/experiment"][()].decode("utf-8"))
+                series = Series(experiment, {"phi_deg": np.full(len(data), experiment.rotation.phi_deg)})
         if len(series) != len(data):
             raise InputError(os.fspath(path), f"holds {len(data)} frames of a series of {len(series)}")
         yield Source(path, file, series, output)
