@@ -74,7 +74,7 @@ class Beam(Noun):
 
     @property
     def photons_per_m2(self) -> float:
-        """Fluence in photons per square metre, from the flux where that is given."""
+        """Fluence in photons per square metre, from the flux where that is given (eq. 28)."""
         if self.flux_per_s != 0.0:
             size_m = self.beam_size_mm / 1000
             return self.flux_per_s * self.exposure_s / size_m / size_m

@@ -61,7 +61,7 @@ def _clip(x: float) -> float:
 
 
 def _standard_setting(cell: tuple) -> tuple[Vector, Vector, Vector, float]:
-    """Reciprocal vectors with a* along x and b* in the x-y plane, and the volume."""
+    """Reciprocal vectors with a* along x and b* in the x-y plane, and the volume (eq. 26)."""
     a, b, c = cell[:3]
     alpha, beta, gamma = (angle / DEGREES for angle in cell[3:])
     half = (alpha + beta + gamma) / 2

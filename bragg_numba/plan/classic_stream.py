@@ -53,7 +53,7 @@ class ClassicStream:
         return missetting_angles(self.misset_umat(seed))
 
     def mosaic_umats(self, spread_rad: float, domains: int, seed: int) -> np.ndarray:
-        """Return the orientations of the mosaic domains, (domains, 3, 3) float64.
+        """Return the orientations of the mosaic domains, (domains, 3, 3) float64 (eq. 27).
 
         The first domain is aligned, yet its three deviates are drawn, also where the spread is 0.
         """

@@ -149,7 +149,7 @@ def _pivot(d: Detector) -> str:
 
 
 def place_detector(experiment: Experiment) -> PlacedDetector:
-    """Place the detector of an experiment (behaviour of the reference, section 2.3).
+    """Place the detector of an experiment (eq. 25; behaviour of the reference, section 2.3).
 
     Raises
     ------

@@ -354,6 +354,7 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
 
 
 def _rules(experiment: Experiment, steps: int, *, physical: bool) -> parameters.Rules:
+    """What is done once a term and once a pixel (eq. 21), and the background of water (eq. 29)."""
     sampling = experiment.sampling
     fluence = experiment.beam.photons_per_m2
     water = experiment.crystal.water_um / 1e6

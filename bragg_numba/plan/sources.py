@@ -74,7 +74,7 @@ def _mean_one(weights: list[float | None]) -> np.ndarray:
 
 
 def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sources:
-    """List every source of the beam; under fidelity nanobragg all of them weigh the same, as in C."""
+    """List every source of the beam (eq. 30); under fidelity nanobragg all of them weigh the same, as in C."""
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
         _milliradians(beam.horizontal_divergence_mrad),

@@ -17,7 +17,7 @@ def noise_image(
     roi: tuple[int, int, int, int] | None = None,
     stream: ClassicStream | None = None,
 ) -> tuple[np.ndarray, float, int]:
-    """Return a noisy detector image, the sum of its photons and the number of overloads.
+    """Return a noisy detector image (eq. 31), the sum of its photons and the number of overloads.
 
     Parameters
     ----------

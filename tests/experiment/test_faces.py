@@ -267,7 +267,7 @@ def test_a_simulator_says_where_and_how_it_renders():
     simulator = Simulator(small(crystal=Crystal(cell=(50,), mosaic_spread_deg=1, mosaic_domains=3)), backend="cpu")
     shown = repr(simulator)
 
-    assert simulator._renderer._kernels == {}  # it has not rendered
+    assert not simulator._renderer._kernels  # it has not rendered
     chosen = simulator.precision
     assert shown == f"<Simulator on cpu, precision {chosen}: 12 x 8 pixels (fast x slow), 12 steps a pixel>"
     assert simulator.plan.steps == 12
