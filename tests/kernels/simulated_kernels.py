@@ -1,16 +1,21 @@
-"""The CUDA kernels against the CPU's float64 kernel; test_kernels_simulated.py runs this file.
+"""The CUDA kernels against the CPU's float64 kernel; tests/simulated_gpu.py runs its cases where they can run.
 
-It runs in numba's simulator, and on a device where there is one. In the simulator the arithmetic is the
+They run in numba's simulator, and on a device where there is one. In the simulator the arithmetic is the
 CPU's: it shows indices, bounds, loops and launches, but not what a GPU's compiler makes of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if importlib.util.find_spec("numba_cuda") is None:
+    pytest.skip("needs numba-cuda", allow_module_level=True)
+
 from bragg_numba.kernels import cuda as kernels
 from bragg_numba.kernels.parameters import Sources
 from numba import cuda
@@ -21,6 +26,9 @@ from bragg_numba.plan.plan import make_plan
 from bragg_numba.response.counter import draw_counts
 from bragg_numba.tolerances import allowed
 
+GPUS = ("simulator", "device")
+pytestmark = pytest.mark.usefixtures("gpu")
+
 PROTEIN = Path(__file__).parents[2] / "examples" / "2erl_P1.hkl"
 
 CRYSTAL = "-misset 10 20 30 -lambda 1 -distance 100 -fluence 1e28 -oversample 1"
@@ -29,8 +37,6 @@ CELL = f"-cell 60 45 38 95 85 100 -Na 7 -Nb 9 -Nc 12 -default_F 100 {CRYSTAL}"
 TABLE = f"-cell 53.91 23.1 23.1 90 110.4 90 -hkl {PROTEIN} -nointerpolate -default_F 30 -Na 7 -Nb 9 -Nc 12 {CRYSTAL}"
 # Top-hat spots so wide that some pixels see them.
 SHAPES = ("-square_xtal", "-round_xtal", "-gauss_xtal -fudge 0.01", "-tophat_spots -fudge 5e-3")
-
-#: Agreement that the golden data ask for: a share of the pixel, and of the brightest.
 
 #: Both round a float64 value to float32; a device fuses products and sums, and its last bit may fall otherwise.
 SAME = 2.0**-22
@@ -118,14 +124,16 @@ def assert_same(image, expected) -> None:
     assert (np.abs(image - expected) <= SAME * expected + 1e-12 * expected.max()).all()
 
 
+#: Wide enough for polarization and curvature to be seen beside the brightest pixel.
+WIDE = FRAME.replace("-pixel 0.3", "-pixel 1")
 OPTIONS = {
     "sub-pixels": "-oversample 2",
     "layers": "-detector_thick 300 -detector_abs 500 -detector_thicksteps 2",
     "thin layers": "-detector_thick 10 -detector_abs 2000 -detector_thicksteps 2",
     "unpolarized": "-nopolar",
     "polarized": "-polar 0.9",
-    "water": "-water 100",
-    "dmin": "-dmin 5",
+    "water": "-water 0.1",
+    "dmin": "-dmin 60",
     "energies": "-dispersion 1 -dispsteps 3",
     "divergence": "-hdivrange 1 -hdivstep 0.5",
     "mosaic": "-mosaic 1 -mosaic_dom 3",
@@ -134,9 +142,10 @@ OPTIONS = {
     "curved": "-curved_det",
     "point pixel": "-point_pixel",
     "region": "-roi 3 14 2 10",
-    "wide": "-pixel 1",
+    "narrow": "-pixel 0.3",
 }
-PHYSICAL = "-fidelity physical -water 100 -polar 0.9 -detector_thick 300 -detector_abs 500 -dispersion 1 -dispsteps 2"
+# So little water that Bragg photons are seen beside it.
+PHYSICAL = "-fidelity physical -water 0.03 -polar 0.9 -detector_thick 300 -detector_abs 500 -dispersion 1 -dispsteps 2"
 
 
 @pytest.mark.parametrize("crystal", [CELL, TABLE], ids=["default_F", "table"])
@@ -157,8 +166,17 @@ def test_float64_is_that_of_the_cpu_for_every_shape(shape, crystal):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_seen_in_the_image(option):
+    """What an option does must exceed what the tests below overlook, and leave the spots to be seen."""
+    plain, image = (expected_of(f"{TABLE} {WIDE} {words}") for words in ("", OPTIONS[option]))
+    overlooked = allowed(plain, plain.max())
+    assert (np.abs(image - plain) > 10 * overlooked).sum() > 12
+    assert image.max() > 3 * np.median(image)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
 def test_tiles_agree_with_float64_for_every_option(option):
-    words = f"{TABLE} {FRAME} {OPTIONS[option]}"
+    words = f"{TABLE} {WIDE} {OPTIONS[option]}"
     image, _ = render_tile(words)
     assert_agrees(image, expected_of(words))
 
@@ -168,12 +186,12 @@ def test_float64_is_that_of_the_cpu_for_every_option(option):
     running = (
         "-oversample_thick -oversample_polar -oversample_omega -oversample 2 -detector_thick 300 -detector_abs 500"
     )
-    words = f"{TABLE} {FRAME} {OPTIONS.get(option, running)}"
+    words = f"{TABLE} {WIDE} {OPTIONS.get(option, running)}"
     image, _ = render_float64(words)
     assert_same(image, expected_of(words))
 
 
-@pytest.mark.parametrize("extra", ["", "-dmin 5", "-curved_det", "-oversample 2 -nopolar"])
+@pytest.mark.parametrize("extra", ["", "-dmin 60", "-curved_det", "-oversample 2 -nopolar"])
 def test_physical_fidelity_agrees_in_both_precisions(extra):
     words = f"{TABLE} {FRAME} {PHYSICAL} {extra}"
     expected = expected_of(words)
@@ -261,7 +279,7 @@ def test_phases_near_a_half_are_settled_in_float64():
     assert_agrees(image, expected_of(words))
 
 
-@pytest.mark.parametrize("extra", ["", "-dmin 5 -dispersion 1 -dispsteps 2"])
+@pytest.mark.parametrize("extra", ["", "-dmin 60 -dispersion 1 -dispsteps 2"])
 def test_only_parts_in_doubt_are_settled(extra):
     words = f"{TABLE} -detpixels_x 8 -detpixels_y 8 -pixel 0.3 -mosaic 2 -mosaic_dom 150 {extra}"
     plan = plan_of(words)

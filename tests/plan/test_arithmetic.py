@@ -247,7 +247,7 @@ def test_indices_around_the_edge_of_the_table_find_their_structure_factors(cell,
 @pytest.mark.parametrize("fidelity", ["nanobragg", "physical"])
 def test_water_beyond_dmin_is_what_float64_makes_of_it(fidelity):
     line = "-cell 50 -default_F 10 -N 8 -lambda 1 -distance 60 -detpixels 320 -pixel 0.3 -oversample 1 -dmin 2.5"
-    line += f" -water 20 -fluence 1e28 -dispersion 1 -dispsteps 2 -fidelity {fidelity}"
+    line += f" -water 0.1 -fluence 1e28 -dispersion 1 -dispsteps 2 -fidelity {fidelity}"
     sim = Simulator(Experiment.from_nanobragg(line))
 
     image = sim.render().astype(float)

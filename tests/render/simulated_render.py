@@ -1,4 +1,4 @@
-"""The CUDA backend from end to end in numba's simulator; test_render_simulated.py runs this file so.
+"""The CUDA backend from end to end in numba's simulator; tests/simulated_gpu.py runs its cases there.
 
 The simulator runs a Python thread for each thread of a block: frames are tiny. What it shows is that the
 right kernels get the right arguments and that every pixel arrives where it belongs; the arithmetic is the
@@ -7,15 +7,22 @@ CPU's, and what a GPU's compiler makes of it is not shown here.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+if importlib.util.find_spec("numba_cuda") is None:
+    pytest.skip("needs numba-cuda", allow_module_level=True)
+
 from bragg_numba import Experiment, InputError, Simulator
 from bragg_numba.render import cuda, devices
 from bragg_numba.tolerances import allowed
+
+GPUS = ("simulator",)
+pytestmark = pytest.mark.usefixtures("gpu")
 
 ROOT = Path(__file__).resolve().parents[2]
 CUBIC = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -lambda 1 -distance 100 -pixel 0.4 -oversample 1"
@@ -23,13 +30,6 @@ PROTEIN = (
     f"-hkl {ROOT / 'examples' / '2erl_P1.hkl'} -cell 53.91 23.1 23.1 90 110.4 90 -misset 12 -23 41 -lambda 1.1 -N 8 "
     "-distance 80 -pixel 0.8 -fluence 1e26 -oversample 1"
 )
-
-#: Agreement that the golden data asks for: each pixel, and a share of the brightest.
-
-
-@pytest.fixture(scope="module", autouse=True)
-def in_the_simulator():
-    assert devices.simulated(), "run by tests/render/test_render_simulated.py"
 
 
 def pair(words: str, **options) -> tuple[Simulator, Simulator]:

@@ -15,7 +15,8 @@ DRY = (
     "-cell 50 60 70 80 95 105 -default_F 100 -N 5 -fluence 1e28 -lambda 1.1 -detpixels_x 50 -detpixels_y 40 "
     "-pixel 0.5 -distance 120 -detector_roty 8 -oversample 2 -roi 2 49 0 39 "
 )
-WET = DRY + "-water 10 "
+# So little that float32 holds Bragg photons and background side by side.
+WET = DRY + "-water 0.3 "
 
 
 def _dry(experiment):

@@ -121,14 +121,14 @@ OPTIONS = (
     "-detector_abs 300 -detector_thick 400 -thicksteps 4 -detector_rotx 20 -twotheta 15",
     "-oversample 2 -oversample_omega -oversample_polar -dmin 2.5",
     "-oversample 2 -oversample_thick -detector_abs 300 -detector_thick 400 -oversample_polar",
-    "-oversample_omega -water 20 -fluence 1e26",
+    "-oversample_omega -water 0.1 -fluence 1e26",
     "-nopolar -point_pixel",
     "-round_xtal -oversample 2",
     "-gauss_xtal -fudge 0.8",
     "-tophat_spots -curved_det",
     "-curved_det -detector_abs 300 -detector_thick 400 -thicksteps 3",
-    "-N 1 -dmin 2",
-    "-water 30 -fluence 1e26 -polar 0.9 -Na 3 -Nb 7 -Nc 2",
+    "-N 1 -dmin 2.5",
+    "-water 0.1 -fluence 1e26 -polar 0.9 -Na 3 -Nb 7 -Nc 2",
 )
 
 
