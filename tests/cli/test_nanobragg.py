@@ -219,14 +219,22 @@ def test_a_flag_without_its_value_is_refused_by_name(flag, capsys):
 def test_a_value_that_is_no_finite_number_is_refused(flag, word, capsys):
     rest = ["1"] * max(0, len(flag.values) - 1)
     sentence = refusal(capsys, [*BASE, flag.names[0], word, *rest])
-    assert flag.names[0] in sentence or "belongs to no flag" in sentence or "not a known flag" in sentence
+    assert sentence.startswith(f"error: {flag.names[0]} ")
+
+
+#: What is said where it is not the flag that is named, but what follows from it.
+SAID = {
+    ("backend", "tpu"): "backend must be one of",
+    ("divsteps", "100000"): "the number of sources must not be more than",
+    ("max-memory", "1"): "bytes of memory where 1 are allowed",
+    ("threads", "100000"): "threads must lie between",
+}
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in IMPOSSIBLE.items() for v in values])
 def test_an_impossible_value_is_refused(key, value, capsys):
     sentence = refusal(capsys, [*BASE, f"-{key}", *value.split()])
-    if key not in ("max-memory", "divsteps", "backend", "threads") and not value.startswith("-5"):
-        assert f"-{key}" in sentence
+    assert SAID.get((key, value), f"-{key}") in sentence
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in SIZES.items() for v in values])
@@ -240,8 +248,8 @@ def test_a_flag_that_the_c_program_reads_and_never_uses_is_refused_with_advice(n
 
 
 @pytest.mark.parametrize("word", ["-foo", "--wavelenght", "stray", "-", "--", "-cel", "5", "-5", "é", "-" * 5000])
-def test_an_unknown_word_is_refused(word, capsys):
-    refusal(capsys, [*BASE, word])
+def test_an_unknown_word_is_refused_by_name(word, capsys):
+    assert word[:20] in refusal(capsys, [*BASE, word])
 
 
 def test_an_unknown_flag_names_the_nearest_known_ones(capsys):
@@ -252,18 +260,17 @@ def test_an_unknown_flag_names_the_nearest_known_ones(capsys):
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "said"),
     [
-        ["-oversample", "10000", "-mosaic", "1", "-mosaic_domains", "1000000"],
-        ["-oversample", "1", "-mosaic", "1", "-mosaic_domains", "4000000"],
-        ["-osc", "1e6", "-phistep", "1e-300"],
-        ["-hdivrange", "6000", "-hdivstep", "1e-300"],
-        ["-hdivrange", "100", "-hdivsteps", "100000", "-vdivrange", "100", "-vdivsteps", "100000"],
+        ("-oversample 10000 -mosaic 1 -mosaic_domains 1000000", "would take 2.56e+16 pixel-steps"),
+        ("-oversample 1 -mosaic 1 -mosaic_domains 4000000", "number of crystal orientations"),
+        ("-osc 1e6 -phistep 1e-300", "steps must be large enough"),
+        ("-hdivrange 6000 -hdivstep 1e-300", "steps must be large enough"),
+        ("-hdivrange 100 -hdivsteps 100000 -vdivrange 100 -vdivsteps 100000", "number of sources"),
     ],
-    ids=" ".join,
 )
-def test_absurd_amounts_of_work_are_refused_before_they_begin(words, capsys):
-    refusal(capsys, [*BASE, *words])
+def test_absurd_amounts_of_work_are_refused_before_they_begin(words, said, capsys):
+    assert said in refusal(capsys, [*BASE, *words.split()])
 
 
 def test_a_frame_beyond_the_memory_allowed_is_refused_with_its_bytes(capsys):
@@ -307,7 +314,8 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(flag, kind, folder, capsy
     if BAD_FILES[kind] is not None:
         (folder / "bad.file").write_bytes(BAD_FILES[kind])
     sentence = refusal(capsys, [*BASE, flag, "bad.file"])
-    assert "bad.file" in sentence or (kind == "dump of a giant" and flag in sentence)
+    # As a list of reflections the giant's limits are indices, of which there is no such.
+    assert ("-hkl must be whole numbers" if (kind, flag) == ("dump of a giant", "-hkl") else "bad.file") in sentence
 
 
 @pytest.mark.parametrize("flag", ["-hkl", "-mat", "-sourcefile", "-img", "-mask", "-dump"])
@@ -332,12 +340,12 @@ def test_an_output_that_cannot_be_written_is_refused(flag, folder, capsys):
 
 
 def test_two_outputs_of_one_name_are_refused(capsys):
-    refusal(capsys, [*BASE, "-intfile", "./out.bin"])
+    assert "must have different names" in refusal(capsys, [*BASE, "-intfile", "./out.bin"])
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_sentence(capsys):
-    refusal(capsys, [*CRYSTAL, "-detpixels", "16", "-floatfile", "/dev/full"])
+    assert "No space left on device" in refusal(capsys, [*CRYSTAL, "-detpixels", "16", "-floatfile", "/dev/full"])
 
 
 def test_an_older_output_survives_a_refused_run(folder, capsys):

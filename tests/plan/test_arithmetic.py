@@ -64,15 +64,19 @@ def random_line(rng) -> str:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_wherever_auto_takes_float32_every_pixel_agrees_with_float64(seed):
-    experiment = Experiment.from_nanobragg(random_line(np.random.default_rng(seed)))
-    auto = Simulator(experiment)
-    exact = Simulator(experiment, precision="float64").render().astype(float)
+    rng = np.random.default_rng(seed)
+    lit = False
+    while not lit:  # three in four are rendered in float32 and show a spot
+        experiment = Experiment.from_nanobragg(random_line(rng))
+        auto = Simulator(experiment)
+        if auto.precision != "tile":
+            continue
+        exact = Simulator(experiment, precision="float64").render().astype(float)
+        ours = auto.render().astype(float)
+        lit = exact.max() >= 1e-30
+        # Black: beyond the table, or between spots of a shape that ends; gauss ends at 2^-126 of its height in float32.
+        assert lit or ours.max() < 1e-30
 
-    ours = auto.render().astype(float)
-
-    if experiment.crystal.shape == "gauss" and exact.max() < 1e-30:
-        assert ours.max() < 1e-30  # no spot is seen; in float32 they end at 2^-126 of their height
-        return
     # The agreement that the golden data ask for.
     assert (np.abs(ours - exact) <= allowed(exact, exact.max())).all()
 

@@ -20,10 +20,10 @@ def crowded(fidelity="nanobragg", shape="square", **sampling) -> Experiment:
             shape=shape,
             mosaic_spread_deg=1.0,
             mosaic_domains=4,
-            water_um=1.0,
+            water_um=0.003,  # as bright as the weaker Bragg photons
         ),
         beam=Beam(polarization=0.9, dispersion_percent=1.0, dispersion_steps=2),
-        detector=Detector(n_fast=83, n_slow=61, pixel_mm=0.7, distance_mm=40.0, twotheta_deg=10.0),
+        detector=Detector(n_fast=83, n_slow=61, pixel_mm=0.7, distance_mm=80.0, twotheta_deg=10.0),
         sampling=Sampling(**{"oversample": 1, "interpolate": False, **sampling}),
         structure_factors=StructureFactors(default_F=5.0),
         fidelity=fidelity,
@@ -33,9 +33,19 @@ def crowded(fidelity="nanobragg", shape="square", **sampling) -> Experiment:
 CASES = [
     pytest.param(fidelity, shape, precision, id=f"{fidelity}-{shape}-{precision}")
     for fidelity in ("nanobragg", "physical")
-    for shape in ("square", "gauss")
-    for precision in ("auto", "float64")
+    for shape in ("square", "round", "gauss", "tophat")
+    for precision in ("tile", "float64")
 ]
+
+
+@pytest.mark.parametrize(("fidelity", "shape", "precision"), CASES)
+def test_the_cases_are_what_they_are_called(fidelity, shape, precision):
+    sim = Simulator(crowded(fidelity, shape), precision=precision)
+    image = sim.render()
+
+    assert sim.precision == precision
+    assert Simulator(sim.experiment).precision == "tile"  # what a user gets
+    assert image.max() > 3 * image.mean() > 0  # spots, and not water alone
 
 
 @pytest.mark.parametrize(("fidelity", "shape", "precision"), CASES)

@@ -45,7 +45,9 @@ def test_a_frame_is_its_bragg_photons_and_its_background(words, fidelity):
     background = render_background(experiment).astype(np.float64)
     # Three numbers that are rounded to float32, one of them after a product: half an eps each, and one for that.
     assert (np.abs(total - bragg - background) <= 2.5 * EPS * total).all()
-    assert background[:, 2:].any() or "omega" in words
+    assert (bragg > 100 * EPS * total).mean() > 0.1  # float32 lets them be seen
+    # Where nanoBragg multiplies by the solid angle after each term, as small as it is, the first ones vanish.
+    assert (background[:, 2:] > 0).all() == ("omega" not in words or fidelity == "physical")
     assert not background[:, :2].any()
 
 

@@ -84,6 +84,7 @@ def test_every_tap_of_the_reference_is_ours_to_1e_12(golden, case, item):
     theirs = parse_trace(golden[case][item][()].tobytes().decode())
     ours = parse_trace(trace.text())
 
+    assert len(theirs) > 30
     assert [tap.name for tap in ours] == [tap.name for tap in theirs]
     steps = range(trace.kept)
     of_domain_0 = [i for i in steps if trace["mos_tic"][i] == 0]
@@ -240,7 +241,7 @@ def test_every_tap_has_its_unit_in_json():
 def test_a_trace_is_a_mapping_of_all_its_taps():
     trace = trace_pixel(make_plan(Experiment.from_nanobragg(SMALL)), 1, 2)
 
-    assert len(trace) == len(list(trace)) == len(set(trace))
+    assert len(trace) == len(list(trace)) == len(set(trace)) > 50
     assert all(trace[name] is not None for name in trace)
     with pytest.raises(KeyError):
         trace["no such tap"]
