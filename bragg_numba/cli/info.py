@@ -108,16 +108,11 @@ def _filters(data) -> str:
 
 def _describe_experiment(experiment) -> dict:
     """What was given of each part; what is left to its default is left out."""
-    import dataclasses
+    from bragg_numba.experiment.faces import given
 
     report = {"fidelity": experiment.fidelity}
     for part in ("beam", "crystal", "detector", "rotation", "sampling"):
-        noun = getattr(experiment, part)
-        report[part] = {
-            field.name: _short(getattr(noun, field.name))
-            for field in dataclasses.fields(noun)
-            if _is_given(getattr(noun, field.name), field)
-        }
+        report[part] = {name: _short(value) for name, value in given(getattr(experiment, part))}
     report["detector"]["pixels_slow_fast"] = list(experiment.detector.shape)
     factors = experiment.structure_factors
     report["structure_factors"] = {
@@ -125,12 +120,6 @@ def _describe_experiment(experiment) -> dict:
         "default_F": factors.default_F,
     }
     return report
-
-
-def _is_given(value, field) -> bool:
-    if hasattr(value, "shape"):
-        return True
-    return value is not None and value != field.default
 
 
 def _short(value):
