@@ -74,11 +74,7 @@ def test_every_equation_that_a_file_cites_is_in_the_physics_page(path):
     assert _cited(path.read_text()) <= _numbered_equations()
 
 
-#: h = a.q stands in loops of its own and in no function.
-WITHOUT_FUNCTION = {22}
-
-
-@pytest.mark.parametrize("number", sorted(_numbered_equations() - WITHOUT_FUNCTION))
+@pytest.mark.parametrize("number", sorted(_numbered_equations()))
 def test_every_equation_of_the_page_is_cited_by_a_function(number):
     assert any(number in _cited(text) for path in SOURCES for name, text in _docstrings(path).items() if name)
 
