@@ -35,3 +35,14 @@ class InputError(BraggError, ValueError):
         if hint:
             text += f" ({hint})"
         super().__init__(text)
+
+    def __reduce__(self):
+        # By its text: the value may be anything. An exception that cannot be unpickled hangs a multiprocessing.Pool.
+        return _told, (type(self), self.name, self.rule, self.hint, str(self))
+
+
+def _told(kind: type[InputError], name: str, rule: str, hint: str, text: str) -> InputError:
+    """An InputError of another process: as there, but for the value, which stands in its text alone."""
+    error = kind(name, rule, hint=hint)
+    error.args = (text,)
+    return error

@@ -34,6 +34,13 @@ class Statistics:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(slots=True)
+class Tally:
+    """What one rendering counts besides photons."""
+
+    missed: int = 0  #: interpolations that left the structure factor table
+
+
 class StatisticsCollector:
     """Gathers the sums of a frame's rows, tile by tile, in any order."""
 
