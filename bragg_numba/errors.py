@@ -37,12 +37,13 @@ class InputError(BraggError, ValueError):
         super().__init__(text)
 
     def __reduce__(self):
-        # By its text: the value may be anything. An exception that cannot be unpickled hangs a multiprocessing.Pool.
-        return _told, (type(self), self.name, self.rule, self.hint, str(self))
+        # Without the value, which may be anything: an exception that cannot be read back hangs a multiprocessing.Pool.
+        state = {name: value for name, value in self.__dict__.items() if name != "value"}
+        return _told, (type(self), str(self), state)
 
 
-def _told(kind: type[InputError], name: str, rule: str, hint: str, text: str) -> InputError:
-    """An InputError of another process: as there, but for the value, which stands in its text alone."""
-    error = kind(name, rule, hint=hint)
-    error.args = (text,)
+def _told(kind: type[InputError], text: str, state: dict[str, object]) -> InputError:
+    """An error of another process: as it was there, but for the value, which stands in its text alone."""
+    error = kind.__new__(kind, text)
+    error.__dict__.update(state, value=None)
     return error

@@ -86,15 +86,18 @@ class CpuRenderer:
         for start, stop in cuts:
             rows = buffer[: stop - start]
             rows[:] = 0.0
-            for _ in self._render(start, stop, rows, tally):
-                pass
+            self.render_rows(start, stop, rows, tally)
             yield start, rows
 
-    def _render(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally) -> Iterator[float]:
+    def render_rows(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally | None = None) -> None:
         """Render rows into ``out``, C-contiguous float32 (row_stop - row_start, n_fast), in photons.
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
+        for _ in self._render(row_start, row_stop, out, Tally() if tally is None else tally):
+            pass
+
+    def _render(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally) -> Iterator[float]:
         plan = self.plan
         frame = Frame(out, plan.mask, row_start)
         work = list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), (row_start, row_stop))
