@@ -31,7 +31,7 @@ if sys.platform == "win32":
     import warnings
 
     warnings.warn(
-        "bragg_numba is not supported on Windows, where nobody has tested it; it runs in the Windows Subsystem for Linux",
+        "bragg_numba is not supported on Windows: nobody has tested it there; the Windows Subsystem for Linux runs it",
         stacklevel=2,
     )
 

@@ -44,7 +44,7 @@ class PartFile:
 
 
 def sync(path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; Windows flushes no folders, and files by a writer."""
+    """Wait until a file, or the names in a folder, are on the disk; on Windows files alone, and by a writer."""
     is_folder = os.path.isdir(path)
     if is_folder and sys.platform == "win32":
         return
