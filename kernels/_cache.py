@@ -118,6 +118,7 @@ def _homes(named):
     return [*(os.path.join(os.path.abspath(path), "bragg_numba") for path in found), *_temporary_homes()]
 
 
+@cache
 def _temporary_homes():
     try:
         return [os.path.join(tempfile.gettempdir(), f"bragg_numba-{_user()}")]
