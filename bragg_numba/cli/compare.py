@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from bragg_numba.cli.console import open_streams, printed, replace_missing_streams
 from bragg_numba.errors import InputError
 
 Number = TypeVar("Number", int, float)
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         read or write.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    replace_missing_streams()
     try:
         request = _parse(words)
         if request is None:
@@ -116,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """Run :func:`main` as a command."""
-    sys.exit(main())
+    open_streams()
+    sys.exit(printed(main(), UNREADABLE))
 
 
 def _parser() -> _Parser:

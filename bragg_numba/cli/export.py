@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the files; print their names."""
     from bragg_numba.cli.console import progress_bar
-    from bragg_numba.io.atomic import write_bytes
+    from bragg_numba.io.atomic import write_text
     from bragg_numba.series.source import export_files, open_source, write_nxmx
 
     if arguments.nxmx:
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     with open_source(arguments.source) as source:
         files = export_files(source, prefix)
     for path, text in files.items():
-        write_bytes(path, text.encode())
+        write_text(path, text)
         print(f"wrote {path}")
     if len(files) == 1:
         print("no XDS.INP: these frames are no even sweep")

@@ -8,7 +8,17 @@ import shlex
 import sys
 import time
 
-from bragg_numba.cli.console import compilation_announced, guarded, leave, progress_bar, say_error, say_notes
+from bragg_numba.cli.console import (
+    REFUSED,
+    compilation_announced,
+    guarded,
+    leave,
+    open_streams,
+    printed,
+    progress_bar,
+    say_error,
+    say_notes,
+)
 from bragg_numba.errors import BraggError, InputError
 
 
@@ -32,7 +42,8 @@ def main(argv=None) -> int:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(100_000)  # imports make many objects and hardly any garbage: looking for it takes a tenth of them
-    leave(main())
+    open_streams()
+    leave(printed(main(), REFUSED))
 
 
 def _run(words: list[str]) -> int:

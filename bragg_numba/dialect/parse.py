@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import shlex
+import sys
 from dataclasses import dataclass
 
 from bragg_numba.dialect.flags import BY_NAME, REFUSED, Flag
@@ -21,10 +22,17 @@ class Given:
 
 
 def split_words(words) -> list[str]:
-    """Split a command line into words; a list passes through. A leading program name is dropped."""
+    """Split a command line into words as a shell does; a list passes through. A leading program name is dropped.
+
+    On Windows a backslash stands for itself: it parts folders.
+    """
     if isinstance(words, str):
+        splitter = shlex.shlex(words, posix=True, punctuation_chars=False)
+        splitter.whitespace_split, splitter.commenters = True, ""
+        if sys.platform == "win32":
+            splitter.escape = ""
         try:
-            words = shlex.split(words)
+            words = list(splitter)
         except ValueError as error:
             raise InputError("command line", f"cannot be split into words: {error}") from None
     words = [str(word) for word in words]

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.locks import lock_hint
 
-__all__ = ["atomic_path", "file_error", "require_writable", "write_bytes"]
+__all__ = ["atomic_path", "file_error", "require_writable", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -82,10 +83,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
         file.write(data)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text as UTF-8, as ``write_bytes`` does; the names of files in it keep their bytes."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
 def file_error(path: str | os.PathLike[str], error: OSError, done: str) -> InputError:
     """Return the refusal that says why ``path`` cannot be ``done`` ("read" or "written")."""
     reason = error.strerror or str(error) or type(error).__name__
-    return InputError(os.fspath(path), f"cannot be {done}: {reason}")
+    return InputError(os.fspath(path), f"cannot be {done}: {reason}", hint=lock_hint(error))
 
 
 @contextmanager
@@ -101,7 +107,7 @@ def _system_refusals(name: str | os.PathLike[str], own: Path) -> Iterator[None]:
 
 def _flush_to_disk(path: Path) -> None:
     """Wait until the contents are on the disk: else a rename may survive a power cut that they do not."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)  # by a writer: Windows asks for one
     try:
         os.fsync(handle)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
+from bragg_numba.io.locks import lock_hint
 
 DATA = "/entry/data/data"
 
@@ -42,8 +44,11 @@ class PartFile:
 
 
 def sync(path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the names in a folder, are on the disk; on Windows files alone, and by a writer."""
+    is_folder = os.path.isdir(path)
+    if is_folder and sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
@@ -148,4 +153,4 @@ def refusal(path, error: Exception) -> InputError:
         text = os.strerror(int(text.split("errno = ")[1].split(",")[0]))
     elif "No space left" in text:
         text = "No space left on device"
-    return InputError(os.fspath(path), f"cannot be written: {text}")
+    return InputError(os.fspath(path), f"cannot be written: {text}", hint=lock_hint(error))

@@ -13,7 +13,8 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import atomic_path
-from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.attributes import as_utf8, set_attributes
+from bragg_numba.io.locks import lock_hint
 from bragg_numba.versions import versions
 
 DATA = "/entry/data/data"
@@ -85,7 +86,7 @@ def _write_head(file, shape: tuple[int, int], experiment: str, command: str, see
     process["program"] = "bragg_numba"
     process["version"] = versions()["bragg-numba"]
     process["date"] = now
-    process["command"] = command
+    process["command"] = as_utf8(command)
     process["experiment"] = experiment
     process["versions"] = json.dumps(versions())
     seed_group = _group(process, "seeds", "NXcollection")
@@ -123,7 +124,7 @@ def open_frame(path):
         file = h5py.File(path, "r")
     except OSError as error:
         reason = "does not exist" if not os.path.exists(path) else f"is not a readable HDF5 file: {error}"
-        raise InputError(os.fspath(path), reason) from None
+        raise InputError(os.fspath(path), reason, hint=lock_hint(error)) from None
     with file:
         if not isinstance(file.get(DATA), h5py.Dataset):
             raise InputError(os.fspath(path), f"holds no frame: it has no {DATA}")

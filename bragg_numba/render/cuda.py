@@ -19,6 +19,7 @@ from bragg_numba.kernels.parameters import Sources
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render import devices
 from bragg_numba.render.devices import Device
+from bragg_numba.render.statistics import Tally
 
 #: Tiles that are on their way at once: one is rendered while the one before is copied to the host.
 HALVES = 2
@@ -42,8 +43,6 @@ LAUNCH_PIXEL_STEPS = {"tile": 2e10, "float64": 2e9}
 class CudaRenderer:
     """Renders rows of a plan on one GPU.
 
-    ``missed`` counts the interpolations that left the structure factor table, over all rows so far.
-
     Raises
     ------
     InputError
@@ -55,7 +54,6 @@ class CudaRenderer:
 
         self.plan, self.device, self.reason = plan, device, reason
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
-        self.missed = 0
         self.choice = choose(plan, precision)
         self.single = single(plan, self.choice) if self.choice.side else None
         with self._on_device():
@@ -77,13 +75,13 @@ class CudaRenderer:
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
-    def render_into(self, out: np.ndarray) -> Iterator[int]:
+    def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[int]:
         """Render the frame into ``out`` (slow, fast) float32; yield how many rows are there."""
-        for start, tile in self.stream(self.ranges()):
+        for start, tile in self.stream(self.ranges(), tally):
             out[start : start + len(tile)] = tile
             yield start + len(tile)
 
-    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+    def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
         """Render tiles of rows; while the caller uses one, the next is rendered and copied.
 
         Yields
@@ -103,17 +101,17 @@ class CudaRenderer:
                 with self._on_device():
                     half.begin(self, start, stop)
                 if waiting is not None:
-                    yield self._finish(waiting)
+                    yield self._finish(waiting, tally)
                 waiting = half
             if waiting is not None:
-                yield self._finish(waiting)
+                yield self._finish(waiting, tally)
         finally:
             with self._on_device():
                 for half in halves:
                     half.stream.synchronize()
             _give_halves(self, halves)
 
-    def render_on_device(self, frame=None) -> Iterator[int]:
+    def render_on_device(self, frame, tally: Tally) -> Iterator[int]:
         """Render into a device array (slow, fast) float32; yield how many rows are there. Nothing is copied."""
         with self._on_device():
             half = _Half(self, self._rows, host=False)
@@ -122,7 +120,7 @@ class CudaRenderer:
                     part = frame[start:stop]
                     half.render(self, start, stop, part)
                     half.stream.synchronize()
-                    self.missed += half.count_missed()
+                    tally.missed += half.count_missed()
                     yield stop
             finally:
                 half.stream.synchronize()
@@ -191,9 +189,9 @@ class CudaRenderer:
         n_slow, n_fast = self.plan.shape
         return not self.plan.mask.size and self.plan.roi == (0, n_fast - 1, 0, n_slow - 1)
 
-    def _finish(self, half: _Half) -> tuple[int, np.ndarray]:
+    def _finish(self, half: _Half, tally: Tally) -> tuple[int, np.ndarray]:
         start, tile = half.finish()
-        self.missed += half.count_missed()
+        tally.missed += half.count_missed()
         return start, tile
 
     # --- launches ---------------------------------------------------------------------------------

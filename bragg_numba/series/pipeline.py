@@ -26,7 +26,7 @@ from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
 
-#: Not every one of numba's threading layers can be entered twice, nor does a GPU gain from it.
+#: Frames take turns, whole ones, where kernels have to, and on a GPU, which gains nothing from two at the same time.
 KERNELS = threading.Lock()
 
 #: Frames that are made at the same time, at most: each takes memory, and more cores than this may share a frame.
@@ -83,7 +83,7 @@ class Layout:
 
     lanes: int
     threads: int | None  #: None: as many as numba chooses
-    alone: bool  #: only one lane at a time may run kernels
+    alone: bool  #: only one lane at a time renders
 
 
 def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int | None) -> Layout:
@@ -104,14 +104,12 @@ def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int |
 
 def _kernels_run_side_by_side() -> bool:
     """Tell whether two threads may run parallel kernels at the same time."""
-    import numba
-
+    from bragg_numba.kernels._launch import launches_overlap
     from bragg_numba.response.counter import sum_photons
 
-    with KERNELS:
-        # The layer is only known once a kernel ran.
-        sum_photons(np.zeros((1, 1), dtype=np.float32))
-    return numba.threading_layer() in ("omp", "tbb")
+    # Not known before a kernel ran.
+    sum_photons(np.zeros((1, 1), dtype=np.float32))
+    return launches_overlap()
 
 
 class Stopped(Exception):

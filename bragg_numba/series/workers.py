@@ -252,12 +252,6 @@ def render_job(plan: str, prefix, number: int, start: int, stop: int, digest: st
     from bragg_numba.series.pipeline import write_data_files
 
     clock = StageClock()
-    try:
-        series, options = _series_of(plan)
-        write_data_files(
-            series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock
-        )
-    except BraggError as error:
-        # A BraggError made of several parts does not travel; one made of text does.
-        raise BraggError(str(error)) from None
+    series, options = _series_of(plan)
+    write_data_files(series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock)
     return clock.seconds

@@ -265,14 +265,14 @@ def _write_exports(description, options: OutputOptions, prefix: Path, *, overwri
     product = list(options.products)[-1]
     found, notes = [], []
     for name, text in export_texts(description, prefix, master_path(prefix, product, options).name).items():
-        part = PartFile(name)
+        part, data = PartFile(name), text.encode("utf-8", "surrogateescape")  # names of files keep their bytes
         found.append(part.path)
         if part.path.exists() and not overwrite:
-            if part.path.read_bytes() != text.encode():
+            if part.path.read_bytes() != data:
                 notes.append(f"{part.path.name} was there already and was left as it is; it may not fit this series")
             continue
         try:
-            part.part.write_bytes(text.encode())
+            part.part.write_bytes(data)
             part.publish()
         finally:
             part.discard()

@@ -199,7 +199,7 @@ def _sha256(path) -> str | None:
 def write_commands(folder: Path, commands: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Write ``commands.txt``: (comment, words) pairs as lines that a shell takes."""
     lines = [f"# {comment}\n{shlex.join(words)}\n" for comment, words in commands]
-    (folder / "commands.txt").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "commands.txt").write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
 def write_summary(folder: Path, content: dict) -> None:
@@ -249,7 +249,7 @@ def write_evidence(
     write_summary(folder, evidence.as_dict())
     (folder / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     page = _page(evidence, reference, ours, difference, bright, facts)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def metric_rows(comparison: Comparison) -> list[tuple[str, str]]:
