@@ -305,6 +305,7 @@ def _panel(experiment, detector, oversample, layers, attenuation, *, physical: b
         *detector.polarization,
         pixel_size=detector.pixel_size,
         subpixel_size=detector.pixel_size / oversample,
+        half_subpixel=detector.pixel_size / oversample / 2.0,
         close_distance=close_distance,
         attenuation=attenuation,
         layer_step=layers.step,
