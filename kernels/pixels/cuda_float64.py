@@ -35,6 +35,14 @@ class Parts(NamedTuple):
     rounds: int  #: of a part
 
 
+class Count(NamedTuple):
+    """Which part the last step fell into, how many rounds of it have begun, and steps of the last of them."""
+
+    part: int
+    rounds: int
+    steps: int
+
+
 #: More rounds than any pixel has: all of them are one part.
 ALL_ROUNDS = 1 << 62
 
@@ -71,12 +79,31 @@ def term_of_step(kind, lattice, lookup, table, cells, step, q_x, q_y, q_z):
 
 
 @gpu_function
+def count_step(count, part_rounds):
+    """Count one step more: full rounds and parts begin new ones."""
+    part, rounds, steps = count.part, count.rounds, count.steps
+    if steps == ROUND_STEPS:
+        steps = 0
+    if steps == 0:
+        if rounds == part_rounds:
+            part, rounds = part + 1, 0
+        rounds += 1
+    return Count(part, rounds, steps + 1)
+
+
+@gpu_function
+def begin_round(count):
+    """Let the next step begin a round, as the first of a sub-pixel and, where sources have weights, of a source does."""
+    return Count(count.part, count.rounds, 0)
+
+
+@gpu_function
 def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, column, start, parts):
     """Sum a pixel's terms from ``start`` on; only those of some parts."""
     incident, wavelength = sources.incident, sources.wavelength
     total, shares, missed = start, 0.0, 0
     captured, polar, omega = 1.0, walk.first_polarization(panel), 1.0
-    part, rounds, left = 0, 0, 0
+    count = Count(0, 0, 0)
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
         for sub in range(panel.oversample * panel.oversample):
@@ -86,7 +113,7 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
             if walk.needs_solid_angle(rules, layer, sub):
                 near = walk.near_plane(panel, rules, depth)
                 omega = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
-            left = 0  # the steps of a sub-pixel begin a round
+            count = begin_round(count)
             for source in range(wavelength.shape[0]):
                 at = uint32(source)
                 i_x, i_y, i_z = incident[at, uint32(0)], incident[at, uint32(1)], incident[at, uint32(2)]
@@ -99,15 +126,10 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
                     shares += share
                     keep *= share
                 if rules.weighted:
-                    left = 0  # and so do those of a source
+                    count = begin_round(count)
                 for step in range(cells.shape[0]):
-                    if left == 0:
-                        left = ROUND_STEPS
-                        if rounds == parts.rounds:
-                            part, rounds = part + 1, 0
-                        rounds += 1
-                    left -= 1
-                    if parts.bits >> part & 1 == 0:
+                    count = count_step(count, parts.rounds)
+                    if parts.bits >> count.part & 1 == 0:
                         continue
                     term, square, outside = term_of_step(
                         kind, lattice, lookup, table, cells, uint32(step), q_x, q_y, q_z

@@ -450,12 +450,11 @@ def add_run(kind, single, sources, cells, squared, source, first, second, mine, 
         cuda.syncthreads()
         fill_phases(kind, single, sources, cells, source, step, here, mine.thread, shared)
         cuda.syncthreads()
-        at = uint32(mine.patch * chunk * STEP_SIZE)
-        end = uint32(at + uint32(here * STEP_SIZE))
-        while at < end:
+        at, n = uint32(mine.patch * chunk * STEP_SIZE), here
+        while n > 0:
             sum_0 = add_step(kind, single, squared, at, shared.phases, first, sum_0)
             sum_1 = add_step(kind, single, squared, at, shared.phases, second, sum_1)
-            at = uint32(at + uint32(STEP_SIZE))
+            at, n = uint32(at + uint32(STEP_SIZE)), int32(n - 1)
         left, pending, step = int32(left - here), int32(pending + here), int32(step + here)
         while step >= n_steps:
             step = int32(step - n_steps)
