@@ -5,7 +5,7 @@ from typing import NamedTuple
 from bragg_numba.kernels._jit_cuda import gpu_function
 from bragg_numba.kernels.gpu import physics, walk
 from bragg_numba.kernels.pixels.cuda_steps import ROUND_STEPS
-from numba import uint32
+from numba import int32, uint32
 
 
 class ExactKind(NamedTuple):
@@ -80,21 +80,18 @@ def term_of_step(kind, lattice, lookup, table, cells, step, q_x, q_y, q_z):
 
 @gpu_function
 def count_step(count, part_rounds):
-    """Count one step more: full rounds and parts begin new ones."""
-    part, rounds, steps = count.part, count.rounds, count.steps
-    if steps == ROUND_STEPS:
-        steps = 0
-    if steps == 0:
-        if rounds == part_rounds:
-            part, rounds = part + 1, 0
-        rounds += 1
-    return Count(part, rounds, steps + 1)
+    """Count one step more: it may begin a round, and that a part."""
+    if count.steps < ROUND_STEPS:
+        return Count(count.part, count.rounds, int32(count.steps + 1))
+    if count.rounds < part_rounds:
+        return Count(count.part, count.rounds + 1, int32(1))
+    return Count(int32(count.part + 1), 1, int32(1))
 
 
 @gpu_function
-def begin_round(count):
-    """Let the next step begin a round, as the first of a sub-pixel and, where sources have weights, of a source does."""
-    return Count(count.part, count.rounds, 0)
+def end_round(count):
+    """Let the next step begin a round: the first of a sub-pixel does and, where sources have weights, of a source."""
+    return Count(count.part, count.rounds, int32(ROUND_STEPS))
 
 
 @gpu_function
@@ -103,7 +100,7 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
     incident, wavelength = sources.incident, sources.wavelength
     total, shares, missed = start, 0.0, 0
     captured, polar, omega = 1.0, walk.first_polarization(panel), 1.0
-    count = Count(0, 0, 0)
+    count = Count(int32(0), 0, int32(ROUND_STEPS))
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
         for sub in range(panel.oversample * panel.oversample):
@@ -113,7 +110,7 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
             if walk.needs_solid_angle(rules, layer, sub):
                 near = walk.near_plane(panel, rules, depth)
                 omega = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
-            count = begin_round(count)
+            count = end_round(count)
             for source in range(wavelength.shape[0]):
                 at = uint32(source)
                 i_x, i_y, i_z = incident[at, uint32(0)], incident[at, uint32(1)], incident[at, uint32(2)]
@@ -126,7 +123,7 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
                     shares += share
                     keep *= share
                 if rules.weighted:
-                    count = begin_round(count)
+                    count = end_round(count)
                 for step in range(cells.shape[0]):
                     count = count_step(count, parts.rounds)
                     if parts.bits >> count.part & 1 == 0:

@@ -324,6 +324,7 @@ def fill_phases(kind, single, sources, cells, source, step, here, thread, shared
         item = int32(item + THREADS)
     if kind.has_table:
         cuda.syncthreads()
+        # Of a chunk that is not full, the rest is placed too, wherever: no step reads it.
         place = thread
         while place < patches_in_tile(kind.side) * chunk:
             near = uint32(3 * place)
