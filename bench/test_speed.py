@@ -80,7 +80,7 @@ def test_other_processes_and_series(name):
 
 
 def test_poisson_noise_of_a_4096_frame_at_mean_1(benchmark):
-    from bragg_numba.noise.counter import poisson
+    from bragg_numba.response.counter import poisson
 
     photons = np.ones((4096, 4096), np.float32)
     out = np.empty(photons.shape, np.uint32)

@@ -15,7 +15,7 @@ from numba import njit, prange
 
 @njit(parallel=True, cache=True, error_model="numpy")
 def render(geometry, lattice, lookup, scale, incident, wavelength, cells, table, image):
-    """Fill image (slow, fast) float32 with photons; arguments as in kernels/cpu.py."""
+    """Fill image (slow, fast) float32 with photons; arguments as in kernels/pixels/cpu.py."""
     g = geometry
     oversample = g.oversample
     n_slow, n_fast = image.shape

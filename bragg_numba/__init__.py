@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.1.0"
+from bragg_numba.versions import __version__ as __version__
 
 _HOMES = {
     "Beam": "experiment",
     "Crystal": "experiment",
     "Detector": "experiment",
     "Experiment": "experiment",
+    "OutputOptions": "series",
     "Rotation": "experiment",
     "Sampling": "experiment",
-    "StructureFactors": "experiment",
+    "Series": "series",
     "Simulator": "render",
     "Statistics": "render",
+    "StructureFactors": "experiment",
+    "load_plan": "series",
+    "poisson": "response.counter",
+    "rotation_series": "series",
     "simulate": "render",
+    "still_series": "series",
     "BraggError": "errors",
     "InputError": "errors",
 }

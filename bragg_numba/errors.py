@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["BraggError", "InputError"]
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["BraggError", "InputError", "read_from"]
 
 
 class BraggError(Exception):
@@ -22,16 +26,32 @@ class InputError(BraggError, ValueError):
         The offending value, shown with ``repr``; leave it out where there is none to show.
     hint
         What to do instead, without brackets.
+    file
+        The file that it was read from; the sentence begins with its name.
     """
 
     _NO_VALUE = object()
 
-    def __init__(self, name: str, rule: str, value: object = _NO_VALUE, hint: str = "") -> None:
-        self.name, self.rule, self.value, self.hint = name, rule, value, hint
-        text = f"{name} {rule}"
+    def __init__(self, name: str, rule: str, value: object = _NO_VALUE, hint: str = "", file: str = "") -> None:
+        self.name, self.rule, self.value, self.hint, self.file = name, rule, value, hint, file
+        text = f"{file}: {name} {rule}" if file else f"{name} {rule}"
         if value is not self._NO_VALUE:
             shown = repr(value)
             text += f", got {shown if len(shown) <= 80 else shown[:77] + '...'}"
         if hint:
             text += f" ({hint})"
         super().__init__(text)
+
+    def in_file(self, path: str | os.PathLike[str]) -> InputError:
+        """Return the same refusal, said of a file that holds what is refused, or names the file that does."""
+        file = f"{os.fspath(path)}: {self.file}" if self.file else os.fspath(path)
+        return InputError(self.name, self.rule, self.value, self.hint, file)
+
+
+@contextmanager
+def read_from(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let whatever is refused inside the block begin with the name of the file it was read from."""
+    try:
+        yield
+    except InputError as error:
+        raise error.in_file(path) from None

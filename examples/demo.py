@@ -104,10 +104,10 @@ def render_with_progress(sim):
 
 def write(frame: Path, picture: Path, image, experiment, statistics) -> None:
     """Write the HDF5 frame and its picture."""
-    from bragg_numba.io.frame import write_frame
+    from bragg_numba.io.frame_file import write_frame
     from bragg_numba.io.png import write_png
 
-    write_frame(frame, image, experiment, command="examples/demo.py", statistics=statistics.as_dict())
+    write_frame(frame, image, experiment.to_json(), command="examples/demo.py", statistics=statistics.as_dict())
     write_png(picture, image)
 
 

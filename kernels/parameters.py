@@ -135,6 +135,27 @@ class Frame(NamedTuple):
     row_start: int
 
 
+#: Kinds of code of the CPU's tile kernels: square crystals; round ones; shapes of the squared radius alone; the same,
+#: where only groups that a spot may touch are summed (pixels/lit.py).
+GRATINGS, FRINGES, RADII, LIT_RADII = range(4)
+
+
+class Code(NamedTuple):
+    """Which code of the CPU's tile kernels renders a plan: what it does not need is not compiled.
+
+    All but ``kind`` are None or YES: where a function is compiled on its own, their type says it.
+    """
+
+    kind: int  #: one of the four above
+    placed: object  #: structure factors come from a table
+    split: object  #: the change per pixel is split as well (eq. 33)
+    factors: object  #: terms carry factors of their own, or a sensor absorbs
+
+
+#: What a part of Code is where its code is wanted.
+YES = ()
+
+
 class Phases(NamedTuple):
     """What the CPU's tile kernel is told beyond the plan: float32 down to ``near_half``.
 

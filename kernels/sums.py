@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import cpu_kernel
 from numba import prange
 
@@ -40,27 +40,27 @@ def sum_rows(image, roi, mask, row_start, sums, counts):
 
 @cpu_kernel
 def sum_solid_angles(panel, roi, mask, rows):
-    """Fill rows[slow] with the solid angle of the row's rendered pixels, steradian (eq. 5)."""
-    for slow in prange(rows.shape[0]):
+    """Add to rows[slow] the solid angle of a panel's rendered pixels in that row of the frame, steradian (eq. 5)."""
+    left, right = max(roi[0] - panel.first_column, 0), min(roi[1] + 1 - panel.first_column, panel.n_fast)
+    for row in prange(panel.n_slow):
+        slow = panel.first_row + row
         # A sum for every LANES-th pixel: sums side by side leave the compiler free to make several at once.
         sums = np.zeros(LANES)
         if roi[2] <= slow <= roi[3]:
-            half = panel.subpixel_size / 2.0
-            at_slow = panel.subpixel_size * (slow * panel.oversample) + half
-            for first in range(roi[0], roi[1] + 1, LANES):
-                for lane in range(min(LANES, roi[1] + 1 - first)):
-                    fast = np.float64(first) + np.float64(np.int32(lane))
-                    at_fast = panel.subpixel_size * (fast * panel.oversample) + half
-                    x, y, z = physics.pixel_position(panel, at_fast, at_slow, 0.0)
+            for first in range(left, right, LANES):
+                for lane in range(min(LANES, right - first)):
+                    column = np.float64(first) + np.float64(np.int32(lane))
+                    at_fast, at_slow = walk.subpixel_place(panel, row, column, 0, 0)
+                    x, y, z = physics.pixel_position(panel.curved, panel, at_fast, at_slow, 0.0)
                     angle = physics.solid_angle(
                         math.sqrt(x * x + y * y + z * z),
                         panel.pixel_size,
                         panel.close_distance,
                         panel.point_pixel,
                     )
-                    if mask.size == 0 or mask[slow, first + lane]:
+                    if mask.size == 0 or mask[slow, panel.first_column + first + lane]:
                         sums[lane] += angle
         total = 0.0
         for lane in range(LANES):
             total += sums[lane]
-        rows[slow] = total
+        rows[slow] += total

@@ -76,6 +76,8 @@ def near_plane(panel, rules, depth):
 @device_function
 def keep_within_dmin(panel, q_x, q_y, q_z):
     """1, or 0 beyond dmin (eq. 7)."""
+    if panel.dmin <= 0.0:
+        return 1.0
     return 0.0 if physics.is_beyond_dmin(q_x, q_y, q_z, panel.dmin) else 1.0
 
 
@@ -157,6 +159,18 @@ def radial_single(shape, radius_squared):
     if shape == TOPHAT:
         return physics.tophat_single(radius_squared)
     return _NAN
+
+
+@device_function
+def before_single(shape, radius_squared):
+    """What is made in float64 of the squared radius of a lit pixel (pixels/lit.py): a top hat's side, nothing else."""
+    return physics.tophat_squared(radius_squared) if shape == TOPHAT else radius_squared
+
+
+@device_function
+def after_single(shape, value):
+    """The lattice factor of a lit pixel from what before_single made, float32."""
+    return value if shape == TOPHAT else radial_single(shape, value)
 
 
 #: Shapes that the float64 functions above know, and the float32 ones.

@@ -20,10 +20,10 @@ KEPT = 3
 def cache_folder() -> Path:
     """Return the folder of the present sources; remove those of long-gone ones."""
     digest = hashlib.sha256()
-    for source in sorted((ROOT / "kernels").glob("*.py")):
+    for source in sorted((ROOT / "kernels").rglob("*.py")):
         if source.name.startswith("cuda"):  # compiled for GPUs, which numba keeps elsewhere
             continue
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+        digest.update(source.relative_to(ROOT).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     home = ROOT / ".cache" / "numba"
     folder = home / digest.hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)

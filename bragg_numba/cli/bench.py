@@ -6,6 +6,8 @@ import argparse
 import statistics
 import time
 
+from bragg_numba.cli.console import compilation_announced, whole
+
 HELP = "Measure this machine: a few experiments, warm, in float32 phases and in float64."
 
 _CUBIC = "-cell 100 100 100 90 90 90 -default_F 100"
@@ -37,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render each case a few times; print a table."""
-    from bragg_numba.cli.console import compilation_announced
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
     names = [check.choice("the case", name, tuple(CASES)) for name in arguments.cases] or list(CASES)
     threads = None if arguments.threads is None else _count("--threads", arguments.threads)
@@ -69,7 +70,8 @@ def measure(name: str, threads: int | None = None, repeats: int = 5) -> dict:
 
     import numpy as np
 
-    from bragg_numba import Experiment, Simulator
+    from bragg_numba.experiment import Experiment
+    from bragg_numba.render.simulator import Simulator
 
     title, line = CASES[name]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # where no Fdump.bin lies
@@ -95,7 +97,7 @@ def surroundings(threads: int | None = None) -> dict:
     """Processor, threads and versions: what the figures belong to."""
     import numba
 
-    from bragg_numba.io.frame import versions
+    from bragg_numba.versions import versions
 
     return {
         "processor": processor(),
@@ -124,14 +126,9 @@ def _seconds(simulator, out) -> float:
 
 
 def _count(name: str, text: str) -> int:
-    from bragg_numba.errors import InputError
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
-    try:
-        number = int(text)
-    except ValueError:
-        raise InputError(name, "must be a whole number", text) from None
-    return check.count(name, number, low=1, high=4096)
+    return check.count(name, whole(name, text), low=1, high=4096)
 
 
 def _print_table(report: dict) -> None:

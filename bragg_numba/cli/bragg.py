@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trace": ("bragg_numba.cli.trace", "show every number on the way to one pixel"),
     "diverge": ("bragg_numba.cli.diverge", "find the first number in which two traces differ"),
     "parity": ("bragg_numba.cli.parity", "compare with the C program over many command lines"),
+    "compile": ("bragg_numba.cli.compile", "compile the CPU's kernels now, so that no later run has to"),
     "bench": ("bragg_numba.cli.bench", "measure this machine's speed"),
     "cuda-report": ("bragg_numba.cli.cuda_report", "say what the CUDA kernels compile to"),
 }
@@ -58,7 +59,7 @@ def _run(words: list[str]) -> int:
         print(help_text(), end="")
         return 0 if words else 2
     if words[0] in ("-version", "--version"):
-        from bragg_numba import __version__
+        from bragg_numba.versions import __version__
 
         print(f"bragg-numba {__version__}")
         return 0

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from bragg_numba.errors import InputError
+
+Number = TypeVar("Number", int, float)
 
 __all__ = ["entry", "main"]
 
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = _parse(words)
         if request is None:
             return GOOD
-        return _compare_files(request) if request.images else _compare_programs(request)
+        return _compare_files(request, request.images) if request.images else _compare_programs(request)
     except _Usage as error:
         print(f"{_usage()}nb-compare: error: {error}", file=sys.stderr)
         return USAGE
@@ -163,7 +165,7 @@ def _usage() -> str:
     return _parser().format_usage()
 
 
-def _number(text: str, kind: type, rule: str, holds) -> float | int:
+def _number(text: str, kind: Callable[[str], Number], rule: str, holds: Callable[[Number], bool]) -> Number:
     with contextlib.suppress(ValueError):
         value = kind(text)
         if holds(value):
@@ -260,22 +262,22 @@ def _our_command(text: str | None) -> tuple[str, ...]:
     return command
 
 
-def _compare_files(request: _Request) -> int:
-    from bragg_numba.parity import evidence, images
+def _compare_files(request: _Request, paths: tuple[str, str]) -> int:
+    from bragg_numba.lab.parity import evidence, images
 
-    reference, ours = (images.load_image(path, request.shape) for path in request.images)
+    reference, ours = (images.load_image(path, request.shape) for path in paths)
     reference, ours, notes = _same_shape(reference, ours, request)
     folder = None
     if request.outdir is not None:
         _check_region(request.region, reference.shape)
-        folder = evidence.new_folder(request.outdir, request.images)
-        evidence.write_commands(folder, [("this comparison", ("nb-compare", "--images", *request.images))])
-    title = f"{Path(request.images[0]).name} against {Path(request.images[1]).name}"
+        folder = evidence.new_folder(request.outdir, paths)
+        evidence.write_commands(folder, [("this comparison", ("nb-compare", "--images", *paths))])
+    title = f"{Path(paths[0]).name} against {Path(paths[1]).name}"
     return _judge(request, reference, ours, folder=folder, title=title, notes=notes)
 
 
 def _compare_programs(request: _Request) -> int:
-    from bragg_numba.parity import evidence, images
+    from bragg_numba.lab.parity import evidence, images
 
     reference_command = (_find_program(request.c_bin),)
     our_command = (_find_program(request.py_bin[0], ours=True), *request.py_bin[1:])
@@ -395,7 +397,7 @@ class _Plan:
 
     def shape(self) -> tuple[int, int] | None:
         """Return (slow, fast) from the integer image's header; the float image does not hold it."""
-        from bragg_numba.parity import images
+        from bragg_numba.lab.parity import images
 
         with contextlib.suppress(InputError, OSError):
             return images.smv_shape(self._scratch_file("int.img"))
@@ -404,7 +406,7 @@ class _Plan:
 
 def _run(plan: _Plan, flags: Sequence[str], timeout: float | None):
     """Run one program in the caller's folder, where the names of its input files mean what they say."""
-    from bragg_numba.parity.evidence import ProgramRun
+    from bragg_numba.lab.parity.evidence import ProgramRun
 
     command = plan.command(flags)
     stdout, stderr = (plan.folder / f"{plan.short}_{stream}.txt" for stream in ("stdout", "stderr"))
@@ -467,7 +469,7 @@ def _last_words(run) -> str:
 
 
 def _write_failure(folder: Path, runs, text: str) -> None:
-    from bragg_numba.parity import evidence
+    from bragg_numba.lab.parity import evidence
 
     content = {"verdict": text, "passed": False, "runs": [run.as_dict() for run in runs]}
     evidence.write_summary(folder, content)
@@ -484,7 +486,7 @@ def _fitting(path: Path, own, others) -> tuple[int, int] | None:
 
 def _same_shape(reference, ours, request: _Request):
     """Return both images in one shape, and what was done for it."""
-    from bragg_numba.parity.images import resample
+    from bragg_numba.lab.parity.images import resample
 
     if reference.shape == ours.shape:
         return reference, ours, ()
@@ -505,7 +507,7 @@ def _check_region(region, shape) -> None:
 
 def _judge(request: _Request, reference, ours, *, folder, title, notes=(), runs=(), binary=None) -> int:
     """Measure, print, keep; return the exit status."""
-    from bragg_numba.parity import evidence, metrics
+    from bragg_numba.lab.parity import evidence, metrics
 
     _check_region(request.region, reference.shape)
     region = None
@@ -538,7 +540,7 @@ def _print_result(found, folder: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bragg_numba.parity.evidence import metric_rows
+    from bragg_numba.lab.parity.evidence import metric_rows
 
     columns = [("whole frame", dict(metric_rows(found.whole)))]
     if found.region is not None:

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from bragg_numba.errors import BraggError
+from bragg_numba.errors import BraggError, InputError
+
+Given = TypeVar("Given")
 
 #: Exit status of a command that refused its input, and of one that was interrupted.
 REFUSED, INTERRUPTED = 2, 130
@@ -28,6 +30,27 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message} ({self.prog} --help lists what it takes)")
+
+
+def whole(name: str, text: str) -> int:
+    """Return the whole number that an argument's text says."""
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(name, "must be a whole number", text) from None
+
+
+def number(name: str, text: str) -> float:
+    """Return the number that an argument's text says."""
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(name, "must be a number", text) from None
+
+
+def if_given(read: Callable[[str, str], Given], name: str, text: str | None) -> Given | None:
+    """Read an argument's text with ``whole`` or ``number``; None where the argument was left out."""
+    return None if text is None else read(name, text)
 
 
 def guarded(run: Callable[[], int]) -> int:

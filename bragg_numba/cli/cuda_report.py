@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report."""
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
     precision = arguments.precision
     if precision is not None:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _count(name: str, text: str, high: int) -> int:
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
     try:
         return int(check.count(name, float(text), low=1, high=high))
@@ -54,7 +54,7 @@ def _count(name: str, text: str, high: int) -> int:
 
 def _kernels(arguments: argparse.Namespace) -> int:
     from bragg_numba.cli.console import say_notes
-    from bragg_numba.render import kernel_report
+    from bragg_numba.lab.machine_code import kernel_report
 
     archs = [_arch(one) for one in arguments.arch or ["sm_90"]]
     word = arguments.kernel or ""
@@ -74,7 +74,7 @@ def _kernels(arguments: argparse.Namespace) -> int:
 
 
 def _arch(text: str) -> str:
-    from bragg_numba.render.toolchain import capability
+    from bragg_numba.lab.machine_code.toolchain import capability
 
     major, minor = capability(text)
     return f"sm_{major}{minor}"
@@ -82,7 +82,7 @@ def _arch(text: str) -> str:
 
 def kernel_lines(rows: list[dict]) -> list[str]:
     """The rows of --json as a table."""
-    from bragg_numba.render.sass import CLASSES
+    from bragg_numba.lab.machine_code.sass import CLASSES
 
     heads = ["kernel", "precision", "arch", "regs", "stack", "spills", "shared", "occup.", "step", *CLASSES]
     table = [heads]
@@ -107,7 +107,7 @@ def _aligned(table: list[list[str]], left: int) -> list[str]:
 
 
 def _model(pixels: int, steps: int, precision: str, arguments: argparse.Namespace) -> int:
-    from bragg_numba.render import cuda_model
+    from bragg_numba.lab.machine_code import cuda_model
 
     works = {
         card.arch: cuda_model.square_work(pixels * pixels, steps, card.arch, precision) for card in cuda_model.CARDS

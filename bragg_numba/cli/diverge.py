@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare; print what was found."""
     import sys
 
-    from bragg_numba.parity.divergence import diverge
+    from bragg_numba.lab.parity.divergence import diverge
 
     status, text = diverge(arguments.ours, arguments.theirs, rtol=arguments.rtol)
     if status == 5:

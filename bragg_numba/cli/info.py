@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 HELP = "Say what a frame, the master file of a series or a saved experiment holds."
 
@@ -48,11 +49,12 @@ def describe(path: str) -> dict:
 
 
 def _describe_hdf5(path: str) -> dict:
-    from bragg_numba.io.frame import PROCESS, open_frame
+    from bragg_numba.errors import read_from
+    from bragg_numba.io.frame_file import PROCESS, open_frame
 
-    with open_frame(path) as file:
+    with open_frame(path) as file, read_from(path):
         data = file["/entry/data/data"]
-        report = {
+        report: dict[str, Any] = {
             "file": path,
             "kind": "frame" if data.ndim < 3 or data.shape[0] == 1 else "series",
             "frames": data.shape[0] if data.ndim == 3 else 1,
@@ -70,7 +72,7 @@ def _describe_hdf5(path: str) -> dict:
             if name in process:
                 report[name] = _plain(process[name][()])
         if isinstance(report.get("versions"), str):
-            report["versions"] = json.loads(report["versions"])
+            report["versions"] = _versions(report["versions"])
         for name in ("seeds", "statistics"):
             if name in process:
                 report[name] = {key: _plain(value[()]) for key, value in process[name].items()}
@@ -79,6 +81,15 @@ def _describe_hdf5(path: str) -> dict:
 
             report["experiment"] = _describe_experiment(Experiment.from_json(_plain(process["experiment"][()])))
     return report
+
+
+def _versions(text: str) -> dict:
+    from bragg_numba.errors import InputError
+
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError("the list of versions", f"is not JSON: {error}") from None
 
 
 def _plain(value):
@@ -97,16 +108,11 @@ def _filters(data) -> str:
 
 def _describe_experiment(experiment) -> dict:
     """What was given of each part; what is left to its default is left out."""
-    import dataclasses
+    from bragg_numba.experiment.faces import given
 
     report = {"fidelity": experiment.fidelity}
     for part in ("beam", "crystal", "detector", "rotation", "sampling"):
-        noun = getattr(experiment, part)
-        report[part] = {
-            field.name: _short(getattr(noun, field.name))
-            for field in dataclasses.fields(noun)
-            if _is_given(getattr(noun, field.name), field)
-        }
+        report[part] = {name: _short(value) for name, value in given(getattr(experiment, part))}
     report["detector"]["pixels_slow_fast"] = list(experiment.detector.shape)
     factors = experiment.structure_factors
     report["structure_factors"] = {
@@ -114,12 +120,6 @@ def _describe_experiment(experiment) -> dict:
         "default_F": factors.default_F,
     }
     return report
-
-
-def _is_given(value, field) -> bool:
-    if hasattr(value, "shape"):
-        return True
-    return value is not None and value != field.default
 
 
 def _short(value):

@@ -36,15 +36,15 @@ def entry() -> None:
 
 
 def _run(words: list[str]) -> int:
+    from bragg_numba.dialect import CommandLine, parse
     from bragg_numba.dialect.flags import help_text, usage
-    from bragg_numba.dialect.parse import parse
-    from bragg_numba.dialect.resolve import resolve
+    from bragg_numba.experiment import Experiment
 
     if any(word in ("-h", "-help", "--help", "--h") for word in words):
         print(help_text(), end="")
         return 0
     if any(word in ("-version", "--version") for word in words):
-        from bragg_numba import __version__
+        from bragg_numba.versions import __version__
 
         print(f"nanobragg-numba {__version__}")
         return 0
@@ -53,12 +53,13 @@ def _run(words: list[str]) -> int:
     if not keys & {"cell", "mat"}:
         return _refuse_with_usage(usage(), "needs a crystal: -cell a b c al be ga, or -mat FILE")
     try:
-        request = resolve(given)
+        line = CommandLine(given)
+        experiment, request = Experiment.from_command_line(line), line.request()
     except BraggError as error:
         if getattr(error, "name", "") == "StructureFactors":
             return _refuse_with_usage(usage(), "needs structure factors: -hkl FILE, or -default_F F")
         raise
-    return render_request(request, "nanobragg-numba " + shlex.join(words))
+    return render_request(experiment, request, "nanobragg-numba " + shlex.join(words))
 
 
 def _refuse_with_usage(usage: str, sentence: str) -> int:
@@ -67,27 +68,27 @@ def _refuse_with_usage(usage: str, sentence: str) -> int:
     return 2
 
 
-def render_request(request, command: str) -> int:
-    """Render and write what a command line asks for; print the report."""
+def render_request(experiment, request, command: str) -> int:
+    """Render an experiment and write what a command line asks for; print the report."""
     with compilation_announced():
-        return _render_request(request, command)
+        return _render_request(experiment, request, command)
 
 
-def _render_request(request, command: str) -> int:
+def _render_request(experiment, request, command: str) -> int:
+    from bragg_numba.cli.outputs import write_outputs
+    from bragg_numba.cli.report import plan_lines, plan_report
+    from bragg_numba.cli.streaming import stream_outputs, streams
     from bragg_numba.io.atomic import require_writable
-    from bragg_numba.render.outputs import write_outputs
-    from bragg_numba.render.report import plan_lines, plan_report
     from bragg_numba.render.simulator import Simulator
-    from bragg_numba.render.streaming import stream_outputs, streams
 
     for name in ("h5_file", "png_file", "float_file", "int_file", "noise_file", "pgm_file"):
         if getattr(request, name):
             require_writable(getattr(request, name))
     started = time.perf_counter()
     sim = Simulator(
-        request.experiment,
+        experiment,
         backend=request.backend,
-        precision=_precision(request),
+        precision=_precision(experiment, request),
         threads=request.threads or None,
         max_memory=request.max_memory,
     )
@@ -163,10 +164,10 @@ def result_lines(sim, written: dict) -> list[str]:
     return lines
 
 
-def _precision(request) -> str:
+def _precision(experiment, request) -> str:
     """The reference's bytes need its arithmetic: one last bit of a photon may turn a rounding or a draw."""
     exact = request.int_file or request.noise_file or request.pgm_file
-    if request.precision == "auto" and exact and request.experiment.fidelity == "nanobragg":
+    if request.precision == "auto" and exact and experiment.fidelity == "nanobragg":
         return "float64"
     return request.precision
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from bragg_numba.cli.console import compilation_announced, if_given, number, progress_bar, whole
+
 HELP = "Draw the Poisson counts of a file of photons: a series' master, or a frame."
 
 
@@ -21,17 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the counts; print how many there are."""
-    from bragg_numba.cli.console import compilation_announced, progress_bar
-    from bragg_numba.cli.series import _number, _whole
     from bragg_numba.series.source import write_counts
 
     with compilation_announced(), progress_bar("drawing") as progress:
         done = write_counts(
             arguments.photons,
             arguments.output,
-            seed=_whole("--seed", arguments.seed),
-            scale=_number("--scale", arguments.scale),
-            background=_number("--background", arguments.background),
+            seed=if_given(whole, "--seed", arguments.seed),
+            scale=number("--scale", arguments.scale),
+            background=number("--background", arguments.background),
             counts=arguments.counts,
             compression=arguments.compression,
             progress=progress,

@@ -52,7 +52,7 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the matrix; return 0, or 3 where something disagrees."""
-    from bragg_numba.parity.cases import default_cases_file, load_cases
+    from bragg_numba.lab.parity.cases import default_cases_file, load_cases
 
     cases, golden = load_cases(arguments.cases or default_cases_file())
     chosen = _chosen(cases, arguments)
@@ -79,9 +79,10 @@ def _chosen(cases, arguments) -> list:
 
 
 def _run_and_keep(cases, arguments, golden) -> int:
-    from bragg_numba.parity.bundle import counts, one_line, write_bundle
-    from bragg_numba.parity.evidence import new_folder
-    from bragg_numba.parity.matrix import FAILED, run_cases
+    from bragg_numba.cli import nanobragg
+    from bragg_numba.lab.parity.bundle import counts, one_line, write_bundle
+    from bragg_numba.lab.parity.evidence import new_folder
+    from bragg_numba.lab.parity.matrix import FAILED, Command, run_cases
 
     program = arguments.c_bin or os.environ.get("NB_C_BIN") or None
     if arguments.golden:
@@ -92,6 +93,7 @@ def _run_and_keep(cases, arguments, golden) -> int:
     folder = new_folder(arguments.outdir, [case.name for case in cases])
     outcomes = run_cases(
         cases,
+        Command(nanobragg.main, nanobragg.__name__),
         program=program,
         golden=golden,
         precision=arguments.precision,
@@ -107,7 +109,7 @@ def _run_and_keep(cases, arguments, golden) -> int:
 
 
 def _tell(outcome, one_line) -> None:
-    from bragg_numba.parity.matrix import WARM
+    from bragg_numba.lab.parity.matrix import WARM
 
     print(one_line(outcome), flush=True)
     if outcome.centre is not None and WARM in outcome.seconds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bragg_numba.cli.console import UsageError
+from bragg_numba.cli.console import UsageError, number
 
 HELP = "Render a saved experiment: a JSON file, or a frame that keeps its own."
 
@@ -27,32 +27,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Render and write; print the report."""
     import shlex
 
+    from bragg_numba import checks as check
     from bragg_numba.cli.nanobragg import render_request
     from bragg_numba.dialect import Request
     from bragg_numba.experiment import Experiment
-    from bragg_numba.experiment import _checks as check
-    from bragg_numba.plan.memory import parse_bytes
+    from bragg_numba.memory import parse_bytes
 
     files = {"h5_file": arguments.output, "float_file": arguments.float_file, "png_file": arguments.png}
     if not any(files.values()):
         raise UsageError("bragg-numba render: name at least one file to write: -o, --float or --png")
     limit, threads = arguments.max_memory, arguments.threads
+    experiment = Experiment.load(arguments.experiment)
     request = Request(
-        experiment=Experiment.load(arguments.experiment),
         **files,
-        threads=0 if threads is None else check.count("--threads", _number("--threads", threads), high=4096),
+        threads=0 if threads is None else check.count("--threads", number("--threads", threads), high=4096),
         precision=check.choice("--precision", arguments.precision, ("auto", "tile", "float64")),
         backend=arguments.backend,
         max_memory=None if limit is None else parse_bytes("--max-memory", limit),
         json=arguments.json,
     )
-    return render_request(request, shlex.join(["bragg-numba", "render", arguments.experiment]))
-
-
-def _number(name: str, text: str) -> float:
-    from bragg_numba.errors import InputError
-
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(name, "must be a number", text) from None
+    return render_request(experiment, request, shlex.join(["bragg-numba", "render", arguments.experiment]))

@@ -8,6 +8,8 @@ import sys
 import time
 from contextlib import contextmanager
 
+from bragg_numba.cli.console import if_given, number, whole
+
 HELP = "Render a series of frames into NXmx files: masters and data files for DIALS, XDS and CrystFEL."
 
 
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Before numba starts its threads: waiting ones should leave the cores to those that pack and write.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bragg_numba.cli.console import compilation_announced, say_notes
-    from bragg_numba.series import OutputOptions, load_plan
+    from bragg_numba.series import load_plan
     from bragg_numba.series.write import write_series
 
     series, output = load_plan(arguments.plan)
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if prefix is not None:
         prefix = os.path.join(os.path.dirname(arguments.plan), prefix)
     prefix = arguments.output or prefix or _stem(arguments.plan)
-    options = OutputOptions.from_dict({**output, **_changes(arguments)})
+    options = _options(arguments.plan, output, _changes(arguments))
     with compilation_announced(), _progress(quiet=arguments.quiet) as progress:
         result = write_series(
             series,
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             scheduler=arguments.scheduler,
             resume=arguments.resume,
             overwrite=arguments.overwrite,
-            threads=_whole("--threads", arguments.threads),
+            threads=if_given(whole, "--threads", arguments.threads),
             progress=progress,
         )
     say_notes(result.notes)
@@ -69,6 +71,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _options(plan: str, output: dict, changes: dict):
+    """The plan's output options and the command line's; what the plan alone is to blame for names its file."""
+    from bragg_numba.errors import InputError
+    from bragg_numba.series import OutputOptions
+
+    try:
+        return OutputOptions.from_dict({**output, **changes})
+    except InputError as error:
+        if error.name.removeprefix("output.") in changes or (error.name == "output" and changes):
+            raise
+        raise error.in_file(plan) from None
+
+
 def _stem(plan: str) -> str:
     return plan.removesuffix(".json").removesuffix("_master.h5")
 
@@ -76,11 +91,11 @@ def _stem(plan: str) -> str:
 def _changes(arguments: argparse.Namespace) -> dict:
     """Output options that the command line gives."""
     given = {
-        "seed": _whole("--seed", arguments.seed),
-        "scale": _number("--scale", arguments.scale),
+        "seed": if_given(whole, "--seed", arguments.seed),
+        "scale": if_given(number, "--scale", arguments.scale),
         "compression": arguments.compression,
-        "frames_per_file": _whole("--frames-per-file", arguments.frames_per_file),
-        "spot_threshold": _number("--spot-threshold", arguments.spot_threshold),
+        "frames_per_file": if_given(whole, "--frames-per-file", arguments.frames_per_file),
+        "spot_threshold": if_given(number, "--spot-threshold", arguments.spot_threshold),
         "precision": arguments.precision,
         "backend": arguments.backend,
     }
@@ -94,24 +109,6 @@ def _changes(arguments: argparse.Namespace) -> dict:
     if arguments.no_exports:
         found["exports"] = False
     return found
-
-
-def _whole(name: str, text: str | None) -> int | None:
-    from bragg_numba.errors import InputError
-
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        raise InputError(name, "must be a whole number", text) from None
-
-
-def _number(name: str, text: str | None) -> float | None:
-    from bragg_numba.errors import InputError
-
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise InputError(name, "must be a number", text) from None
 
 
 @contextmanager
@@ -136,9 +133,3 @@ def _progress(*, quiet: bool):
     finally:
         if terminal:
             print(file=sys.stderr)
-
-
-if __name__ == "__main__":
-    from bragg_numba.cli.bragg import main
-
-    sys.exit(main(["series", *sys.argv[1:]]))

@@ -43,15 +43,15 @@ def add_arguments(parser) -> None:
 
 def run(args) -> int:
     """Trace, print or write; return the exit status (0; what cannot be honoured raises InputError)."""
-    from bragg_numba.dialect import experiment_from_words
-    from bragg_numba.parity.trace import MAX_STEPS, trace_pixel
+    from bragg_numba.experiment import Experiment
     from bragg_numba.plan.plan import make_plan
+    from bragg_numba.trace.pixel import MAX_STEPS, trace_pixel
 
-    plan = make_plan(experiment_from_words(list(args.flags)))
+    plan = make_plan(Experiment.from_nanobragg(list(args.flags)))
     limit = MAX_STEPS if args.max_steps is None else args.max_steps
     trace = trace_pixel(plan, args.slow, args.fast, limit)
     if args.output is None and args.form == "table":
-        from bragg_numba.parity.trace_table import print_trace
+        from bragg_numba.trace.table import print_trace
 
         print_trace(trace)
         return 0
@@ -70,7 +70,7 @@ def _text(trace, args) -> str:
         return trace.json() + "\n"
     if args.form == "text":
         return trace.text(every_step=args.every_step)
-    from bragg_numba.parity.trace_table import print_trace
+    from bragg_numba.trace.table import print_trace
 
     buffer = io.StringIO()
     print_trace(trace, buffer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from bragg_numba.cli.console import whole
+
 HELP = "Draw a frame as PNG, with beam centre and resolution rings, or a series as one HTML page."
 
 
@@ -21,14 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the picture or the page."""
-    from bragg_numba.cli.series import _whole
+    from bragg_numba import checks as check
     from bragg_numba.errors import InputError
-    from bragg_numba.experiment import _checks as check
     from bragg_numba.io.atomic import atomic_path, write_bytes
     from bragg_numba.series.source import open_source
     from bragg_numba.series.view import page, picture
 
-    frame, side = _whole("--frame", arguments.frame), _whole("--size", arguments.size)
+    frame, side = whole("--frame", arguments.frame), whole("--size", arguments.size)
     check.count("--size", side, low=16, high=20_000)
     with open_source(arguments.source) as source:
         if not 0 <= frame < len(source.series):

@@ -1,5 +1,6 @@
-"""nanoBragg's command line as a dialect: words in, an Experiment out."""
+"""nanoBragg's command line as a dialect: words in, plain values for the nouns of an experiment out."""
 
-from bragg_numba.dialect.resolve import Request, experiment_from_words, resolve
+from bragg_numba.dialect.command_line import CommandLine, Request
+from bragg_numba.dialect.parse import parse
 
-__all__ = ["Request", "experiment_from_words", "resolve"]
+__all__ = ["CommandLine", "Request", "parse"]

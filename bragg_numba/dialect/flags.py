@@ -22,8 +22,9 @@ class Flag:
 
 
 def _flag(names: str, values: str, group: str, text: str) -> Flag:
-    pairs = tuple(tuple(part.split(":")) for part in values.split())
-    return Flag(tuple("-" + name for name in names.split()), pairs, group, text)
+    pairs = (part.partition(":") for part in values.split())
+    takes = tuple((meaning, kind) for meaning, _, kind in pairs)
+    return Flag(tuple("-" + name for name in names.split()), takes, group, text)
 
 
 _V = "x:number y:number z:number"

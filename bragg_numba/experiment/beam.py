@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
+from bragg_numba.experiment.noun import Noun
 
 #: Photons per square metre at which r_e^2 * fluence is 1, so that an image is in units of F^2.
 UNIT_FLUENCE_PER_M2 = 125932015286227086360700780544.0
 
-#: eV * angstrom, the value that nanoBragg uses.
-ENERGY_WAVELENGTH_EV_A = 12398.42
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Beam(Noun):
     """Incident beam: wavelength, flux, polarization, divergence, spectrum.
 
@@ -77,7 +74,7 @@ class Beam(Noun):
 
     @property
     def photons_per_m2(self) -> float:
-        """Fluence in photons per square metre, from the flux where that is given."""
+        """Fluence in photons per square metre, from the flux where that is given (eq. 28)."""
         if self.flux_per_s != 0.0:
             size_m = self.beam_size_mm / 1000
             return self.flux_per_s * self.exposure_s / size_m / size_m

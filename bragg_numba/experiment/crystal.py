@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
-
-SHAPES = ("square", "round", "gauss", "tophat")
+from bragg_numba.experiment.noun import Noun
+from bragg_numba.kernels.parameters import SHAPE_NAMES
 
 #: nanoBragg's default seed of the mosaic domains.
 MOSAIC_SEED = 12345678
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Crystal(Noun):
     """A perfect-lattice nanocrystal and its mosaic domains.
 
@@ -64,7 +63,7 @@ class Crystal(Noun):
             "size_mm",
             tuple(check.optional(check.number, pre + "size_mm", n, above=0.0, high=1000.0) for n in self.size_mm),
         )
-        put("shape", check.choice(pre + "shape", self.shape, SHAPES))
+        put("shape", check.choice(pre + "shape", self.shape, SHAPE_NAMES))
         put("fudge", check.number(pre + "fudge", self.fudge, low=0.0, high=1e30))
         spread = check.optional(check.number, pre + "mosaic_spread_deg", self.mosaic_spread_deg, low=0.0, high=360.0)
         put("mosaic_spread_deg", spread)

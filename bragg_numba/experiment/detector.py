@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba import checks as check
+from bragg_numba.conventions import FRAMES
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
+from bragg_numba.experiment.noun import Noun
 
-CONVENTIONS = ("mosflm", "denzo", "adxv", "xds", "dials", "custom")
+CONVENTIONS = tuple(FRAMES)
 PIVOTS = ("beam", "sample")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Detector(Noun):
     """A flat (or cylindrically curved) array of square pixels.
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
+from bragg_numba import checks as check
+from bragg_numba.errors import InputError, read_from
+from bragg_numba.experiment import faces
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.structure_factors import StructureFactors
+
+if TYPE_CHECKING:
+    from bragg_numba.dialect import CommandLine
 
 FORMAT = "bragg_numba experiment"
 VERSION = 1
 FIDELITIES = ("nanobragg", "physical")
 
-_PARTS = {
+_PARTS: dict[str, type[Noun]] = {
     "beam": Beam,
     "crystal": Crystal,
     "detector": Detector,
@@ -30,7 +36,7 @@ _PARTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Experiment(Noun):
     """Beam, crystal, detector, rotation, sampling and structure factors of one image.
 
@@ -72,9 +78,36 @@ class Experiment(Noun):
         InputError
             For an unknown flag, a bad value or an unreadable file.
         """
-        from bragg_numba.dialect import experiment_from_words
+        from bragg_numba.dialect import CommandLine, parse
 
-        return experiment_from_words(words)
+        line = CommandLine(parse(words))
+        experiment = cls.from_command_line(line)
+        for note in line.notes:
+            warnings.warn(note, stacklevel=2)
+        return experiment
+
+    @classmethod
+    def from_command_line(cls, line: CommandLine) -> Experiment:
+        """Build from a nanoBragg command line that was read; its notes are left to the caller.
+
+        Raises
+        ------
+        InputError
+            For a value that cannot be honoured; it names the flag that brought it.
+        """
+        with line.naming_flags():
+            # In this order, which decides what is complained about first.
+            detector = Detector(**line.detector)
+            factors = StructureFactors(**line.read_structure_factors())
+            return cls(
+                beam=Beam(**line.beam),
+                crystal=Crystal(**line.crystal),
+                detector=detector,
+                rotation=Rotation(**line.rotation),
+                sampling=Sampling(**line.sampling_of(detector.shape)),
+                structure_factors=factors,
+                fidelity=line.fidelity,
+            )
 
     def to_json(self, indent: int | None = None) -> str:
         """Return the whole experiment, tables and mask included, as JSON text."""
@@ -98,8 +131,18 @@ class Experiment(Noun):
         for key in ("crystal", "structure_factors"):
             if key not in values:
                 raise InputError(f"experiment.{key}", "must be given")
-        parts = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
+        parts: dict[str, Any] = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
+
+    def __str__(self) -> str:
+        return faces.lines(self, self._title())
+
+    def _repr_html_(self) -> str:
+        return faces.html_table(self._title(), faces.of_parts(self))
+
+    def _title(self) -> str:
+        n_slow, n_fast = self.detector.shape
+        return f"Experiment: {n_fast} x {n_slow} pixels (fast x slow)"
 
     def save(self, path) -> None:
         """Write the JSON to ``path``, whole or not at all."""
@@ -110,9 +153,11 @@ class Experiment(Noun):
     @classmethod
     def load(cls, path) -> Experiment:
         """Read an experiment from a JSON file, or from a frame that this package wrote."""
-        from bragg_numba.io.frame import experiment_text
+        from bragg_numba.io.frame_file import experiment_text
 
-        return cls.from_json(experiment_text(Path(path)))
+        text = experiment_text(Path(path))
+        with read_from(path):
+            return cls.from_json(text)
 
 
 def _check_weights(sources) -> None:

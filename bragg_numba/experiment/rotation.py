@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
+from bragg_numba import checks as check
+from bragg_numba.experiment.noun import Noun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Rotation(Noun):
     """Crystal rotation during the exposure; the steps start at ``phi_deg`` (not at their middle)."""
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
-from bragg_numba.experiment._noun import Noun
+from bragg_numba.experiment.noun import Noun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class StructureFactors(Noun):
     """Amplitudes F(h, k, l) for every reflection of the P1 cell, and a default for the others.
 
@@ -58,7 +58,8 @@ class StructureFactors(Noun):
         if self.indices is None:
             return (0, 0, 0)
         span = self.indices.max(axis=0).astype(np.int64) - self.indices.min(axis=0) + 1
-        return tuple(int(n) for n in span)
+        h, k, l = (int(n) for n in span)  # noqa: E741 - Miller's names
+        return h, k, l
 
 
 def _numbers(name: str, value) -> np.ndarray:

@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from bragg_numba.experiment import _checks as check
+from bragg_numba import checks as check
 
 #: What ``compression`` may be. Only "bslz4" and "none" are read by DECTRIS's plugin for XDS.
 COMPRESSIONS = ("bslz4", "none", "gzip", "zstd")
@@ -68,9 +68,9 @@ class Codec:
             uint8 (``room(frame)``,), where the chunk may be put; None: in new memory.
         """
         if self.name == "none":
-            return memoryview(frame).cast("B")
+            return frame.data.cast("B")
         if self.name == "gzip":
-            return zlib.compress(frame, GZIP_LEVEL)
+            return zlib.compress(frame.data, GZIP_LEVEL)
         if self._fast:
             return _packed(frame, out, *_compressor())
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.errors import InputError
-from bragg_numba.experiment.beam import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.io.nxmx import SATURATION, Description
 
 #: XDS's customary frame (x right, y down, z along the beam) from that of McStas (x left, y up).
@@ -72,7 +72,7 @@ def _xyz(vector) -> str:
     return " ".join(terms)
 
 
-def xds_input(description: Description, template: str, cell: tuple | None = None) -> str:
+def xds_input(description: Description, template: str) -> str:
     """Return the lines of XDS.INP that this series fixes.
 
     Parameters
@@ -81,8 +81,6 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
         Of a sweep's counts.
     template
         Name of the data files with ``??????`` for what XDS fills in.
-    cell
-        Cell edges and angles, angstrom and degrees.
 
     Raises
     ------
@@ -96,7 +94,7 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
     if abs(fast @ slow) > 1e-9:
         raise InputError("XDS.INP", "needs detector axes at right angles")
     n = description.frames
-    sensor = description.plan.experiment.detector.thickness_um / 1000.0 if description.plan.panels[0].has_sensor else 0.0
+    sensor = 0.0 if description.sensor_um is None else description.sensor_um / 1000.0
     pixel_mm = g.pixel_size * 1000.0
     lines = [
         "! Written by bragg_numba: the part of XDS.INP that these frames fix. Add JOB, SPACE_GROUP_NUMBER, LIB.",
@@ -111,8 +109,8 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
         f"X-RAY_WAVELENGTH= {description.mean_wavelength_A:.10g}",
         f"INCIDENT_BEAM_DIRECTION= {_three(_XDS @ np.array([0.0, 0.0, 1.0]))}",
         f"ROTATION_AXIS= {_three(spindle)}",
-        f"POLARIZATION_PLANE_NORMAL= {_three(_polarization_normal(description))}",
-        f"FRACTION_OF_POLARIZATION= {(1.0 + description.plan.experiment.beam.polarization) / 2.0:.6g}",
+        f"POLARIZATION_PLANE_NORMAL= {_three(_XDS @ description.polarization_normal)}",
+        f"FRACTION_OF_POLARIZATION= {(1.0 + description.polarization) / 2.0:.6g}",
         f"NX= {g.n_fast}  NY= {g.n_slow}  QX= {pixel_mm:.10g}  QY= {pixel_mm:.10g}",
         f"DETECTOR_DISTANCE= {1000.0 * float(origin @ np.cross(fast, slow)):.10g}",
         f"ORGX= {-(origin @ fast) / g.pixel_size + 0.5:.8g}  ORGY= {-(origin @ slow) / g.pixel_size + 0.5:.8g}",
@@ -120,9 +118,8 @@ def xds_input(description: Description, template: str, cell: tuple | None = None
         f"DIRECTION_OF_DETECTOR_Y-AXIS= {_three(slow)}",
         f"SENSOR_THICKNESS= {sensor:.6g}",
         f"MINIMUM_VALID_PIXEL_VALUE= 0  OVERLOAD= {SATURATION[description.dtype]}",
+        "UNIT_CELL_CONSTANTS= " + " ".join(f"{value:.6g}" for value in description.cell),
     ]
-    if cell is not None:
-        lines.append("UNIT_CELL_CONSTANTS= " + " ".join(f"{value:.6g}" for value in cell))
     return "\n".join(lines) + "\n"
 
 
@@ -132,13 +129,6 @@ def _xds_warnings(description: Description) -> list[str]:
     if description.dtype == "uint16":
         return ["! LIB: dectris-neggia takes these counts; durin takes those above 32767 as negative (write uint32)."]
     return []
-
-
-def _polarization_normal(description: Description) -> np.ndarray:
-    """The normal of the plane that holds beam and E-vector."""
-    plan = description.plan
-    normal = np.cross(plan.detector.beam, plan.detector.polarization)
-    return _XDS @ description.geometry.rotation @ (normal / np.linalg.norm(normal))
 
 
 def _three(vector) -> str:

@@ -5,18 +5,15 @@ McStas: z along the beam, y up, right-handed. Lengths in metres, angles in degre
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
+from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Experiment
-from bragg_numba.experiment.beam import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.io.attributes import set_attributes
-from bragg_numba.plan.geometry import FRAMES, Geometry
 
 #: Largest valid count. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
 SATURATION = {"uint16": 65533, "uint32": 2**31 - 3, "float32": 2**31 - 3}
@@ -46,50 +43,9 @@ class McStasGeometry:
     beam_center_px: tuple[float, float]  #: (fast, slow), from the outer corner
 
 
-def mcstas_rotation(experiment: Experiment, detector: Geometry) -> np.ndarray:
-    """Return the proper rotation (3, 3) from the laboratory to McStas.
-
-    The beam goes to +z. "Up" is against the slow axis that the convention's untilted detector has: this gives
-    (-z, y, x) for the frame of MOSFLM, (-x, -y, z) for those of XDS and DIALS, and nothing to do for ADXV's.
-    """
-    beam = np.array(detector.beam)
-    frame = FRAMES[experiment.detector.convention]
-    for down in (frame["slow"], frame["fast"]):
-        up = -np.array(down)
-        up = up - (up @ beam) * beam
-        if np.linalg.norm(up) > 1e-3:
-            break
-    up = up / np.linalg.norm(up)
-    # + 0.0 turns -0.0 into 0.0
-    return np.array([np.cross(up, beam), up, beam]) + 0.0
-
-
-def mcstas_geometry(experiment: Experiment, detector: Geometry) -> McStasGeometry:
-    """Turn a plan's detector into the McStas frame."""
-    turn = mcstas_rotation(experiment, detector)
-    hits = np.isfinite(detector.true_distance)
-    distance = detector.true_distance if hits else detector.close_distance
-    hit = distance * np.array(detector.beam) - np.array(detector.origin) if hits else np.zeros(3)
-    # The axes of a custom detector need not be at right angles.
-    axes = np.array([detector.fast, detector.slow]).T
-    centre = np.linalg.lstsq(axes, hit, rcond=None)[0] / detector.pixel_size
-    return McStasGeometry(
-        rotation=turn,
-        origin=turn @ np.array(detector.origin) + 0.0,
-        fast=turn @ np.array(detector.fast) + 0.0,
-        slow=turn @ np.array(detector.slow) + 0.0,
-        spindle=turn @ np.array(detector.spindle) + 0.0,
-        pixel_size=detector.pixel_size,
-        n_fast=detector.n_fast,
-        n_slow=detector.n_slow,
-        distance=float(distance),
-        beam_center_px=(float(centre[0]), float(centre[1])),
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a master says about its frames, besides their pixels.
+    """What a master says about its frames, besides their pixels: plain numbers and arrays.
 
     ``omega_deg`` is None for stills, else (n + 1,): where every frame starts, and where the last one ends.
     ``wavelength_A`` is (1,), (n,) one a frame, or (m,) with ``wavelength_weights`` (m,). ``spectra`` (n, m, 2) are
@@ -97,20 +53,24 @@ class Description:
     lies from the one that is described, along x and y.
     """
 
-    plan: object  #: of the first frame
     dtype: str  #: float32 for photons, uint16 or uint32 for counts
     frames: int
+    geometry: McStasGeometry
+    pixel_mask: np.ndarray  #: uint32 (slow, fast), bits ``GAP`` and ``USER``; 0 is a pixel that was rendered
+    sensor_um: float | None  #: thickness; None: no sensor
+    shift_m: np.ndarray | None = None
     omega_deg: np.ndarray | None = None
+    cell: tuple[float, ...]  #: edges and angles of the first frame, angstrom and degrees
     wavelength_A: np.ndarray
     wavelength_weights: np.ndarray | None = None
     spectra: np.ndarray | None = None
-    shift_m: np.ndarray | None = None
+    flux_per_s: float  #: 0: not known
+    beam_size_mm: float
+    exposure_s: float
+    polarization: float  #: Kahn factor
+    polarization_normal: np.ndarray  #: of the plane that holds beam and E-vector, McStas frame
+    stokes: np.ndarray  #: (1, 4), I = 1, with Q along x and U along x = y of the McStas frame
     process: dict[str, str]  #: text by name, for /entry/process
-
-    @property
-    def geometry(self) -> McStasGeometry:
-        """The detector in the McStas frame."""
-        return mcstas_geometry(self.plan.experiment, self.plan.detector)
 
     @property
     def wavelength_of_frames(self) -> bool:
@@ -179,7 +139,6 @@ def _put(parent, name: str, value, units: str | None = None):
 
 
 def _write_beam(beam_group, description: Description) -> None:
-    beam = description.plan.experiment.beam
     wavelength = np.asarray(description.wavelength_A, dtype=np.float64)
     mean = _put(beam_group, "incident_wavelength", wavelength[0] if len(wavelength) == 1 else wavelength, "angstrom")
     if description.wavelength_weights is not None:
@@ -192,29 +151,17 @@ def _write_beam(beam_group, description: Description) -> None:
         lines = np.where(np.isnan(lines), filler, lines)
         _put(beam_group, "incident_wavelength_spectrum", lines, "angstrom")
         _put(beam_group, "incident_wavelength_spectrum_weights", np.nan_to_num(weights))
-    _put(beam_group, "incident_polarization_stokes", stokes(description), "dimensionless")
-    if beam.flux_per_s:
-        _put(beam_group, "total_flux", beam.flux_per_s, "Hz")
-    size = beam.beam_size_mm / 1000.0
+    _put(beam_group, "incident_polarization_stokes", description.stokes, "dimensionless")
+    if description.flux_per_s:
+        _put(beam_group, "total_flux", description.flux_per_s, "Hz")
+    size = description.beam_size_mm / 1000.0
     if size < 1.0:  # the default of other programs' command lines is no size at all
         _put(beam_group, "incident_beam_size", [size, size], "m")
         beam_group["profile"] = "rectangular"
 
 
-def stokes(description: Description) -> np.ndarray:
-    """Stokes vector (1, 4) of the beam, I = 1, with Q along x and U along x = y of the McStas frame.
-
-    The Kahn factor is the degree of linear polarization along the E-vector.
-    """
-    beam, detector = description.plan.experiment.beam, description.plan.detector
-    e_vector = mcstas_rotation(description.plan.experiment, detector) @ np.array(detector.polarization)
-    twice = 2.0 * np.arctan2(e_vector[1], e_vector[0])
-    kahn = beam.polarization if beam.polarized else 0.0
-    return np.array([[1.0, kahn * np.cos(twice), kahn * np.sin(twice), 0.0]]) + 0.0
-
-
 def _write_detector(detector, description: Description) -> None:
-    plan, g = description.plan, description.geometry
+    g = description.geometry
     axis = "/entry/instrument/detector/transformations/translation"
     detector["depends_on"] = axis
     detector["type"] = "Pixel"
@@ -236,19 +183,19 @@ def _write_detector(detector, description: Description) -> None:
     _put(detector, "distance", g.distance, "m")
     _put(detector, "detector_distance", g.distance, "m")
     detector["sensor_material"] = "Si"
-    thickness = plan.experiment.detector.thickness_um * 1e-6 if plan.panels[0].has_sensor else NO_SENSOR_M
+    thickness = NO_SENSOR_M if description.sensor_um is None else description.sensor_um * 1e-6
     _put(detector, "sensor_thickness", thickness, "m")
     bits = 16 if description.dtype == "uint16" else 32
     detector["bit_depth_readout"] = np.int64(bits)
     detector["bit_depth_image"] = np.int64(bits)
     detector["saturation_value"] = np.int64(SATURATION[description.dtype])
     detector["underload_value"] = np.int64(0)
-    exposure = plan.experiment.beam.exposure_s
+    exposure = description.exposure_s
     _put(detector, "count_time", exposure, "s")
     _put(detector, "frame_time", exposure, "s")
     for name in ("countrate_correction_applied", "flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
-    mask = detector.create_dataset("pixel_mask", data=pixel_mask(plan))
+    mask = detector.create_dataset("pixel_mask", data=description.pixel_mask)
     bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
     set_attributes(mask, bits=bits_text)
     if description.shift_m is not None:
@@ -276,16 +223,6 @@ def _axis(parent, name: str, value, units: str, vector: np.ndarray, depends_on: 
         offset_units="m",
         depends_on=depends_on,
     )
-
-
-def pixel_mask(plan) -> np.ndarray:
-    """Return the mask of a plan, uint32 (slow, fast): 0 is a pixel that was rendered."""
-    mask = np.full(plan.shape, GAP | USER, dtype=np.uint32)
-    fast_min, fast_max, slow_min, slow_max = plan.roi
-    mask[slow_min : slow_max + 1, fast_min : fast_max + 1] = 0
-    if plan.mask.size:
-        mask[~plan.mask] |= GAP
-    return mask
 
 
 def _write_sample(entry, description: Description) -> None:
@@ -332,10 +269,3 @@ def source_problem(path, name: str, shape: tuple[int, ...], dtype: str, digest: 
     except (OSError, RuntimeError, KeyError) as error:
         return f"is not a whole HDF5 file: {error}"
     return ""
-
-
-def versions_text() -> str:
-    """Versions of this package and of what it computes and writes with, as JSON."""
-    from bragg_numba.io.frame import versions
-
-    return json.dumps(versions())

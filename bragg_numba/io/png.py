@@ -87,13 +87,13 @@ class Preview:
         """Write the picture, whole or not at all; for the parameters see ``write_png``."""
         from PIL import Image
 
-        picture = Image.fromarray(_brightness(self._pooled, log, percentile))
-        picture.putpalette(_palette().tobytes())  # one byte a pixel: a third of the size of full colour
+        picture = Image.fromarray(brightness(self._pooled, log, percentile))
+        picture.putpalette(palette().tobytes())  # one byte a pixel: a third of the size of full colour
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             picture.save(file, format="PNG")
 
 
-def _brightness(photons: np.ndarray, log: bool, percentile: float) -> np.ndarray:
+def brightness(photons: np.ndarray, log: bool, percentile: float) -> np.ndarray:
     """Return colour numbers, uint8 0 (black) to 255."""
     lit = photons[photons > 0]
     if not lit.size:
@@ -109,7 +109,7 @@ def _brightness(photons: np.ndarray, log: bool, percentile: float) -> np.ndarray
     return np.rint(share * 255).astype(np.uint8)
 
 
-def _palette() -> np.ndarray:
+def palette() -> np.ndarray:
     """Return the colours of 0 to 255, (256, 3) uint8."""
     places = np.linspace(0, 255, len(_ANCHORS))
     levels = np.arange(256)

@@ -41,7 +41,7 @@ def read_hkl(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     name = os.fspath(path)
     table = _fast_columns(path)
     if table is None or not _is_valid(table):
-        _raise_for_bad_line(name, read_lines(path))
+        raise _first_complaint(name, read_lines(path))
     if not len(table):
         raise InputError(name, "must hold at least one line of h k l F")
     return table[:, :3].astype(np.int32), np.ascontiguousarray(table[:, 3])
@@ -150,8 +150,8 @@ def _is_valid(table: np.ndarray) -> bool:
     )
 
 
-def _raise_for_bad_line(name: str, lines: list[str]) -> None:
-    """Find the first line that is not h k l F and say so."""
+def _first_complaint(name: str, lines: list[str]) -> InputError:
+    """Find the first line that is not h k l F; the error that says so."""
     for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].split()
         if not words:
@@ -159,11 +159,11 @@ def _raise_for_bad_line(name: str, lines: list[str]) -> None:
         try:
             values = [float(word) for word in words[:4]]
         except ValueError:
-            raise InputError(name, f"line {number} must hold the numbers h k l F", line.strip()) from None
+            return InputError(name, f"line {number} must hold the numbers h k l F", line.strip())
         if len(values) < 4:
-            raise InputError(name, f"line {number} must hold h k l F", line.strip())
+            return InputError(name, f"line {number} must hold h k l F", line.strip())
         if not all(map(math.isfinite, values)):
-            raise InputError(name, f"line {number} must hold finite numbers", line.strip())
+            return InputError(name, f"line {number} must hold finite numbers", line.strip())
         if not all(index.is_integer() and abs(index) <= _INDEX_LIMIT for index in values[:3]):
-            raise InputError(name, f"line {number} must begin with whole h k l", line.strip())
-    raise InputError(name, "must hold lines of h k l F")
+            return InputError(name, f"line {number} must begin with whole h k l", line.strip())
+    return InputError(name, "must hold lines of h k l F")

@@ -83,13 +83,14 @@ def read_sources(path: str | os.PathLike[str]) -> list[Source]:
 
 def _source(name: str, number: int, words: list[str]) -> Source:
     """Return the source of one line's words."""
-    values: list[float | None] = [_finite(name, number, word) for word in words[:_SOURCE_COLUMNS]]
+    values = [_finite(name, number, word) for word in words[:_SOURCE_COLUMNS]]
     if len(values) < 3:
         raise InputError(name, f"line {number} must give at least x, y and z", " ".join(words))
-    if values[:3] == [0.0, 0.0, 0.0]:
+    x, y, z, *rest = values
+    if (x, y, z) == (0.0, 0.0, 0.0):
         raise InputError(name, f"line {number} must not place a source at the origin, where the sample is")
-    values += [None] * (_SOURCE_COLUMNS - len(values))
-    x, y, z, weight, wavelength = values
+    weight = rest[0] if rest else None
+    wavelength = rest[1] if len(rest) > 1 else None
     if wavelength is not None and wavelength <= 0:
         raise InputError(name, f"line {number} must give a wavelength above 0, in metres", wavelength)
     return x, y, z, weight, wavelength

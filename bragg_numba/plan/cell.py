@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment import Experiment
-from bragg_numba.plan.geometry import DEGREES
-from bragg_numba.plan.vectors import Vector, cross, dot, length, rotate_xyz, scale
+from bragg_numba.plan.vectors import Vector, as_vector, cross, dot, length, rotate_xyz, scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Cell:
     @property
     def edges_m(self) -> Vector:
         """Cell edges in metres, rounded as the reference rounds them: cell counts are ceilings."""
-        return tuple(length(scale(v, 1e-10)) for v in (self.a, self.b, self.c))
+        return as_vector(length(scale(v, 1e-10)) for v in (self.a, self.b, self.c))
 
     @property
     def angles_deg(self) -> Vector:
@@ -61,7 +61,7 @@ def _clip(x: float) -> float:
 
 
 def _standard_setting(cell: tuple) -> tuple[Vector, Vector, Vector, float]:
-    """Reciprocal vectors with a* along x and b* in the x-y plane, and the volume."""
+    """Reciprocal vectors with a* along x and b* in the x-y plane, and the volume (eq. 26)."""
     a, b, c = cell[:3]
     alpha, beta, gamma = (angle / DEGREES for angle in cell[3:])
     half = (alpha + beta + gamma) / 2
@@ -99,9 +99,8 @@ def _rescale(v: Vector, size: float) -> Vector:
 def orient_cell(experiment: Experiment, misset_rad: Vector | None) -> Cell:
     """Build the oriented cell; ``misset_rad`` are the angles to apply (given or drawn), or None."""
     crystal = experiment.crystal
-    volume = None
     if crystal.cell is not None:
-        a_star, b_star, c_star, volume = _standard_setting(crystal.cell)
+        a_star, b_star, c_star, given_volume = _standard_setting(crystal.cell)
     if crystal.mosflm_matrix is not None:
         per_wavelength = 1e-10 / (experiment.beam.wavelength_A / 1.0e10)
         a_star, b_star, c_star = (
@@ -111,15 +110,15 @@ def orient_cell(experiment: Experiment, misset_rad: Vector | None) -> Cell:
         a_star, b_star, c_star = (rotate_xyz(v, misset_rad) for v in (a_star, b_star, c_star))
     if crystal.orientation is not None:
         rows = crystal.orientation
-        a_star, b_star, c_star = (tuple(dot(row, v) for row in rows) for v in (a_star, b_star, c_star))
+        a_star, b_star, c_star = (as_vector(dot(row, v) for row in rows) for v in (a_star, b_star, c_star))
 
     a_b, b_c, c_a = cross(a_star, b_star), cross(b_star, c_star), cross(c_star, a_star)
     per_volume = dot(a_star, b_c)
     if crystal.cell is not None:
         # The given cell takes: its edges and volume win over rounding, and over the matrix.
         lengths = crystal.cell[:3]
-        b_c, c_a, a_b = (_rescale(v, n / volume) for v, n in zip((b_c, c_a, a_b), lengths, strict=True))
-        per_volume = 1.0 / volume
+        b_c, c_a, a_b = (_rescale(v, n / given_volume) for v, n in zip((b_c, c_a, a_b), lengths, strict=True))
+        per_volume = 1.0 / given_volume
     volume = 1.0 / per_volume
     a, b, c = scale(b_c, volume), scale(c_a, volume), scale(a_b, volume)
     return Cell(

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
+from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment import Crystal
-from bragg_numba.noise.classic import ClassicStream
 from bragg_numba.plan.cell import Cell
-from bragg_numba.plan.geometry import DEGREES
+from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.steps import Steps
-from bragg_numba.plan.vectors import Vector, rotate_about
+from bragg_numba.plan.vectors import Vector, as_vector, rotate_about, scale
 
 
 def draw_misset(crystal: Crystal, stream: ClassicStream, *, physical: bool) -> Vector | None:
@@ -21,8 +21,8 @@ def draw_misset(crystal: Crystal, stream: ClassicStream, *, physical: bool) -> V
     """
     if crystal.misset_deg is None:
         return None
-    if crystal.misset_deg != "random":
-        return tuple(angle / DEGREES for angle in crystal.misset_deg)
+    if not isinstance(crystal.misset_deg, str):
+        return as_vector(angle / DEGREES for angle in crystal.misset_deg)
     if not physical:
         return stream.misset_angles(crystal.misset_seed)
     return _angles_of_rotation(random_rotation(stream, crystal.misset_seed))
@@ -81,7 +81,7 @@ def list_orientations(
 
     Every spindle step rotates freshly from phi = 0; the mosaic rotation follows it (eq. 19).
     """
-    at_zero = [tuple(1e-10 * x for x in v) for v in (cell.a, cell.b, cell.c)]
+    at_zero = [scale(v, 1e-10) for v in (cell.a, cell.b, cell.c)]
     turned = np.empty((phi.n, 3, 3))
     for i in range(phi.n):
         angle = phi_start + phi.step * i

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bragg_numba.conventions import DEGREES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment.crystal import SHAPES
-from bragg_numba.kernels import parameters, physics
-from bragg_numba.noise.classic import ClassicStream
+from bragg_numba.kernels import parameters, physics, walk
+from bragg_numba.memory import require
 from bragg_numba.plan.cell import Cell, orient_cell
-from bragg_numba.plan.geometry import DEGREES, Geometry, place_detector
-from bragg_numba.plan.memory import require
+from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.detector import PlacedDetector, place_detector
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.sources import Sources, list_sources
 from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps, require_listable
@@ -27,6 +27,9 @@ AVOGADRO = 6.02214179e23
 WATER_F = 2.57
 WATER_MOLAR_MASS = 18.0
 
+
+#: Shapes whose radius nanoBragg takes in 1/angstrom, times the number of cells (eq. 14).
+_SPOTS_OF_VOLUME = ("gauss", "tophat")
 
 #: More terms than this are a slip of the pen: months on a workstation.
 MOST_PIXEL_STEPS = 1e16
@@ -41,7 +44,7 @@ class Plan:
     """
 
     experiment: Experiment
-    detector: Geometry
+    detector: PlacedDetector
     cell: Cell
     sources: Sources
     cells: np.ndarray
@@ -225,7 +228,7 @@ def _interpolates(experiment: Experiment, counts, *, physical: bool, notes: list
     return bool(wanted) and experiment.structure_factors.indices is not None
 
 
-def _oversampling_distance(detector: Geometry, *, physical: bool) -> float:
+def _oversampling_distance(detector: PlacedDetector, *, physical: bool) -> float:
     """Distance that sets the fringe width on the detector: along the beam where the beam meets the plane."""
     if not physical:
         return detector.distance
@@ -337,14 +340,17 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
     """Shape, size and the metric of the radius (eq. 14): cells, or |dq| times the volume as in C."""
     crystal = experiment.crystal
     n_a, n_b, n_c = (float(n) for n in counts)
-    if crystal.shape == "round" or physical:
-        gram = np.diag([n_a * n_a, n_b * n_b, n_c * n_c])
-    else:
+    if crystal.shape in _SPOTS_OF_VOLUME and not physical:
         stars = np.array([cell.a_star, cell.b_star, cell.c_star])
         gram = stars @ stars.T * (n_a * n_a * n_b * n_b * n_c * n_c)
+    else:
+        gram = np.diag([n_a * n_a, n_b * n_b, n_c * n_c])
     gram = gram * crystal.fudge
+    shape = parameters.SHAPE_NAMES.index(crystal.shape)
+    if shape not in walk.SHAPES_IN_FLOAT64:
+        raise InputError("Crystal.shape", "has no lattice factor in the kernels", crystal.shape)
     return parameters.Lattice(
-        shape=SHAPES.index(crystal.shape),
+        shape=shape,
         n_a=n_a,
         n_b=n_b,
         n_c=n_c,
@@ -358,15 +364,14 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
 
 
 def _rules(experiment: Experiment, steps: int, *, physical: bool) -> parameters.Rules:
+    """What is done once a term and once a pixel (eq. 21), and the background of water (eq. 29)."""
     sampling = experiment.sampling
     fluence = experiment.beam.photons_per_m2
     water = experiment.crystal.water_um / 1e6
     background = (
         WATER_F * WATER_F * physics.R_E_SQUARED * fluence * water * water * water * 1e6 * AVOGADRO / WATER_MOLAR_MASS
     )
-    running = [
-        getattr(sampling, f"oversample_{name}") and not physical for name in ("thick", "polar", "omega")
-    ]
+    running = [getattr(sampling, f"oversample_{name}") and not physical for name in ("thick", "polar", "omega")]
     return parameters.Rules(
         per_term=physical,
         running_thick=running[0],

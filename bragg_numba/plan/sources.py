@@ -8,9 +8,9 @@ import numpy as np
 
 from bragg_numba.experiment import Beam
 from bragg_numba.kernels import parameters
-from bragg_numba.plan.geometry import Geometry
+from bragg_numba.plan.detector import PlacedDetector
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
-from bragg_numba.plan.vectors import rotate_about, scale, unit
+from bragg_numba.plan.vectors import as_vector, rotate_about, scale, unit
 
 #: Distance at which the reference places generated sources; only the direction matters.
 SOURCE_DISTANCE = 10.0
@@ -73,8 +73,8 @@ def _mean_one(weights: list[float | None]) -> np.ndarray:
     return found * (len(found) / found.sum())
 
 
-def list_sources(beam: Beam, geometry: Geometry, *, physical: bool) -> Sources:
-    """List every source of the beam; under fidelity nanobragg all of them weigh the same, as in C."""
+def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sources:
+    """List every source of the beam (eq. 30); under fidelity nanobragg all of them weigh the same, as in C."""
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
         _milliradians(beam.horizontal_divergence_mrad),
@@ -92,18 +92,18 @@ def list_sources(beam: Beam, geometry: Geometry, *, physical: bool) -> Sources:
     grid = horizontal.n * vertical.n * dispersion.n
     shown = f"{horizontal.n} x {vertical.n} directions x {dispersion.n} wavelengths"
     require_listable("the number of sources", 0 if beam.sources is not None else grid, shown)
-    upstream = scale(geometry.beam, -SOURCE_DISTANCE)
+    upstream = scale(detector.beam, -SOURCE_DISTANCE)
     rows = []
     points = 0
     if beam.sources is not None:
         for x, y, z, weight, wavelength in beam.sources:
-            place = tuple(u if v is None else v for u, v in zip(upstream, (x, y, z), strict=True))
-            rows.append((unit(place), central if wavelength is None else wavelength, weight))
+            place = unit(as_vector(u if v is None else v for u, v in zip(upstream, (x, y, z), strict=True)))
+            rows.append((place, central if wavelength is None else wavelength, weight))
     else:
         for across, up in _kept_directions(beam, horizontal, vertical):
             points += 1
-            place = rotate_about(geometry.polarization, upstream, up)
-            place = unit(rotate_about(geometry.vertical, place, across))
+            place = rotate_about(detector.polarization, upstream, up)
+            place = unit(rotate_about(detector.vertical, place, across))
             for i in range(dispersion.n):
                 wavelength = central * (1.0 + dispersion.step * i - dispersion.range / 2.0)
                 rows.append((place, wavelength, 1.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bragg_numba.experiment import StructureFactors
-from bragg_numba.plan.memory import require
+from bragg_numba.memory import require
 
 
 def dense_table(factors: StructureFactors, max_memory: int | None) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -18,7 +18,7 @@ def dense_table(factors: StructureFactors, max_memory: int | None) -> tuple[tupl
     InputError
         If the table would take more memory than allowed.
     """
-    if factors.indices is None:
+    if factors.indices is None or factors.amplitudes is None:
         return (0, 0, 0), np.full((1, 1, 1), factors.default_F)
     first = factors.indices.min(axis=0).astype(np.int64) - 1
     shape = tuple(n + 2 for n in factors.table_shape)
@@ -37,4 +37,4 @@ def dense_table(factors: StructureFactors, max_memory: int | None) -> tuple[tupl
     _, last = np.unique(flat[::-1], return_index=True)
     keep = len(flat) - 1 - last
     table.reshape(-1)[flat[keep]] = factors.amplitudes[keep]
-    return tuple(int(n) for n in first), table
+    return (int(first[0]), int(first[1]), int(first[2])), table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import uncompiled
@@ -10,6 +11,12 @@ from bragg_numba.kernels._jit import uncompiled
 Vector = tuple[float, float, float]
 
 _rotate_by = uncompiled(physics.rotate_by)
+
+
+def as_vector(values: Iterable) -> Vector:
+    """Three numbers as a vector."""
+    x, y, z = values
+    return (float(x), float(y), float(z))
 
 
 def rotate_about(axis: Vector, v: Vector, angle: float) -> Vector:

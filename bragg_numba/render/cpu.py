@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.kernels.parameters import Frame
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
+from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
-from bragg_numba.render.precision import Choice, choose, padded_table, phases
+from bragg_numba.plan.work import list_tiles
 
 
 @contextmanager
@@ -32,8 +34,11 @@ def threads(count: int | None):
         numba.set_num_threads(before)
 
 
-#: Terms in one tile: a fraction of a second, so that progress shows and Ctrl-C is heard.
-TILE_PIXEL_STEPS = 4e8
+#: Terms in one call of a kernel: a fraction of a second, so that progress shows and Ctrl-C is heard.
+PIXEL_STEPS_IN_CALL = 4e8
+
+#: Fewer tiles than this would leave threads without work.
+LEAST_TILES_IN_CALL = 64
 
 
 class CpuRenderer:
@@ -54,13 +59,15 @@ class CpuRenderer:
 
     def __getstate__(self) -> dict:
         """What a copy or another process gets: all but compiled code, which it finds when it renders."""
-        return self.__dict__ | {"_kernels": None}
+        return self.__dict__ | {"_kernels": {}}
 
-    def use(self, choice: Choice) -> None:
+    def use(self, choice: CpuArithmetic) -> None:
         """Render with this arithmetic from now on."""
         self.choice = choice
-        self._kernels = None
+        self._arguments = self.plan.arguments
+        self._kernels: dict[str, object] = {}
         if choice.precision == "tile":
+            self._code = code(self.plan, choice)
             self._phases = phases(self.plan, choice)
             self._padded, self._squared = padded_table(self.plan)
 
@@ -69,76 +76,73 @@ class CpuRenderer:
         """``"tile"`` or ``"float64"``."""
         return self.choice.precision
 
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """Cut the frame into rows that take a fraction of a second."""
-        n_slow = self.plan.shape[0]
-        per_row = max(1.0, self.plan.pixel_steps / n_slow)
-        rows = int(max(ROWS, TILE_PIXEL_STEPS // per_row // ROWS * ROWS))  # whole tiles
-        for start in range(0, n_slow, rows):
-            yield start, min(start + rows, n_slow)
-
-    def render_into(self, out: np.ndarray) -> Iterator[int]:
-        """Render the frame into ``out`` (slow, fast) float32; yield how many rows are there."""
-        if self.plan.mask.size or self.plan.roi != (0, self.plan.shape[1] - 1, 0, self.plan.shape[0] - 1):
+    def render_into(self, out: np.ndarray) -> Iterator[float]:
+        """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
+        if not covers_frame(self.plan):
             out[:] = 0.0
-        for start, stop in self.ranges():
-            self.render_rows(start, stop, out[start:stop])
-            yield stop
+        yield from self._render(0, self.plan.shape[0], out)
 
     def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
-        """Render tiles of rows: yield each one's first row and (n, n_fast) float32 photons, in one array."""
+        """Render rows of the frame: yield each range's first row and (n, n_fast) float32 photons, in one array."""
         cuts = list(ranges)
         buffer = np.zeros((max(stop - start for start, stop in cuts), self.plan.shape[1]), dtype=np.float32)
         for start, stop in cuts:
-            tile = buffer[: stop - start]
-            tile[:] = 0.0
-            self.render_rows(start, stop, tile)
-            yield start, tile
-
-    def _column_cuts(self, rows: int) -> Iterator[tuple[int, int, int, int]]:
-        """Cut the region of interest into columns of tiles where even the fewest rows take long."""
-        fast_first, fast_last, slow_first, slow_last = self.plan.roi
-        per_column = self.plan.pixel_steps / self.plan.shape[0] / (fast_last - fast_first + 1) * max(rows, ROWS)
-        columns = max(1, int(TILE_PIXEL_STEPS // (per_column * COLUMNS))) * COLUMNS
-        for start in range(fast_first // COLUMNS * COLUMNS, fast_last + 1, columns):
-            yield max(start, fast_first), min(start + columns - 1, fast_last), slow_first, slow_last
+            rows = buffer[: stop - start]
+            rows[:] = 0.0
+            self.render_rows(start, stop, rows)
+            yield start, rows
 
     def render_rows(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
         """Render rows into ``out``, C-contiguous float32 (row_stop - row_start, n_fast), in photons.
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
-        with threads(self._threads):
-            for roi in self._column_cuts(row_stop - row_start):
-                if self.precision == "tile":
-                    self._render_tile(roi, row_start, row_stop, out)
-                else:
-                    self._render_float64(roi, row_start, row_stop, out)
+        for _ in self._render(row_start, row_stop, out):
+            pass
 
-    def _render_float64(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
+    def _render(self, row_start: int, row_stop: int, out: np.ndarray) -> Iterator[float]:
+        plan = self.plan
+        frame = Frame(out, plan.mask, row_start)
+        work = list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), (row_start, row_stop))
+        render = self._render_tile if self.precision == "tile" else self._render_float64
+        for start, stop in self._calls(len(work)):
+            with threads(self._threads):
+                render(work[start:stop], frame)
+            yield stop / len(work)
+
+    def _calls(self, n_tiles: int) -> Iterator[tuple[int, int]]:
+        """Cut a work list into calls that take a fraction of a second each."""
+        of_tile = ROWS * COLUMNS * self.plan.steps * self.plan.layers.n
+        tiles = max(int(PIXEL_STEPS_IN_CALL // of_tile), LEAST_TILES_IN_CALL)
+        for start in range(0, n_tiles, tiles):
+            yield start, min(start + tiles, n_tiles)
+
+    def _render_float64(self, work: np.ndarray, frame: Frame, *, only_nans: bool = False) -> None:
         from bragg_numba.kernels.pixels import cpu
 
-        plan = self.plan
-        missed = np.zeros(cpu.count_tiles(row_start, row_stop, roi), dtype=np.int64)
-        cpu.add_bragg_float64(*self._fetch_kernels(), *plan.arguments, roi, plan.mask, row_start, row_stop, out, missed)
+        kernel = self._kernels.get("float64")
+        if kernel is None:
+            kernel = self._kernels["float64"] = cpu.float64_kernel(self._arguments, frame)
+        missed = cpu.add_bragg_float64(kernel, *self._arguments, work, only_nans, frame, cpu.float64_scratch())
         self.missed += int(missed.sum())
 
-    def _render_tile(self, roi: tuple[int, int, int, int], row_start: int, row_stop: int, out: np.ndarray) -> None:
+    def _render_tile(self, work: np.ndarray, frame: Frame) -> None:
+        """Render tiles in float32, and in float64 what float32 could not decide."""
         from bragg_numba.kernels.pixels import cpu
 
-        plan, tile = self.plan, self._tile_arguments()
-        cpu.add_bragg_tile(*self._fetch_kernels(), *plan.arguments, *tile, roi, plan.mask, row_start, row_stop, out)
+        panels, lattice, _, rules, sources, cells, _ = self._arguments
+        extra = (self._phases, self._padded, self._squared)
+        kernel = self._kernels.get("tile")
+        if kernel is None:
+            kernel = self._kernels["tile"] = cpu.tile_kernel(self._code, self._arguments, *extra, frame)
+        nouns = (panels, lattice, self._padded, rules, self._phases, sources, cells, self._squared)
+        doubts = cpu.add_bragg_tile(kernel, *nouns, work, frame, cpu.tile_scratch())
+        if doubts.any():
+            self._render_float64(np.ascontiguousarray(work[doubts != 0]), frame, only_nans=True)
 
-    def _tile_arguments(self) -> tuple:
-        return self._phases, self._padded, self._squared, (0,) * self.choice.split
 
-    def _fetch_kernels(self) -> tuple:
-        """The kernels of a tile for arguments like these, found once: short renders come by thousands."""
-        from bragg_numba.kernels.pixels import cpu
-
-        if self._kernels is None:
-            arguments = self.plan.arguments
-            self._kernels = (cpu.float64_kernel(arguments),)
-            if self.precision == "tile":
-                self._kernels = (cpu.tile_kernel(arguments, *self._tile_arguments()), *self._kernels)
-        return self._kernels
+def covers_frame(plan: Plan) -> bool:
+    """Whether every pixel of the frame is rendered, so that none need be cleared."""
+    n_slow, n_fast = plan.shape
+    pixels = sum(panel.n_fast * panel.n_slow for panel in plan.panels)
+    return not plan.mask.size and plan.roi == (0, n_fast - 1, 0, n_slow - 1) and pixels == n_slow * n_fast

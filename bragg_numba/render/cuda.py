@@ -10,6 +10,7 @@ import importlib.util
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class CudaRenderer:
     """
 
     def __init__(self, plan: Plan, precision: str, device: Device, reason: str = "asked for") -> None:
-        from bragg_numba.render.cuda_precision import choose, single
+        from bragg_numba.plan.arithmetic.cuda import choose, single
 
         self.plan, self.device, self.reason = plan, device, reason
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
@@ -257,15 +258,16 @@ class _Half:
             cuda.device_array(1, dtype=np.int32),
         )
         self.missed = cuda.device_array(1, dtype=np.int64)
-        self.image = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
+        self.image: Any = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
         # Page-locked: only from there and to there do copies run beside kernels.
-        self.band = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
+        self.band: Any = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
         self._no_doubts = cuda.pinned_array(1, dtype=np.int32)
         self._none_missed = cuda.pinned_array(1, dtype=np.int64)
         self._missed = cuda.pinned_array(1, dtype=np.int64)
         self._no_doubts[0] = self._none_missed[0] = self._missed[0] = 0
-        self._tiles = self._tiles_on_host = None
-        self._zeros = None
+        self._tiles: Any = None
+        self._tiles_on_host: Any = None
+        self._zeros: Any = None
         self._start = self._count = 0
 
     def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:
@@ -348,7 +350,7 @@ def _sent_tables(renderer: CudaRenderer) -> tuple:
     """
     from numba import cuda
 
-    from bragg_numba.render.cuda_precision import padded_table
+    from bragg_numba.plan.arithmetic.cuda import padded_table
 
     plan, index = renderer.plan, renderer.device.index
     border = renderer.singles[0].reach if renderer.singles else None
@@ -416,45 +418,3 @@ def as_numba_array(name: str, array, index: int):
         array = cupy.from_dlpack(array)
     with cuda.gpus[index]:
         return cuda.as_cuda_array(array)
-
-
-def poisson_on_device(photons, seed: int, frame: int, first_row: int):
-    """Draw one Poisson count for each pixel of a device array; the counts stay there.
-
-    The counts are those of ``noise.counter.poisson``, which checks the numbers.
-
-    Raises
-    ------
-    InputError
-        If the array is none of photons, or a pixel is NaN, infinite or negative.
-    """
-    from numba import cuda
-
-    from bragg_numba.kernels.random import cuda as kernels
-
-    index = devices.index_of(photons)
-    with cuda.gpus[index]:
-        mean = as_numba_array("photons", photons, index)
-        if len(mean.shape) != 2 or mean.dtype != np.float32 or not mean.is_c_contiguous():
-            raise InputError("photons", "must be C-contiguous float32 of two dimensions on a device", mean.dtype)
-        _require_photons(mean)
-        counts = cuda.device_array(tuple(mean.shape), dtype=np.uint32)
-        n_fast = int(mean.shape[1])
-        blocks = max(1, -(-int(mean.shape[0]) * n_fast // kernels.THREADS))
-        words = (np.uint64(seed), np.uint32(frame), np.uint64(first_row * n_fast))
-        kernels.poisson_counts[blocks, kernels.THREADS](mean, *words, counts)
-        cuda.synchronize()
-    return as_caller_array(counts)
-
-
-def _require_photons(mean) -> None:
-    """Raise InputError if a pixel is NaN, infinite or negative; looked at on the device where CuPy can."""
-    from bragg_numba.noise.counter import check_photons
-
-    if not devices.simulated() and importlib.util.find_spec("cupy") is not None:
-        import cupy
-
-        photons = cupy.asarray(mean)
-        if bool(((photons >= 0) & (photons < np.inf)).all()):
-            return
-    check_photons(mean.copy_to_host())

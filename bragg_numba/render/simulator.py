@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment import _checks as check
-from bragg_numba.plan.memory import require
+from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.cpu import CpuRenderer
 from bragg_numba.render.devices import is_device_array
@@ -64,7 +65,14 @@ class Simulator:
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
         self._statistics: Statistics | None = None
-        self._last = None  # the frame, on the host or on a device
+        self._last: Any = None  # the frame, on the host or on a device
+
+    def __repr__(self) -> str:
+        n_slow, n_fast = self.shape
+        return (
+            f"<Simulator on {self.backend}, precision {self.precision}: {n_fast} x {n_slow} pixels (fast x slow), "
+            f"{self.plan.steps} steps a pixel>"
+        )
 
     @property
     def experiment(self) -> Experiment:
@@ -137,9 +145,9 @@ class Simulator:
             parts = self._renderer.render_into(out)
         self._statistics, self._last = None, out
         self._renderer.missed = 0
-        for rows in parts:
+        for done in parts:
             if progress is not None:
-                progress(rows / self.shape[0])
+                progress(done)
         return out
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -190,15 +198,16 @@ class Simulator:
         from bragg_numba.kernels import sums
 
         rows = np.zeros(self.shape[0])
-        sums.sum_solid_angles(self.plan.panels[0], self.plan.roi, self.plan.mask, rows)
+        for panel in self.plan.panels:
+            sums.sum_solid_angles(panel, self.plan.roi, self.plan.mask, rows)
         return float(rows.sum())
 
     def trace(self, slow: int, fast: int, max_steps: int | None = None):
-        """Trace one pixel: a mapping of every intermediate quantity, see ``parity.trace.Trace``.
+        """Trace one pixel: a mapping of every intermediate quantity, see ``trace.pixel.Trace``.
 
         Computed in float64, whatever precision renders. ``max_steps`` bounds the sub-steps that are listed.
         """
-        from bragg_numba.parity.trace import MAX_STEPS, trace_pixel
+        from bragg_numba.trace.pixel import MAX_STEPS, trace_pixel
 
         return trace_pixel(self.plan, slow, fast, MAX_STEPS if max_steps is None else max_steps)
 

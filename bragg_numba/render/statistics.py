@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba.experiment import faces
 from bragg_numba.plan.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Statistics:
     """Sum, brightest pixel and spread of the rendered pixels, photons.
 
@@ -33,6 +34,15 @@ class Statistics:
         """Plain numbers by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def __repr__(self) -> str:
+        return (
+            f"<Statistics of {self.pixels} pixels: sum {self.sum:g}, max {self.max:g} at slow {self.max_slow}, "
+            f"fast {self.max_fast}, mean {self.mean:g}, rms {self.rms:g}, rmsd {self.rmsd:g} photons>"
+        )
+
+    def _repr_html_(self) -> str:
+        return faces.html_table("Statistics", [("", list(self.as_dict().items()))])
+
 
 class StatisticsCollector:
     """Gathers the sums of a frame's rows, tile by tile, in any order."""
@@ -46,11 +56,11 @@ class StatisticsCollector:
 
     def add(self, rows: np.ndarray, row_start: int = 0) -> None:
         """Add rows (n, n_fast) float32 that begin at ``row_start`` of the frame."""
-        from bragg_numba.kernels import sums
+        from bragg_numba.kernels.sums import sum_rows
 
         stop = row_start + len(rows)
         sums, counts = self._sums[row_start:stop], self._counts[row_start:stop]
-        sums.sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
+        sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
 
     def result(self) -> Statistics:
         """Statistics of what was added."""

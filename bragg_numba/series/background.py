@@ -109,10 +109,11 @@ class BackgroundReader:
     """The background of the frames of a file: what it holds, or else rendered again."""
 
     def __init__(self, file, series) -> None:
-        self._series, self._found = series, backgrounds(series)
-        self._stored = file.get(f"{PATH}/photons")
-        if self._found is None:
+        found = backgrounds(series)
+        if found is None:
             raise InputError("--background", "needs frames with a background: this series has no water")
+        self._series, self._found = series, found
+        self._stored = file.get(f"{PATH}/photons")
         self._last: tuple[int, np.ndarray] | None = None
 
     def of(self, frame: int) -> np.ndarray:

@@ -7,12 +7,13 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment._noun import _plain, _unpack_array
+from bragg_numba.experiment.noun import Noun, plain_value, unpack_array
 
 #: Columns of the table: type and shape of one frame's value. None: any length, rows of wavelength and weight.
 COLUMNS: dict[str, tuple[type, tuple | None]] = {
@@ -97,7 +98,9 @@ class FrameTable:
     def to_dict(self) -> dict:
         """Return the columns as what ``json`` can write."""
         # Seeds as numbers: packed arrays know no unsigned integers.
-        return {name: values.tolist() if name == "seed" else _plain(values) for name, values in self.columns.items()}
+        return {
+            name: values.tolist() if name == "seed" else plain_value(values) for name, values in self.columns.items()
+        }
 
     @classmethod
     def from_any(cls, frames) -> FrameTable:
@@ -117,13 +120,15 @@ class FrameTable:
         raise InputError("frames", "must be a table: array, CSV file, columns or rows", type(frames).__name__)
 
 
-def apply_frame(experiment: Experiment, row: Mapping[str, object]) -> Experiment:
+def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
     """Return the experiment of one frame.
 
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
     sizes in millimetres.
     """
-    crystal, beam, changes = {}, {}, {}
+    crystal: dict[str, Any] = {}
+    beam: dict[str, Any] = {}
+    changes: dict[str, Noun] = {}
     for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed"):
         if name in row:
             crystal[name] = row[name].tolist()
@@ -248,7 +253,7 @@ def _clean(name: str, values) -> np.ndarray:
         broken = array.dtype.kind == "f" and not np.array_equal(array, np.rint(array))
         if broken or int(array.min()) < lowest or int(array.max()) >= highest:
             raise InputError(f"frames.{name}", f"must be whole numbers from {lowest} to {highest - 1}")
-    clean = np.ascontiguousarray(array.astype(dtype))
+    clean: np.ndarray = np.ascontiguousarray(array.astype(dtype))
     clean.flags.writeable = False
     return clean
 
@@ -285,7 +290,7 @@ def _check_spectra(array: np.ndarray) -> None:
 
 def _unpacked(name: str, values):
     if isinstance(values, dict) and "zlib_base64" in values:
-        return _unpack_array(f"frames.{name}", values)
+        return unpack_array(f"frames.{name}", values)
     return values
 
 
@@ -304,7 +309,7 @@ def _from_rows(rows: Iterable[Mapping]) -> dict[str, list]:
     return columns
 
 
-def _read_csv(path) -> dict[str, np.ndarray]:
+def _read_csv(path) -> dict[str, np.ndarray | list[int]]:
     name = os.fspath(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -319,7 +324,7 @@ def _read_csv(path) -> dict[str, np.ndarray]:
     for number, line in enumerate(lines[1:], start=1):
         if len(line) != len(names):
             raise InputError(name, f"must have {len(names)} values in frame {number}", len(line))
-    columns = {}
+    columns: dict[str, np.ndarray | list[int]] = {}
     for place, column in enumerate(names):
         words = [line[place].strip() for line in lines[1:]]
         whole = COLUMNS.get(column, (float, ()))[0] in (np.int64, np.uint64) or column in SPLIT_COLUMNS["cell_counts"]

@@ -27,7 +27,7 @@ class SeriesLog:
 
     def begin(self, options: OutputOptions, jobs, kept: int, crew: str) -> None:
         """Say what is to be done: versions, digest of the plan, frames, output, who works."""
-        from bragg_numba.io.frame import versions
+        from bragg_numba.versions import versions
 
         digest = hashlib.sha256(" ".join(job.digest for job in jobs).encode()).hexdigest()
         total = jobs[-1].frames.stop

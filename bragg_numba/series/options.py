@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import _checks as check
 from bragg_numba.io.compression import COMPRESSIONS
 
 COUNT_TYPES = ("uint16", "uint32")

@@ -14,15 +14,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
+from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
+
+if TYPE_CHECKING:
+    from bragg_numba.plan.plan import Plan
 
 #: Not every one of numba's threading layers can be entered twice, nor does a GPU gain from it.
 KERNELS = threading.Lock()
@@ -40,13 +45,24 @@ class Slot:
     """The buffers of one frame in flight."""
 
     def __init__(self, shape: tuple[int, int], products: dict[str, str]) -> None:
-        self.photons = np.zeros(shape, dtype=np.float32)
-        self.counts = np.zeros(shape, dtype=products["counts"]) if "counts" in products else None
+        self.frames = {"photons": np.zeros(shape, dtype=np.float32)}
+        if "counts" in products:
+            self.frames["counts"] = np.zeros(shape, dtype=products["counts"])
         self.packed: dict[str, np.ndarray] = {}  # bytes of packed frames, used again and again
+
+    @property
+    def photons(self) -> np.ndarray:
+        """Expected photons, float32."""
+        return self.frames["photons"]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """What was drawn from them, where counts are wanted."""
+        return self.frames["counts"]
 
     def pack(self, codec: Codec, product: str):
         """Pack photons or counts into the slot's own memory: valid until its next frame."""
-        frame = self.photons if product == "photons" else self.counts
+        frame = self.frames[product]
         if product not in self.packed:
             self.packed[product] = np.empty(codec.room(frame), dtype=np.uint8)
         return codec.pack(frame, self.packed[product])
@@ -58,7 +74,7 @@ def draw_counts(slot: Slot, seed: int, frame: int, scale: float):
     Counts end at the largest valid one of their type.
     """
     from bragg_numba.io.nxmx import SATURATION
-    from bragg_numba.noise import counter
+    from bragg_numba.response import counter
 
     top = SATURATION[slot.counts.dtype.name]
     return counter.draw_counts(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
@@ -77,7 +93,7 @@ def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int |
     """Choose the layout: a lane for each core, as far as memory allows and numba's threads can be entered twice."""
     import numba
 
-    from bragg_numba.plan.memory import free_memory
+    from bragg_numba.memory import free_memory
 
     threads = threads or numba.get_num_threads()
     if options.backend.startswith("cuda") or not _kernels_run_side_by_side():
@@ -93,7 +109,7 @@ def _kernels_run_side_by_side() -> bool:
     """Tell whether two threads may run parallel kernels at the same time."""
     import numba
 
-    from bragg_numba.noise.counter import sum_photons
+    from bragg_numba.response.counter import sum_photons
 
     with KERNELS:
         # The layer is only known once a kernel ran.
@@ -112,7 +128,7 @@ class Renderer:
         self.series, self.options = series, options
         self.layout = Layout(1, None, alone=True) if layout is None else layout
         self.stop = threading.Event()
-        self._plan = None
+        self._plan: Plan | None = None
 
     def plan(self, index: int):
         """The plan of one frame."""
@@ -151,8 +167,8 @@ class Renderer:
 
     def sum_photons(self, slot: Slot):
         """What ``draw_counts`` returns, without drawing."""
-        from bragg_numba.noise.counter import sum_photons
         from bragg_numba.render.cpu import threads
+        from bragg_numba.response.counter import sum_photons
 
         with self._kernels(), threads(self.layout.threads):
             return sum_photons(slot.photons)
@@ -234,7 +250,7 @@ class _Job:
             product: FrameWriter(files[product], n, shape, dtype, self.codec)
             for product, dtype in self.options.products.items()
         }
-        tables = {product: TruthWriter(files[product], n, spots=self.options.spots) for product in writers}
+        tables = {product: truth.TruthWriter(files[product], n, spots=self.options.spots) for product in writers}
         waiting: deque[Future] = deque()
         indices = iter(self.frames)
         with ThreadPoolExecutor(max_workers=self.layout.lanes, thread_name_prefix="series-lane") as lanes:
@@ -253,8 +269,7 @@ class _Job:
                         frame = _await(waiting.popleft())
                     with self.clock("write"):
                         for product, writer in writers.items():
-                            pixels = frame.slot.photons if product == "photons" else frame.slot.counts
-                            writer.write(place, pixels, frame.packed[product])
+                            writer.write(place, frame.slot.frames[product], frame.packed[product])
                             tables[product].append(place, frame.record, frame.spots)
                             files[product].flush()
                     begin(frame.slot)
@@ -277,7 +292,7 @@ class _Job:
         with clock("render"):
             renderer.render(plan, slot.photons)
         with clock("noise"):
-            found = renderer.sum_photons(slot) if slot.counts is None else renderer.draw_counts(slot, index)
+            found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
         record["noise_seed"], record["overloads"] = renderer.seed(index), found.overloads
         record["max_photons"], record["sum_photons"] = found.most, found.photons
         with clock("compress"):
@@ -285,7 +300,7 @@ class _Job:
         spots = None
         if options.spots:
             with clock("truth"):
-                spots = truth.spot_table(plan, options.spot_threshold)
+                spots = spot_table(plan, options.spot_threshold)
         return _Frame(slot, record, packed, spots)
 
 
@@ -298,28 +313,3 @@ def _await(future: Future) -> _Frame:
         except NotYet:
             if future.done():
                 return future.result()
-
-
-class TruthWriter:
-    """The tables of frames and spots of one file."""
-
-    def __init__(self, file, frames: int, *, spots: bool) -> None:
-        group = file.create_group("/entry/truth")
-        units = ", ".join(f"{name}: {unit}" for name, unit in truth.UNITS.items())
-        set_attributes(group, NX_class="NXcollection", units=units)
-        self._frames = group.create_dataset("frames", (frames,), truth.FRAME)
-        self._spots = None
-        if spots:
-            self._spots = group.create_dataset(
-                "spots", (0,), truth.SPOT, maxshape=(None,), chunks=(4096,), compression="gzip", compression_opts=1
-            )
-
-    def append(self, place: int, record: np.ndarray, spots: np.ndarray | None) -> None:
-        """Write one frame's row and its spots."""
-        if self._spots is not None and spots is not None:
-            first = len(self._spots)
-            record["first_spot"], record["spots"] = first, len(spots)
-            if len(spots):
-                self._spots.resize((first + len(spots),))
-                self._spots[first:] = spots
-        self._frames[place] = record

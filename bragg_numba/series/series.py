@@ -8,18 +8,16 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bragg_numba.errors import InputError
+from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
-from bragg_numba.series.frames import FrameTable, apply_frame, check_against
-
-FORMAT = "bragg_numba series"
-VERSION = 1
+from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
 
 
-class Series:
+class Series(SeriesPlan):
     """Many frames of one experiment.
 
     Parameters
@@ -44,27 +42,6 @@ class Series:
     >>> len(series), series.experiment_of(1).rotation.phi_deg
     (2, 0.5)
     """
-
-    def __init__(self, experiment: Experiment, frames) -> None:
-        if not isinstance(experiment, Experiment):
-            raise InputError("experiment", "must be an Experiment", type(experiment).__name__)
-        self.experiment = experiment
-        self.frames = FrameTable.from_any(frames)
-        check_against(experiment, self.frames)
-        for index in _first_middle_last(len(self)):
-            self.experiment_of(index)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def experiment_of(self, index: int) -> Experiment:
-        """Return the experiment of one frame; what does not change is shared with ``experiment``."""
-        if not 0 <= index < len(self):
-            raise InputError("frame", f"must lie between 0 and {len(self) - 1}", index)
-        try:
-            return apply_frame(self.experiment, self.frames.row(index))
-        except InputError as error:
-            raise InputError(f"frames[{index}]", str(error)) from None
 
     def write(
         self,
@@ -121,18 +98,6 @@ class Series:
             progress=progress,
         )
 
-    def to_json(self, output: Mapping | None = None) -> str:
-        """Return experiment, table and output options as the JSON of a series plan."""
-        values = {
-            "format": FORMAT,
-            "version": VERSION,
-            "experiment": json.loads(self.experiment.to_json()),
-            "frames": self.frames.to_dict(),
-        }
-        if output is not None:
-            values["output"] = dict(output)
-        return json.dumps(values)
-
     def save(self, path, output: Mapping | None = None) -> None:
         """Write the plan to a JSON file that ``bragg-numba series`` runs; ``output``: fields of OutputOptions."""
         from bragg_numba.io.atomic import write_bytes
@@ -162,13 +127,14 @@ def load_plan(path) -> tuple[Series, dict]:
     except UnicodeDecodeError:
         raise InputError(os.fspath(path), "is neither JSON text nor a master") from None
     if text is None:
-        from bragg_numba.io.frame import open_frame
+        from bragg_numba.io.frame_file import open_frame
 
         with open_frame(path) as file:
             if "/entry/process/series" not in file:
                 raise InputError(os.fspath(path), "holds no series")
             text = file["/entry/process/series"][()].decode("utf-8")
-    return read_plan(text, path.parent)
+    with read_from(path):
+        return read_plan(text, path.parent)
 
 
 def read_plan(text: str, folder=".") -> tuple[Series, dict]:
@@ -188,6 +154,8 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     output = values.get("output", {})
     if not isinstance(output, dict):
         raise InputError("series plan: output", "must be a JSON object", output)
+    if not isinstance(output.get("prefix", ""), str):
+        raise InputError("series plan: output.prefix", "must be text: how file names begin", output["prefix"])
     return _series(experiment, ways[0], values[ways[0]], Path(folder)), output
 
 
@@ -227,10 +195,6 @@ def _need_known(where: str, what: str, given, known) -> None:
             raise InputError(f"{where}: {name}", f"is not a known {what}", hint=hint)
 
 
-def _first_middle_last(n: int) -> list[int]:
-    return sorted({0, n // 2, n - 1})
-
-
 def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, n: int, phi_steps=None) -> Series:
     """A sweep about the spindle: frame i covers ``start_deg + i * width_deg`` and the ``width_deg`` after it.
 
@@ -245,12 +209,12 @@ def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, 
     >>> rotation_series(experiment, start_deg=10.0, width_deg=0.5, n=3).frames["phi_deg"]
     array([10. , 10.5, 11. ])
     """
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
     start = check.number("start_deg", start_deg)
     width = check.number("width_deg", width_deg, above=0.0, high=360.0)
     n = check.count("n", n, low=1, high=10_000_000)
-    changes = {"osc_deg": width}
+    changes: dict[str, Any] = {"osc_deg": width}
     if phi_steps is not None:
         changes.update(phi_steps=phi_steps, phi_step_deg=None)
     experiment = experiment.replace(rotation=experiment.rotation.replace(**changes))
@@ -279,7 +243,7 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
     >>> series.frames["orientation"].shape
     (4, 3, 3)
     """
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
     n = check.count("n", n, low=1, high=10_000_000)
     seed = check.count("seed", seed, low=0, high=2**63 - 1)
@@ -325,7 +289,7 @@ def _draw(name: str, how, generator: np.random.Generator, n: int) -> np.ndarray:
         return values[generator.integers(len(values), size=n)]
     if kind not in ("normal", "uniform", "lognormal"):
         raise InputError(where, "must be one of normal, uniform, lognormal, choice", kind)
-    from bragg_numba.experiment import _checks as check
+    from bragg_numba import checks as check
 
     first, second = check.vector(where, numbers, length=2)
     if kind == "uniform":

@@ -8,16 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bragg_numba.errors import InputError
+from bragg_numba import checks as check
+from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
-from bragg_numba.experiment import _checks as check
 from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
-from bragg_numba.io.frame import PROCESS, open_frame
+from bragg_numba.io.frame_file import PROCESS, open_frame
 from bragg_numba.series.series import Series, read_plan
 
 
@@ -26,7 +27,7 @@ class Source:
     """An open file of frames."""
 
     path: Path
-    file: object  #: h5py.File
+    file: Any  #: h5py.File
     series: Series
     output: dict  #: the options it was written with, where known
 
@@ -80,11 +81,12 @@ def open_source(path) -> Iterator[Source]:
                 if not (path.parent / source.file_name).exists():
                     raise InputError(os.fspath(path), f"lacks its data file {source.file_name}")
         output: dict = {}
-        if f"{PROCESS}/series" in file:
-            series, output = read_plan(file[f"{PROCESS}/series"][()].decode("utf-8"))
-        else:
-            experiment = Experiment.from_json(file[f"{PROCESS}/experiment"][()].decode("utf-8"))
-            series = Series(experiment, {"phi_deg": np.full(len(data), experiment.rotation.phi_deg)})
+        with read_from(path):
+            if f"{PROCESS}/series" in file:
+                series, output = read_plan(file[f"{PROCESS}/series"][()].decode("utf-8"))
+            else:
+                experiment = Experiment.from_json(file[f"{PROCESS}/experiment"][()].decode("utf-8"))
+                series = Series(experiment, {"phi_deg": np.full(len(data), experiment.rotation.phi_deg)})
         if len(series) != len(data):
             raise InputError(os.fspath(path), f"holds {len(data)} frames of a series of {len(series)}")
         yield Source(path, file, series, output)
@@ -149,8 +151,9 @@ def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) 
 
 def _rewrite(source: Source, path, options, seed: int | None, progress, background: float = 1.0) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
-    from bragg_numba.series.pipeline import Slot, TruthWriter, draw_counts
-    from bragg_numba.series.write import describe
+    from bragg_numba.series.describe import describe
+    from bragg_numba.series.pipeline import Slot, draw_counts
+    from bragg_numba.series.truth import TruthWriter
 
     if Path(path).exists() and os.path.samefile(source.path, path):
         raise InputError(os.fspath(path), "must not be the file that is read")
@@ -220,7 +223,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
 
 def export_files(source: Source, prefix) -> dict[str, str]:
     """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
-    from bragg_numba.series.write import describe, export_texts
+    from bragg_numba.series.describe import describe, export_texts
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
     return export_texts(description, prefix, source.path.name)

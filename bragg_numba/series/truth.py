@@ -1,32 +1,13 @@
-"""The truth beside the image: every reflection of a frame, where it falls and how many photons it brings."""
+"""The truth beside the images: a table of frames, one row each, and their spots."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from bragg_numba.errors import InputError
-from bragg_numba.kernels import physics
-from bragg_numba.kernels.spots import predict as spots
-from bragg_numba.kernels._jit import uncompiled
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
+from bragg_numba.io.attributes import set_attributes
 from bragg_numba.plan.plan import Plan
-
-#: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1.
-SPOT = np.dtype(
-    [
-        ("h", np.int32),
-        ("k", np.int32),
-        ("l", np.int32),
-        ("slow", np.float64),
-        ("fast", np.float64),
-        ("photons", np.float64),
-        ("resolution_A", np.float32),
-        ("partiality", np.float32),
-        ("excitation_error_per_A", np.float32),
-    ]
-)
+from bragg_numba.predict.spots import SPOT
+from bragg_numba.series.mcstas import mcstas_geometry
 
 #: One frame. Matrices are in the laboratory frame of the experiment's convention.
 FRAME = np.dtype(
@@ -50,6 +31,7 @@ FRAME = np.dtype(
     ]
 )
 
+#: Units of the columns of both tables.
 UNITS = {
     "slow": "pixel",
     "fast": "pixel",
@@ -64,77 +46,10 @@ UNITS = {
     "beam_center_px": "pixel",
 }
 
-#: Distance from the Ewald sphere, in the metric of the shape, beyond which nothing is looked for.
-_METRIC_REACH = {GAUSS: 2.0, ROUND: spots.REACH}
-
-
-def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
-    """List the reflections of one frame that bring at least ``threshold`` photons.
-
-    Nothing is rendered: each reflection's lattice factor is integrated over the Ewald sphere's tangent plane,
-    for every source and orientation (docs/series.md).
-
-    Parameters
-    ----------
-    plan
-        The frame's plan.
-    threshold
-        Photons; at least 1e-30.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) of dtype ``SPOT``, in the order of h, k, l. ``photons`` is what the model puts into the whole spot,
-        tails included; ``partiality`` is that over what it would be with every step exactly on the Ewald
-        sphere; the excitation error is the distance of the reciprocal lattice point from the centre of the
-        Ewald sphere minus its radius, of the step nearest to 0.
-
-    Raises
-    ------
-    InputError
-        With nanoBragg's running products, whose photons are no sum over reflections.
-    """
-    rules = plan.rules
-    if rules.running_thick or rules.running_polar or rules.running_omega:
-        raise InputError(
-            "spots",
-            "cannot be predicted with oversample_thick, _polar or _omega under fidelity nanobragg",
-            hint="turn them or the spot table off",
-        )
-    stars = np.linalg.inv(plan.cells.reshape(-1, 3, 3))  # rows a, b, c -> columns a*, b*, c*
-    reach = _reach(plan, stars[0])
-    spread, source_spread = _spreads(plan, stars)
-    q_max = min(_longest_scattering(plan) + reach + source_spread, 2.2 / plan.sources.wavelength.min())
-    edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3)[0], axis=1)
-    limits = np.array([math.ceil(q_max * edges[0]), math.ceil(q_max * edges[1])], dtype=np.int64)
-    found = spots.list_spots(
-        *plan.arguments,
-        np.ascontiguousarray(stars),
-        plan.roi,
-        plan.mask,
-        _inverse_gram(plan),
-        limits,
-        reach,
-        q_max,
-        spread,
-        source_spread,
-        max(float(threshold), 1e-30),
-    )
-    table = np.zeros(len(found), dtype=SPOT)
-    for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
-        table[name] = found[:, column]
-    table["photons"] = found[:, spots.PHOTONS]
-    table["resolution_A"] = found[:, spots.RESOLUTION] * 1e10
-    table["partiality"] = found[:, spots.PARTIALITY]
-    table["excitation_error_per_A"] = found[:, spots.EXCITATION] * 1e-10
-    return table
-
 
 def frame_record(plan: Plan, frame: int) -> np.ndarray:
     """One row of the table of frames: what is known before the frame is rendered."""
     experiment, cell = plan.experiment, plan.cell
-    from bragg_numba.io.nxmx import mcstas_geometry
-
     record = np.zeros((), dtype=FRAME)
     record["frame"] = frame
     record["orientation"] = orientation_matrix(plan)
@@ -165,46 +80,26 @@ def orientation_matrix(plan: Plan) -> np.ndarray:
     return u * np.sign(np.diag(b))
 
 
-def _inverse_gram(plan: Plan) -> np.ndarray:
-    if plan.lattice.shape == SQUARE:
-        return np.eye(3)
-    return np.linalg.inv(plan.metric)
+class TruthWriter:
+    """The tables of frames and spots of one file."""
 
+    def __init__(self, file, frames: int, *, spots: bool) -> None:
+        group = file.create_group("/entry/truth")
+        units = ", ".join(f"{name}: {unit}" for name, unit in UNITS.items())
+        set_attributes(group, NX_class="NXcollection", units=units)
+        self._frames = group.create_dataset("frames", (frames,), FRAME)
+        self._spots = None
+        if spots:
+            self._spots = group.create_dataset(
+                "spots", (0,), SPOT, maxshape=(None,), chunks=(4096,), compression="gzip", compression_opts=1
+            )
 
-def _reach(plan: Plan, star: np.ndarray) -> float:
-    """Largest distance from the Ewald sphere at which the lattice factor matters, 1/m."""
-    if plan.lattice.shape == SQUARE:
-        counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])
-        return float(spots.REACH * np.max(np.linalg.norm(star, axis=0) / counts))
-    inverse = star @ _inverse_gram(plan) @ star.T
-    reach = _METRIC_REACH.get(plan.lattice.shape, 0.63)
-    return float(reach * np.sqrt(np.linalg.eigvalsh(inverse)[-1]))
-
-
-def _spreads(plan: Plan, stars: np.ndarray) -> tuple[float, float]:
-    """How much farther than the first step's any other step's point may be: part of abs(q), and 1/m."""
-    turn = (stars - stars[0]) @ np.linalg.inv(stars[0])
-    spread = float(np.linalg.norm(turn, axis=(1, 2)).max())  # Frobenius: never less than the true bound
-    per_wavelength = 1.0 / plan.sources.wavelength
-    centres = plan.sources.incident * per_wavelength[:, None]
-    moved = np.linalg.norm(centres - centres[0], axis=1) + np.abs(per_wavelength - per_wavelength[0])
-    return spread, float(moved.max())
-
-
-def _longest_scattering(plan: Plan) -> float:
-    """Length of the longest scattering vector that meets the region of interest, 1/m; or the sphere's diameter."""
-    shortest = plan.sources.wavelength.min()
-    fast_min, fast_max, slow_min, slow_max = plan.roi
-    pixel = plan.panels[0].pixel_size
-    place = uncompiled(physics.curved_position if plan.panels[0].curved else physics.flat_position)
-    longest = 0.0
-    # Along the edges: on a flat detector the corners would do, on a curved one they need not.
-    for part in np.linspace(0.0, 1.0, 17):
-        fast, slow = fast_min + part * (fast_max + 1 - fast_min), slow_min + part * (slow_max + 1 - slow_min)
-        for f, s in ((fast, slow_min), (fast, slow_max + 1), (fast_min, slow), (fast_max + 1, slow)):
-            at = np.array(place(plan.panels[0], f * pixel, s * pixel, 0.0))
-            ray = at / np.linalg.norm(at)
-            longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
-    if longest > 1.2:  # beyond about 70 degrees: edges no longer bound the inside
-        longest = 2.0
-    return longest / shortest * 1.01
+    def append(self, place: int, record: np.ndarray, spots: np.ndarray | None) -> None:
+        """Write one frame's row and its spots."""
+        if self._spots is not None and spots is not None:
+            first = len(self._spots)
+            record["first_spot"], record["spots"] = first, len(spots)
+            if len(spots):
+                self._spots.resize((first + len(spots),))
+                self._spots[first:] = spots
+        self._frames[place] = record

@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
-from bragg_numba.io.nxmx import McStasGeometry, mcstas_geometry
-from bragg_numba.io.png import _brightness, _palette
+from bragg_numba.io.nxmx import McStasGeometry
+from bragg_numba.io.png import brightness, palette
+from bragg_numba.series.mcstas import mcstas_geometry
 from bragg_numba.series.source import Source
 
 #: Resolutions that rings may have, angstrom.
@@ -56,8 +57,8 @@ def picture(source: Source, index: int, *, side: int = 1024, rings: bool = True,
     from PIL import Image, ImageDraw
 
     small, factor = pooled(source.frames[index], side)
-    image = Image.fromarray(_brightness(small, True, 99.9))
-    image.putpalette(_palette().tobytes())
+    image = Image.fromarray(brightness(small, True, 99.9))
+    image.putpalette(palette().tobytes())
     image = image.convert("RGB")
     draw = ImageDraw.Draw(image)
     geometry, wavelength = _geometry(source, index)

@@ -14,6 +14,7 @@ from pathlib import Path
 from bragg_numba.errors import BraggError, InputError
 from bragg_numba.io.data_file import PartFile, sync
 from bragg_numba.series.options import OutputOptions
+from bragg_numba.series.series_plan import read_back
 from bragg_numba.series.stages import StageClock
 
 #: Seconds without a single worker after which a series gives up.
@@ -231,9 +232,7 @@ def _take(future, job, clock: StageClock, tell) -> None:
 
 @functools.lru_cache(maxsize=2)
 def _series_of(plan: str):
-    from bragg_numba.series.series import read_plan
-
-    series, output = read_plan(_text_of(plan))
+    series, output = read_back(_text_of(plan))
     return series, OutputOptions.from_dict(output)
 
 

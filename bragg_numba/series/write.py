@@ -18,9 +18,13 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, pixel_meaning, refusal
 from bragg_numba.series import interrupts
+from bragg_numba.series import workers as crews
+from bragg_numba.series.background import write_background
+from bragg_numba.series.describe import describe, export_texts
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
+from bragg_numba.versions import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,6 @@ def write_series(
     progress: Callable[[Progress], None] | None = None,
 ) -> SeriesResult:
     """Write a series; see ``Series.write``."""
-    from bragg_numba.series import workers as crews
-
     started = time.perf_counter()
     crew = crews.choose(workers, scheduler, threads)
     prefix = Path(os.path.abspath(prefix))
@@ -105,8 +107,6 @@ def _sweep_up(prefix: Path) -> None:
 
 def list_jobs(series, options: OutputOptions) -> list[Job]:
     """Cut a series into data files of equal length; the last may be shorter."""
-    from bragg_numba import __version__
-
     n, size = len(series), options.frames_per_file
     common = hashlib.sha256(series.experiment.to_json().encode())
     common.update(json.dumps({**options.pixel_options(), "version": __version__}, sort_keys=True).encode())
@@ -260,20 +260,6 @@ def publish_masters(
     return masters, exports, notes
 
 
-def export_texts(description: nxmx.Description, prefix, master_name: str) -> dict[str, str]:
-    """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
-    from bragg_numba.io.exports import crystfel_geom, xds_input
-
-    prefix = os.fspath(prefix)
-    files = {f"{prefix}.geom": crystfel_geom(description)}
-    if description.omega_deg is not None:
-        end = "_master.h5"
-        template = master_name.removesuffix(end) + "_??????.h5" if master_name.endswith(end) else master_name
-        cell = description.plan.cell
-        files[f"{prefix}_XDS.INP"] = xds_input(description, template, (*cell.lengths_A, *cell.angles_deg))
-    return files
-
-
 def _write_exports(description, options: OutputOptions, prefix: Path, *, overwrite: bool):
     """Write the text files; what somebody has changed since is left, unless all is to be written anew."""
     product = list(options.products)[-1]
@@ -299,10 +285,8 @@ def _write_master(
     """Write one master; return a note on what it does not hold. The first one (``place`` 0) holds the background."""
     import h5py
 
-    from bragg_numba.series.background import write_background
-
     started = nxmx.now()
-    shape = description.plan.shape
+    shape = description.pixel_mask.shape
     note = None
     with create_hdf5(part.part, part.path) as file:
         nxmx.write_head(file, description, started)
@@ -330,87 +314,3 @@ def _write_master(
         # The mark of a whole file.
         file["/entry"]["end_time"] = nxmx.now()
     return note
-
-
-def describe(series, dtype: str, frames: int, output: dict) -> tuple[nxmx.Description, list[str]]:
-    """What the master of a series says, and notes on what NXmx cannot say."""
-    from bragg_numba.plan.plan import make_plan
-
-    notes: list[str] = []
-    table = series.frames
-    centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
-    experiment, shift = series.experiment_of(0), None
-    if any(np.ptp(values) > 0.0 for values in centres):
-        notes.append(
-            "the beam centre varies: the master's geometry is the experiment's own, the table of frames and "
-            "detector/shift have every frame's"
-        )
-        experiment = experiment.replace(detector=series.experiment.detector)
-    plan = make_plan(experiment)
-    if notes:
-        shift = _shifts(series, plan)
-    if experiment.detector.curved:
-        notes.append("NXmx knows no curved detectors: the master describes the plane that touches at the beam centre")
-    omega = _omega(series, plan, notes)
-    wavelength, weights, spectra = _wavelengths(series, plan)
-    return nxmx.Description(
-        plan=plan,
-        dtype=dtype,
-        frames=frames,
-        omega_deg=omega,
-        wavelength_A=wavelength,
-        wavelength_weights=weights,
-        spectra=spectra,
-        shift_m=shift,
-        process={
-            "versions": nxmx.versions_text(),
-            "experiment": series.experiment.to_json(),
-            "series": series.to_json(output),
-        },
-    ), notes
-
-
-def _shifts(series, plan) -> np.ndarray | None:
-    """How far each frame's detector lies from the plan's, (n, 2), metres along x and y of the McStas frame.
-
-    None where a detector turns with its beam centre, so that no shift says where it is.
-    """
-    from bragg_numba.plan.geometry import place_detector
-
-    turn = nxmx.mcstas_rotation(plan.experiment, plan.detector)
-    own = plan.detector
-    shifts = np.zeros((len(series), 3))
-    for index in range(len(series)):
-        there = place_detector(series.experiment_of(index))
-        if not np.allclose([there.fast, there.slow], [own.fast, own.slow], rtol=0.0, atol=1e-12):
-            return None
-        shifts[index] = turn @ (np.array(there.origin) - np.array(own.origin))
-    return shifts[:, :2] if np.abs(shifts[:, 2]).max() < 1e-9 else None
-
-
-def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
-    """Start of every frame and end of the last, for an even sweep; else None."""
-    if "phi_deg" not in series.frames or "orientation" in series.frames:
-        return None
-    starts, width = series.frames["phi_deg"], float(np.degrees(plan.phi.range))
-    if width <= 0.0 or not np.allclose(np.diff(starts), width, rtol=0.0, atol=1e-6 * width):
-        notes.append("phi_deg is no even sweep: the master calls the frames stills, the table of frames has each phi")
-        return None
-    return np.append(starts, starts[-1] + width)
-
-
-def _wavelengths(series, plan) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Wavelengths as ``Description`` wants them: ``wavelength_A``, ``wavelength_weights`` and ``spectra``."""
-    table = series.frames
-    if "wavelength_A" in table:
-        return table["wavelength_A"], None, None
-    if "spectrum" in table:
-        lines = table["spectrum"]
-        mean = np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1)
-        return mean, None, lines
-    weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
-    wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
-    if len(wavelengths) == 1:
-        listed = series.experiment.beam.sources is not None
-        return np.array([wavelengths[0] * 1e10 if listed else series.experiment.beam.wavelength_A]), None, None
-    return wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum(), None

@@ -1,221 +1,101 @@
-"""The CPU kernels: parallel loops over tiles; what a tile does is in cpu_tile and cpu_float64.
+"""The CPU kernels: parallel loops over a work list; what a tile does is in tile and float64.
 
-Tiles are counted from the frame's first pixel, so that what a pixel gets does not depend on how the frame is
-cut into rows, regions or threads.
+A tile is ROWS x COLUMNS pixels of a panel. Each thread takes runs of tiles; the function that renders a run comes as
+an argument and is called by its address.
 """
 
 import numpy as np
-from bragg_numba.kernels import cpu_float64, cpu_rows, cpu_tile
-from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
-from bragg_numba.kernels.pixels.rows import COLUMNS, PIXELS, ROWS
-from numba import prange, types
+from bragg_numba.kernels._jit import cpu_kernel, device_function
+from bragg_numba.kernels.pixels import float64, rows, tile
+from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS, Scratch
+from numba import get_num_threads, get_thread_id, prange, types
 
-#: Tiles that share one allocation of working memory: one per tile costs page faults.
-TILES_IN_RUN = 16
+#: Rows and columns of a tile of the work list.
+TILE = (ROWS, COLUMNS)
 
-
-@serial_kernel
-def count_tiles(top, bottom, roi):
-    """How many tiles cover the region's rows top..bottom."""
-    across = roi[1] // COLUMNS - roi[0] // COLUMNS + 1
-    down = (bottom - 1) // ROWS - top // ROWS + 1
-    return across * down if bottom > top else 0
+#: Most tiles in a run; fewer where there would not be this many runs for each thread.
+TILES_IN_RUN, RUNS_OF_THREAD = 16, 4
 
 
-@serial_kernel
-def corner_of_tile(tile, top, roi):
-    """First row and column of a tile in the frame."""
-    across = roi[1] // COLUMNS - roi[0] // COLUMNS + 1
-    return (top // ROWS + tile // across) * ROWS, (roi[0] // COLUMNS + tile % across) * COLUMNS
+@device_function
+def tiles_in_run(n_tiles, threads):
+    """How many tiles of a list a thread takes at a time."""
+    return max(1, min(TILES_IN_RUN, n_tiles // (RUNS_OF_THREAD * threads)))
 
 
-@serial_kernel
-def list_pixels(corner, top, bottom, roi, mask, slows, fasts):
-    """Fill slows and fasts (float64) with a tile's pixels inside region and mask, row by row; return how many."""
-    first, last = max(roi[0], corner[1]), min(roi[1] + 1, corner[1] + COLUMNS)
-    found = 0
-    for row in range(max(top, corner[0]), min(bottom, corner[0] + ROWS)):
-        if mask.size == 0:
-            in_row, slow, fast = slows[found:], np.float64(row), np.float64(first)
-            across = fasts[found:]
-            for column in range(last - first):
-                in_row[column], across[column] = slow, fast + np.float64(np.int32(column))
-            found += last - first
-        else:
-            for column in range(first, last):
-                if mask[row, column]:
-                    slows[found], fasts[found] = row, column
-                    found += 1
-    return found
+def tile_scratch():
+    """Scratch for as many threads as there are, a row each; float32 rows begin cache lines.
 
-
-@serial_kernel
-def keep_nans(n, slows, fasts, row_start, image):
-    """Move the listed pixels whose photons are NaN to the front of the list; return how many there are."""
-    found = 0
-    for pixel in range(n):
-        value = image[int(slows[pixel]) - row_start, int(fasts[pixel])]
-        if value != value:
-            slows[found], fasts[found] = slows[pixel], fasts[pixel]
-            found += 1
-    return found
-
-
-@serial_kernel
-def store_pixels(values, n, slows, fasts, row_start, image):
-    """Put the listed pixels' photons into the image."""
-    for pixel in range(n):
-        image[int(slows[pixel]) - row_start, int(fasts[pixel])] = values[pixel]
-
-
-@serial_kernel
-def store_rows(values, n, slows, fasts, row_start, image):
-    """store_pixels for whole pieces of rows, as list_pixels lists them without a mask."""
-    width = int(fasts[n - 1] - fasts[0]) + 1
-    for piece in range(n // width):
-        line = image[int(slows[piece * width]) - row_start, int(fasts[0]) : int(fasts[0]) + width]
-        new = values[piece * width : (piece + 1) * width]
-        for column in range(width):
-            line[column] = new[column]
-
-
-@serial_kernel
-def aligned_single(size):
-    """Float32 values, not set, from the beginning of a cache line: a vector across two of them loads slower."""
-    room = np.empty(size + 16, np.float32)
+    A vector across two lines loads slower.
+    """
+    threads = get_num_threads()
+    width = -(-rows.SIZE_32 // 16) * 16
+    room = np.empty(threads * width + 16, np.float32)
     first = -(room.ctypes.data // 4) % 16
-    return room[first : first + size]
+    singles = room[first : first + threads * width].reshape(threads, width)
+    return Scratch(singles, np.empty((threads, rows.SIZE_64)), np.empty((threads, rows.SIZE_INT), np.int32))
 
 
-# What a tile's kernel gets beside the plan: a corner, working memory.
-_CORNER = types.UniTuple(types.int64, 2)
-_SINGLES = types.Array(types.float32, 1, "C")
-_DOUBLES, _ROWS_OF_DOUBLES = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
-_INTEGERS = types.Array(types.int32, 1, "C")
+def float64_scratch():
+    """Working values of the float64 kernel, (threads, rows, pixels)."""
+    # Rows that lie a whole number of 4096 bytes apart compete for the same lines of the first-level cache.
+    return np.empty((get_num_threads(), float64.SCRATCH, ROWS * COLUMNS + 8))
 
 
-def float64_kernel(plan):
-    """render_float64, compiled for a plan's arguments (Plan.arguments), to hand to the parallel kernels."""
-    return cpu_float64.render_float64.given(*plan, _DOUBLES, _DOUBLES, types.int64, _ROWS_OF_DOUBLES, _DOUBLES)
+_TILES = types.Array(types.int32, 2, "C")
+_FLAGS = types.Array(types.uint8, 1, "C")
+_COUNTS = types.Array(types.int64, 1, "C")
 
 
-def tile_kernel(plan, phases, padded, squared, split):
-    """render_tile, compiled for a plan's arguments and those of add_bragg_tile."""
-    panel, lattice, _, rules, sources, cells, _ = plan
-    tile = (panel, lattice, padded, rules, phases, sources, cells, squared, _CORNER, split)
-    return cpu_tile.render_tile.given(*tile, _SINGLES, _DOUBLES, _INTEGERS)
+def float64_kernel(plan, frame):
+    """run_of_pixels, compiled for a plan's arguments (Plan.arguments) and a Frame, to hand to add_bragg_float64."""
+    scratch = types.Array(types.float64, 2, "C")
+    return float64.run_of_pixels.given(*plan, _TILES, types.boolean, frame, _COUNTS, scratch)
+
+
+def tile_kernel(code, plan, phases, padded, squared, frame):
+    """The kernel of a Code, compiled for the arguments of add_bragg_tile, to hand to it."""
+    panels, lattice, _, rules, sources, cells, _ = plan
+    nouns = (panels, lattice, padded, rules, phases, sources, cells, squared)
+    kinds = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
+    scratch = types.NamedTuple(kinds, Scratch)
+    return tile.run_of_tiles(*code).given(*nouns, _TILES, frame, _FLAGS, scratch)
 
 
 @cpu_kernel
 def add_bragg_float64(
-    render_float64,
-    panel,
-    lattice,
-    lookup,
-    rules,
-    sources,
-    cells,
-    table,
-    roi,
-    mask,
-    row_start,
-    row_stop,
-    image,
-    missed,
+    run_of_pixels, panels, lattice, lookup, rules, sources, cells, table, tiles, only_nans, frame, scratch
 ):
-    """Render rows row_start..row_stop of the frame into image (float32, photons), in parallel tiles.
+    """Render the tiles of a work list into ``frame``, in parallel runs.
 
-    ``render_float64`` is the float64_kernel of the plan, whose arguments follow.
-    ``image`` is (row_stop - row_start, n_fast); pixels outside the region or the mask are left alone.
-    ``missed`` (int64, one per tile or more) counts interpolations that left the table.
+    ``run_of_pixels`` is the float64_kernel of the plan, whose arguments follow. With ``only_nans`` only pixels that
+    are NaN are rendered: those that add_bragg_tile left open. ``scratch`` is float64_scratch. Returns how many
+    interpolations left the table, int64, one a tile.
     """
-    top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
-    n_tiles = count_tiles(top, bottom, roi)
-    for run in prange((n_tiles + TILES_IN_RUN - 1) // TILES_IN_RUN):
-        slows, fasts = np.empty(PIXELS), np.empty(PIXELS)
-        # Rows that lie a whole number of 4096 bytes apart compete for the same lines of the first-level cache.
-        work, values = np.empty((cpu_float64.SCRATCH, PIXELS + 8)), np.empty(PIXELS)
-        for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
-            corner = corner_of_tile(tile, top, roi)
-            n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
-            missed[tile] = render_float64(
-                panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
-            )
-            if mask.size == 0:
-                store_rows(values, n, slows, fasts, row_start, image)
-            else:
-                store_pixels(values, n, slows, fasts, row_start, image)
+    missed = np.empty(len(tiles), np.int64)
+    per_run = tiles_in_run(len(tiles), len(scratch))
+    for run in prange((len(tiles) + per_run - 1) // per_run):
+        first, stop = run * per_run, (run + 1) * per_run
+        mine, counts, work = tiles[first:stop], missed[first:stop], scratch[get_thread_id()]
+        run_of_pixels(panels, lattice, lookup, rules, sources, cells, table, mine, only_nans, frame, counts, work)
+    return missed
 
 
 @cpu_kernel
 def add_bragg_tile(
-    render_tile,
-    render_float64,
-    panel,
-    lattice,
-    lookup,
-    rules,
-    sources,
-    cells,
-    table,
-    phases,
-    padded,
-    squared,
-    split,
-    roi,
-    mask,
-    row_start,
-    row_stop,
-    image,
+    run_of_tiles, panels, lattice, lookup, rules, phases, sources, cells, squared, tiles, frame, scratch
 ):
-    """Render rows row_start..row_stop into image with the float32 phases of cpu_tile.
+    """Render the tiles of a work list into ``frame`` with float32 phases, in parallel runs.
 
-    Pixels in which float32 cannot decide (exactly on a peak) are rendered again in float64. ``render_tile`` is the
-    tile_kernel; ``padded`` is the lookup of ``squared``; ``split`` is that of cpu_tile.render_tile; otherwise as
-    add_bragg_float64.
+    ``run_of_tiles`` is the tile_kernel; ``lookup`` is that of the padded, flat table ``squared``; ``scratch`` is
+    tile_scratch. Returns uint8, one a tile: 1 where there are NaN, pixels in which float32 cannot decide, say exactly
+    on a peak; add_bragg_float64 has to render them.
     """
-    top, bottom = max(row_start, roi[2]), min(row_stop, roi[3] + 1)
-    n_tiles = count_tiles(top, bottom, roi)
-    for run in prange((n_tiles + TILES_IN_RUN - 1) // TILES_IN_RUN):
-        work, exact = aligned_single(cpu_rows.SIZE_32), np.empty(cpu_rows.SIZE_64)
-        at = np.empty(cpu_rows.SIZE_INT, np.int32)
-        for tile in range(run * TILES_IN_RUN, min((run + 1) * TILES_IN_RUN, n_tiles)):
-            corner = corner_of_tile(tile, top, roi)
-            if not any_wanted(corner, top, bottom, roi, mask):
-                continue
-            background, strength = render_tile(
-                panel,
-                lattice,
-                padded,
-                rules,
-                phases,
-                sources,
-                cells,
-                squared,
-                corner,
-                split,
-                work,
-                exact,
-                at,
-            )
-            if cpu_tile.store_tile(background, strength, corner, row_start, top, bottom, roi, mask, work, image):
-                slows, fasts = np.empty(PIXELS), np.empty(PIXELS)
-                n = list_pixels(corner, top, bottom, roi, mask, slows, fasts)
-                n = keep_nans(n, slows, fasts, row_start, image)
-                settled, values = np.empty((cpu_float64.SCRATCH, n)), np.empty(n)
-                render_float64(
-                    panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, settled, values
-                )
-                store_pixels(values, n, slows, fasts, row_start, image)
-
-
-@serial_kernel
-def any_wanted(corner, top, bottom, roi, mask):
-    """Tell whether a tile holds a pixel to render."""
-    if mask.size == 0:
-        return True
-    for row in range(max(top, corner[0]), min(bottom, corner[0] + ROWS)):
-        for column in range(max(roi[0], corner[1]), min(roi[1] + 1, corner[1] + COLUMNS)):
-            if mask[row, column]:
-                return True
-    return False
+    doubts = np.empty(len(tiles), np.uint8)
+    per_run = tiles_in_run(len(tiles), len(scratch.work))
+    for run in prange((len(tiles) + per_run - 1) // per_run):
+        first, stop = run * per_run, (run + 1) * per_run
+        mine, flags, thread = tiles[first:stop], doubts[first:stop], get_thread_id()
+        values = Scratch(scratch.work[thread], scratch.exact[thread], scratch.at[thread])
+        run_of_tiles(panels, lattice, lookup, rules, phases, sources, cells, squared, mine, frame, flags, values)
+    return doubts

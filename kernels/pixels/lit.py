@@ -7,7 +7,7 @@ float64, pixel by pixel. What is passed over is exactly 0 (eq. 35).
 import math
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import device_function, fused_kernel
 from bragg_numba.kernels.pixels.rows import (
     AIM_X,
@@ -25,7 +25,6 @@ from bragg_numba.kernels.pixels.rows import (
     TERM,
 )
 from bragg_numba.kernels.pixels.terms import change_per_pixel, dot, place_of
-from bragg_numba.kernels.parameters import GAUSS, TOPHAT
 
 #: Groups that are looked through at once.
 _TOGETHER = 16
@@ -67,10 +66,10 @@ def list_lit_groups(at):
 
 
 @fused_kernel
-def place_lit_groups(n_lit, panel, lattice, cell, incident, tile, work, at):
+def place_lit_groups(n_lit, panel, lattice, cell, incident, place, work, at):
     """Fill rows of the listed groups' pixels: squared radius or top-hat, and nearest indices (eq. 14, 17)."""
     g = panel
-    row, column, sub_slow, sub_fast, depth = tile
+    row, column, sub_slow, sub_fast, depth = place
     half = g.subpixel_size / 2.0
     for lit in range(n_lit):
         group, start = at[LISTED + lit], lit * LANES
@@ -81,14 +80,11 @@ def place_lit_groups(n_lit, panel, lattice, cell, incident, tile, work, at):
             x, y, z = physics.flat_position(g, fast, slow, depth)
             nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
             q_x, q_y, q_z = x * nearness - incident[0], y * nearness - incident[1], z * nearness - incident[2]
-            h = dot(cell[0], cell[1], cell[2], q_x, q_y, q_z)
-            k = dot(cell[3], cell[4], cell[5], q_x, q_y, q_z)
-            l = dot(cell[6], cell[7], cell[8], q_x, q_y, q_z)  # noqa: E741
+            c = cell
+            h, k, l = walk.indices(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], q_x, q_y, q_z)  # noqa: E741
             h_near, k_near, l_near = np.rint(h), np.rint(k), np.rint(l)
             radius_squared = physics.quadratic_form(lattice, h - h_near, k - k_near, l - l_near)
-            if lattice.shape == TOPHAT:
-                radius_squared = physics.tophat_squared(radius_squared)
-            work[TERM + start + lane] = np.float32(radius_squared)
+            work[TERM + start + lane] = np.float32(walk.before_single(lattice.shape, radius_squared))
             work[LIT_H + start + lane] = np.float32(h_near)
             work[LIT_K + start + lane] = np.float32(k_near)
             work[LIT_L + start + lane] = np.float32(l_near)
@@ -97,9 +93,8 @@ def place_lit_groups(n_lit, panel, lattice, cell, incident, tile, work, at):
 @fused_kernel
 def add_lit_groups(n_lit, lattice, lookup, squared, work, at):
     """Add the terms of the listed groups' pixels to SUM (eq. 16)."""
-    if lattice.shape == GAUSS:
-        for pixel in range(n_lit * LANES):
-            work[TERM + pixel] = physics.gauss_single(work[TERM + pixel])
+    for pixel in range(n_lit * LANES):
+        work[TERM + pixel] = walk.after_single(lattice.shape, work[TERM + pixel])
     for lit in range(n_lit):
         group, start = at[LISTED + lit], lit * LANES
         for lane in range(LANES):

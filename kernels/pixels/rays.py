@@ -1,14 +1,14 @@
 """Directions of a tile's pixels, and the factors that belong to them: solid angle, polarization, absorption.
 
 The direction of a group's centre is float64; a pixel's differs from it by float32 values that carry no cancellation
-(eq. 23). ``work`` and ``exact`` are the arrays of cpu_rows; ``tile`` says which part of the frame: first row and
+(eq. 23). ``work`` and ``exact`` are the arrays of rows; ``place`` says which part of the panel: first row and
 column, sub-pixel along slow and fast, depth in the sensor.
 """
 
 import math
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
 from bragg_numba.kernels.pixels.rows import (
     AIM_X,
@@ -43,10 +43,10 @@ from bragg_numba.kernels.pixels.rows import (
 
 
 @fused_kernel
-def aim_at_groups(panel, tile, work, exact):
+def aim_at_groups(panel, place, work, exact):
     """Fill AIM with the direction of each group's centre, NEARNESS with 1 / its distance, SLANT with its cosine."""
     g = panel
-    row, column, sub_slow, sub_fast, depth = tile
+    row, column, sub_slow, sub_fast, depth = place
     half = 0.5 * g.subpixel_size
     first = g.subpixel_size * sub_fast + half
     top = g.subpixel_size * sub_slow + half + 0.5 * (LANES - 1) * g.pixel_size
@@ -222,17 +222,16 @@ def scatter_at_pixel(panel, incident, wavelength, row, column, sub_slow, sub_fas
 
     For serial kernels: next to a half, the last bit decides which index is the nearest.
     """
-    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + panel.subpixel_size / 2.0
-    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + panel.subpixel_size / 2.0
+    fast, slow = walk.subpixel_place(panel, row, column, sub_slow, sub_fast)
     x, y, z = physics.flat_position(panel, fast, slow, depth)
-    r = math.sqrt(x * x + y * y + z * z)
-    return physics.scattering_vector(x / r, y / r, z / r, incident[0], incident[1], incident[2], wavelength)
+    d_x, d_y, d_z, _ = walk.direction(x, y, z)
+    return physics.scattering_vector(d_x, d_y, d_z, incident[0], incident[1], incident[2], wavelength)
 
 
 @serial_kernel
-def keep_within_dmin(panel, incident, wavelength, tile, work):
+def keep_within_dmin(panel, incident, wavelength, place, work):
     """Fill WEIGHT with 1, or 0 beyond dmin (eq. 7); return whether any pixel is left."""
-    first_row, first_column, sub_slow, sub_fast, depth = tile
+    first_row, first_column, sub_slow, sub_fast, depth = place
     kept = np.int32(0)
     for lane in range(LANES):
         for band in range(BANDS):

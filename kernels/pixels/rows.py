@@ -11,6 +11,10 @@ Each array is flat, with rows at fixed offsets: that the rows cannot overlap is 
 loops vectorise without checks. Sizes are constants for the same reason.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 ROWS, COLUMNS = 16, 64
 PIXELS = ROWS * COLUMNS
 LANES = 8
@@ -28,7 +32,7 @@ _GROUP_ROW = GROUPS + _LINE
 SHORT, BEND, TWIST = (n * _ROW for n in range(3))  # from the group's centre to the pixel (physics.offset_single)
 SUM, TERM, AMPLITUDE = (n * _ROW for n in range(3, 6))  # AMPLITUDE: squared structure factors
 FACTOR, POLAR, WEIGHT = (n * _ROW for n in range(6, 9))
-LIT_H, LIT_K, LIT_L = (n * _ROW for n in range(9, 12))  # nearest indices of the listed groups' pixels (cpu_lit)
+LIT_H, LIT_K, LIT_L = (n * _ROW for n in range(9, 12))  # nearest indices of the listed groups' pixels (lit.py)
 _PIXEL_END = 12 * _ROW
 
 # --- float32, one value a group; h, k, l ---------------------------------------------------------
@@ -64,3 +68,11 @@ PLACE_OF_GROUP, LIT, LISTED = (_ROW + n * _GROUP_ROW for n in range(3))
 
 #: Values in the int32 array.
 SIZE_INT = _ROW + 3 * _GROUP_ROW
+
+
+class Scratch(NamedTuple):
+    """The three arrays, of one thread or a row for each."""
+
+    work: np.ndarray  #: float32 (SIZE_32,)
+    exact: np.ndarray  #: float64 (SIZE_64,)
+    at: np.ndarray  #: int32 (SIZE_INT,)

@@ -1,22 +1,21 @@
 """The terms of one step in float32: phases, lattice factor, structure factor, added to each pixel's sum.
 
 ``cell`` holds a, b, c over the wavelength (nine numbers), ``slows`` the slow axis' own phases (three), ``incident``
-the source's direction. Some arguments are tuples that only say, by their length, which code is wanted:
+the source's direction. Some arguments only say which code is wanted (parameters.Code):
 
 split
-    Empty: the whole way from a group's centre to a pixel is one float32 (eq. 32). Else the change per pixel is
+    None: the whole way from a group's centre to a pixel is one float32 (eq. 32). Else the change per pixel is
     split as well, and only what bends away from it is one float32 (eq. 33).
 placed
-    Empty: no place in a table of structure factors is asked.
-kind
-    One of the kinds of lattice below.
+    None: no place in a table of structure factors is asked.
 """
 
 import math
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
+from bragg_numba.kernels.parameters import ROUND, SQUARE
 from bragg_numba.kernels.pixels.rays import paces_of_lane, scatter_at_pixel
 from bragg_numba.kernels.pixels.rows import (
     AIM_X,
@@ -57,10 +56,6 @@ from bragg_numba.kernels.pixels.rows import (
     TURNS_L,
     TWIST,
 )
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
-
-#: Kinds of lattice: gauss and top-hat spots, square crystals, round ones.
-RADIAL_KIND, SQUARE_KIND, ROUND_KIND = (), (0,), (0, 0)
 
 # Rows of one index.
 _ROWS_H = (FINE_H, COARSE_H, TURNS_H, TILT_H, CHANGE_H, LEFT_H)
@@ -95,7 +90,7 @@ def split_axis(a_x, a_y, a_z, slow, incident, n, first, rows, near_row, split, p
         tilt = dot(a_x, a_y, a_z, exact[AIM_X + group], exact[AIM_Y + group], exact[AIM_Z + group])
         h = tilt - towards
         change = change_per_pixel(tilt, slow, group, exact)
-        if len(split) > 0:
+        if split is not None:
             h -= to_first * change
             coarse_change, left = physics.split_change(change)
             work[change_row + group], work[left_row + group] = np.float32(coarse_change), np.float32(left)
@@ -104,9 +99,9 @@ def split_axis(a_x, a_y, a_z, slow, incident, n, first, rows, near_row, split, p
         whole, coarse, fine = physics.split_phase(h)
         work[fine_row + group], work[coarse_row + group] = np.float32(fine), np.float32(coarse)
         work[tilt_row + group] = np.float32(tilt)
-        if len(placed) > 0:
+        if placed is not None:
             work[near_row + group] = np.float32(whole - first)
-        if len(split) == 0:
+        if split is None:
             work[turns_row + group] = physics.fraction_single(n * np.float32(coarse))
 
 
@@ -132,7 +127,7 @@ def parts_of_pixel(work, group, pixel, lane, rows, split):
     change = work[change_row + group]
     # The small parts first: then a single sum is rounded at the size of the whole.
     fine = work[fine_row + group] + work[tilt_row + group] * work[BEND + pixel]
-    if len(split) > 0:
+    if split is not None:
         left = work[left_row + group]
         fine += (change + left) * work[TWIST + pixel]
         return work[coarse_row + group] + np.float32(lane) * change, fine + np.float32(lane) * left
@@ -143,7 +138,7 @@ def parts_of_pixel(work, group, pixel, lane, rows, split):
 def phase_of_pixel(work, group, pixel, lane, n, same_n, rows, split):
     """One index at a pixel: its nearest whole number from the group's, h and n h less their whole numbers."""
     coarse, fine = parts_of_pixel(work, group, pixel, lane, rows, split)
-    if len(split) > 0:
+    if split is not None:
         return physics.reduced_pair(coarse, fine, n)
     whole, d = physics.reduced_single(coarse, fine)
     return whole, d, physics.turns_single(work[rows[2] + group], n, same_n, fine)
@@ -168,6 +163,13 @@ def fringes_of_pixel(work, group, pixel, lane, n, rows, split):
 
 
 @device_function
+def index_of_pixel(work, group, pixel, lane, rows, split):
+    """One index at a pixel: its nearest whole number from the group's, and h less that number."""
+    coarse, fine = parts_of_pixel(work, group, pixel, lane, rows, split)
+    return physics.reduced_single(coarse, fine)
+
+
+@device_function
 def is_half(d_h, d_k, d_l, near_half):
     """Tell whether a phase lies so near to a half that float32 cannot say which index is the nearest."""
     return max(abs(d_h), max(abs(d_k), abs(d_l))) > near_half
@@ -188,40 +190,70 @@ def add_square(counts, same_counts, split, work):
             work[SUM + pixel] += physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
 
 
-@fused_kernel
-def place_terms(kind, placed, counts, same_counts, metric, near_half, strides, split, work, at):
-    """Fill TERM with what shape_terms needs, and PLACE with the place in the table, -1 where float32 cannot tell which.
+@device_function
+def place_pixel(placed, group, pixel, w_h, w_k, w_l, half, strides, at):
+    """Fill PLACE with a pixel's place in the table; -1 where float32 cannot tell which (``half``).
 
-    TERM gets the square crystal's lattice factor (eq. 13), the squared radius of gauss and top-hat spots (eq. 14) or a
-    round crystal's radius, whose fraction goes to AMPLITUDE. ``strides`` are the places from one h and one k to the
-    next; without ``placed`` the place is 0. Returns whether there is a -1.
+    w are whole numbers from the group's index; ``strides`` the places from one h and one k to the next. Without
+    ``placed`` the place is 0.
     """
-    h_size, l_size = np.float32(strides[0]), np.float32(strides[1])
+    place = np.int32(0)
+    if placed is not None:
+        # Whole numbers below 2^24 are exact in float32.
+        along = w_h * np.float32(strides[0]) + w_k * np.float32(strides[1]) + w_l
+        place = np.int32(at[PLACE_OF_GROUP + group] + np.int32(along))
+    at[PLACE + pixel] = np.int32(-1) if half else place
+
+
+@fused_kernel
+def place_square(counts, same_counts, near_half, strides, split, work, at):
+    """Fill TERM with the square crystal's lattice factor (eq. 13), and PLACE; return whether there is a -1."""
     doubts = np.int32(0)
     for lane in range(LANES):
         for group in range(GROUPS):
             pixel = lane * GROUPS + group
-            if len(kind) == len(ROUND_KIND):
-                w_h, d_h, x_h, y_h = fringes_of_pixel(work, group, pixel, lane, counts[0], _ROWS_H, split)
-                w_k, d_k, x_k, y_k = fringes_of_pixel(work, group, pixel, lane, counts[1], _ROWS_K, split)
-                w_l, d_l, x_l, y_l = fringes_of_pixel(work, group, pixel, lane, counts[2], _ROWS_L, split)
-                r, phase = physics.radius_single(x_h, x_k, x_l, y_h, y_k, y_l)
-                work[TERM + pixel], work[AMPLITUDE + pixel] = r, phase
-            else:
-                w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(
-                    work, group, pixel, lane, counts, same_counts, split
-                )
-                if len(kind) == len(SQUARE_KIND):
-                    work[TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
-                else:
-                    work[TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
-            place = np.int32(0)
-            if len(placed) > 0:
-                # Whole numbers below 2^24 are exact in float32.
-                place = np.int32(at[PLACE_OF_GROUP + group] + np.int32(w_h * h_size + w_k * l_size + w_l))
+            w_h, w_k, w_l, d_h, d_k, d_l, t_h, t_k, t_l = phases_of_pixel(
+                work, group, pixel, lane, counts, same_counts, split
+            )
+            work[TERM + pixel] = physics.square_ratio_single(t_h, t_k, t_l, d_h, d_k, d_l)
             half = is_half(d_h, d_k, d_l, near_half)
             doubts = np.int32(doubts | np.int32(half))
-            at[PLACE + pixel] = np.int32(-1) if half else place
+            place_pixel((), group, pixel, w_h, w_k, w_l, half, strides, at)
+    return doubts != 0
+
+
+@fused_kernel
+def place_round(placed, counts, near_half, strides, split, work, at):
+    """Fill TERM with a round crystal's radius, AMPLITUDE with its fraction (eq. 34), and PLACE, as place_square."""
+    doubts = np.int32(0)
+    for lane in range(LANES):
+        for group in range(GROUPS):
+            pixel = lane * GROUPS + group
+            w_h, d_h, x_h, y_h = fringes_of_pixel(work, group, pixel, lane, counts[0], _ROWS_H, split)
+            w_k, d_k, x_k, y_k = fringes_of_pixel(work, group, pixel, lane, counts[1], _ROWS_K, split)
+            w_l, d_l, x_l, y_l = fringes_of_pixel(work, group, pixel, lane, counts[2], _ROWS_L, split)
+            r, phase = physics.radius_single(x_h, x_k, x_l, y_h, y_k, y_l)
+            work[TERM + pixel], work[AMPLITUDE + pixel] = r, phase
+            half = is_half(d_h, d_k, d_l, near_half)
+            doubts = np.int32(doubts | np.int32(half))
+            place_pixel(placed, group, pixel, w_h, w_k, w_l, half, strides, at)
+    return doubts != 0
+
+
+@fused_kernel
+def place_radial(placed, metric, near_half, strides, split, work, at):
+    """Fill TERM with the squared radius of shapes that depend on it alone (eq. 14), and PLACE, as place_square."""
+    doubts = np.int32(0)
+    for lane in range(LANES):
+        for group in range(GROUPS):
+            pixel = lane * GROUPS + group
+            w_h, d_h = index_of_pixel(work, group, pixel, lane, _ROWS_H, split)
+            w_k, d_k = index_of_pixel(work, group, pixel, lane, _ROWS_K, split)
+            w_l, d_l = index_of_pixel(work, group, pixel, lane, _ROWS_L, split)
+            work[TERM + pixel] = physics.quadratic_form_single(metric, d_h, d_k, d_l)
+            half = is_half(d_h, d_k, d_l, near_half)
+            doubts = np.int32(doubts | np.int32(half))
+            place_pixel(placed, group, pixel, w_h, w_k, w_l, half, strides, at)
     return doubts != 0
 
 
@@ -240,9 +272,9 @@ def place_groups(counts, reach, work, at):
 
 
 @serial_kernel
-def settle_halves(panel, lattice, lookup, cell, wavelength, incident, tile, work, at):
+def settle_halves(panel, lattice, lookup, cell, wavelength, incident, place, work, at):
     """Give the pixels that are marked -1 the index, and the radius, that float64 finds; ``cell`` is in metres."""
-    row, column, sub_slow, sub_fast, depth = tile
+    row, column, sub_slow, sub_fast, depth = place
     for pixel in range(PIXELS):
         if at[PLACE + pixel] >= 0:
             continue
@@ -250,9 +282,8 @@ def settle_halves(panel, lattice, lookup, cell, wavelength, incident, tile, work
         slow = np.float64(row + group // COLUMNS * LANES + lane)
         fast = np.float64(column + group % COLUMNS)
         q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
-        h = dot(cell[0], cell[1], cell[2], q_x, q_y, q_z)
-        k = dot(cell[3], cell[4], cell[5], q_x, q_y, q_z)
-        l = dot(cell[6], cell[7], cell[8], q_x, q_y, q_z)  # noqa: E741
+        c = cell
+        h, k, l = walk.indices(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], q_x, q_y, q_z)  # noqa: E741
         h_near, k_near, l_near = physics.nearest_index(h), physics.nearest_index(k), physics.nearest_index(l)
         at[PLACE + pixel] = place_of(lookup, h_near, k_near, l_near)
         radius_squared = physics.quadratic_form(lattice, h - h_near, k - k_near, l - l_near)
@@ -266,30 +297,24 @@ def settle_halves(panel, lattice, lookup, cell, wavelength, incident, tile, work
 @serial_kernel
 def place_of(lookup, h, k, l):  # noqa: E741
     """Place of whole indices (float64) in the flat table; what lies outside falls on its border."""
-    i = clamp(h - lookup.h_first, lookup.h_count)
-    j = clamp(k - lookup.k_first, lookup.k_count)
-    m = clamp(l - lookup.l_first, lookup.l_count)
+    i = walk.table_place(h, lookup.h_first, lookup.h_count)
+    j = walk.table_place(k, lookup.k_first, lookup.k_count)
+    m = walk.table_place(l, lookup.l_first, lookup.l_count)
     return np.int32((i * lookup.k_count + j) * lookup.l_count + m)
 
 
-@serial_kernel
-def clamp(index, count):
-    """A whole number as a place between 0 and count - 1."""
-    return int(min(max(index, 0.0), count - 1.0))
+@fused_kernel
+def shape_round_terms(work):
+    """Turn what place_round left in TERM into lattice factors (eq. 15)."""
+    for pixel in range(PIXELS):
+        work[TERM + pixel] = physics.sphere_single(work[TERM + pixel], work[AMPLITUDE + pixel])
 
 
 @fused_kernel
-def shape_terms(shape, work):
-    """Turn what place_terms left in TERM into lattice factors (eq. 15 to 17)."""
-    if shape == ROUND:
-        for pixel in range(PIXELS):
-            work[TERM + pixel] = physics.sphere_single(work[TERM + pixel], work[AMPLITUDE + pixel])
-    elif shape == GAUSS:
-        for pixel in range(PIXELS):
-            work[TERM + pixel] = physics.gauss_single(work[TERM + pixel])
-    else:
-        for pixel in range(PIXELS):
-            work[TERM + pixel] = physics.tophat_single(work[TERM + pixel])
+def shape_radial_terms(shape, work):
+    """Turn what place_radial left in TERM into lattice factors (eq. 16, 17)."""
+    for pixel in range(PIXELS):
+        work[TERM + pixel] = walk.radial_single(shape, work[TERM + pixel])
 
 
 @fused_kernel

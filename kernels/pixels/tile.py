@@ -1,14 +1,20 @@
 """The float32 renderer of a tile: phases in float64 once a group of pixels, the rest in float32.
 
 For each step the phase at a group's centre is made in float64 and split into a part that float32 holds exactly and a
-small one, to which a pixel adds its own (docs/physics.md, section 9, states the error). cpu_rows says how pixels and
-groups lie in the working arrays, cpu_rays makes directions, cpu_terms and cpu_lit the terms.
+small one, to which a pixel adds its own (docs/physics.md, section 9, states the error). rows says how pixels and
+groups lie in the working arrays, rays makes directions and the factors that belong to them, terms and lit the terms.
+
+Some arguments say only which code is wanted (parameters.Code). run_of_tiles makes a kernel for each such choice, over
+plain constants: numba leaves out what they forbid before it compiles, so that a plan compiles what it needs.
 """
 
 import math
+from functools import cache
 
 import numpy as np
+from bragg_numba.kernels import walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
+from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SQUARE
 from bragg_numba.kernels.pixels.lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
 from bragg_numba.kernels.pixels.rays import (
     aim_at_groups,
@@ -42,21 +48,20 @@ from bragg_numba.kernels.pixels.rows import (
     WEIGHT,
 )
 from bragg_numba.kernels.pixels.terms import (
-    RADIAL_KIND,
-    ROUND_KIND,
-    SQUARE_KIND,
     add_reflections,
     add_square,
     add_terms,
-    clamp,
     dot,
     place_groups,
-    place_terms,
+    place_radial,
+    place_round,
+    place_square,
     settle_halves,
-    shape_terms,
+    shape_radial_terms,
+    shape_round_terms,
     split_phases,
 )
-from bragg_numba.kernels.parameters import ROUND, SQUARE
+from bragg_numba.kernels.work import BOTTOM, COLUMN, LEFT, PANEL, RIGHT, ROW, TOP, panel_at
 from numba import types
 
 #: Terms that are summed in float32 before they are added to the float64 total.
@@ -127,7 +132,7 @@ def _reach(a_x, a_y, a_z, q_x, q_y, q_z, spread, first, count):
     at = dot(a_x, a_y, a_z, q_x, q_y, q_z)
     # The margin covers the rounding of float32 phases next to a half.
     reach = math.sqrt(dot(a_x, a_y, a_z, a_x, a_y, a_z)) * spread + 1e-4
-    return clamp(np.rint(at - reach) - first, count), clamp(np.rint(at + reach) - first, count)
+    return walk.table_place(np.rint(at - reach), first, count), walk.table_place(np.rint(at + reach), first, count)
 
 
 # --- sums ----------------------------------------------------------------------------------------
@@ -184,29 +189,32 @@ def sum_weighted_totals(factor, flat, work, exact):
 
 
 @fused_kernel
-def store_tile(background, strength, corner, row_start, top, bottom, roi, mask, work, image):
-    """Put (background + strength SUM) FACTOR into the image, inside the region and the mask (eq. 21).
+def store_tile(background, strength, panel, tiles, index, frame, work):
+    """Put (background + strength SUM) FACTOR into the wanted pixels of a tile (eq. 21).
 
-    ``image`` begins at ``row_start`` of the frame; rows top..bottom of it are wanted. Returns whether any pixel
-    is NaN, which float64 must settle.
+    Returns whether any of them, or of those that the mask leaves out, is NaN, which float64 must settle.
     """
     background, strength = np.float32(background), np.float32(strength)
-    first, last = max(roi[0], corner[1]), min(roi[1] + 1, corner[1] + COLUMNS)
+    row_of_tile, first_column = np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN])
+    top, bottom = np.int64(tiles[index, TOP]), np.int64(tiles[index, BOTTOM])
+    first, last = np.int64(tiles[index, LEFT]), np.int64(tiles[index, RIGHT])
+    image, mask = frame.image, frame.mask
     pixels, n_fast = image.reshape(-1), image.shape[1]
     doubts = np.int32(0)
     for lane in range(LANES):
         for band in range(BANDS):
-            row = corner[0] + band * LANES + lane
+            row = row_of_tile + band * LANES + lane
             if row < top or row >= bottom:
                 continue
+            in_frame, across = panel.first_row + row, panel.first_column + first
             # Unsigned: a signed index could count from the end, and the loops would not vectorise.
-            start = np.uint64(lane * GROUPS + band * COLUMNS + first - corner[1])
-            to = np.uint64((row - row_start) * n_fast + first)
+            start = np.uint64(lane * GROUPS + band * COLUMNS + first - first_column)
+            to = np.uint64((in_frame - frame.row_start) * n_fast + across)
             for column in range(last - first):
                 at = start + np.uint64(column)
                 value = (background + strength * work[np.uint64(SUM) + at]) * work[np.uint64(FACTOR) + at]
                 doubts = np.int32(doubts | np.int32(value != value))
-                if mask.size == 0 or mask[row, first + column]:
+                if mask.size == 0 or mask[in_frame, across + column]:
                     pixels[to + np.uint64(column)] = value
     return doubts != 0
 
@@ -215,67 +223,50 @@ def store_tile(background, strength, corner, row_start, top, bottom, roi, mask, 
 
 
 @device_function
-def add_step(
-    panel,
-    lattice,
-    lookup,
-    phases,
-    incident,
-    wavelength,
-    cell_in_metres,
-    cell,
-    squared,
-    tile,
-    split,
-    work,
-    exact,
-    at,
-):
-    """Add the terms of one step to SUM; the arguments are those of cpu_terms.
+def add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch):
+    """Add the terms of one step to SUM; ``step`` is (incident, wavelength, cell in metres, cell over the wavelength).
 
     The functions that it calls get few numbers: what is called for every step should not first be told all.
     """
+    work, exact, at = scratch.work, scratch.exact, scratch.at
+    incident, wavelength, cell_in_metres, cell = step
     g, c, p, look = panel, cell, phases, lookup
     slows = (
         dot(c[0], c[1], c[2], g.slow_x, g.slow_y, g.slow_z),
         dot(c[3], c[4], c[5], g.slow_x, g.slow_y, g.slow_z),
         dot(c[6], c[7], c[8], g.slow_x, g.slow_y, g.slow_z),
     )
-    if p.seeks_lit:
+    if kind == LIT_RADII:
         mark_lit_groups(cell, slows, incident, (p.lit_h, p.lit_k, p.lit_l), exact, at)
         n_lit = list_lit_groups(at)
         if n_lit > 0:
-            place_lit_groups(n_lit, panel, lattice, cell, incident, tile, work, at)
+            place_lit_groups(n_lit, panel, lattice, cell, incident, place, work, at)
             add_lit_groups(n_lit, lattice, lookup, squared, work, at)
     else:
         counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
-        metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
         firsts, strides = (look.h_first, look.k_first, look.l_first), (look.k_count * look.l_count, look.l_count)
-        doubts, half = False, p.near_half
-        if look.has_table:
-            split_phases(cell, slows, incident, counts, firsts, split, (0,), work, exact)
+        split_phases(cell, slows, incident, counts, firsts, split, placed, work, exact)
+        if placed is not None:
             place_groups((look.h_count, look.k_count, look.l_count), p.reach, work, at)
-            if lattice.shape == SQUARE:
-                doubts = place_terms(SQUARE_KIND, (0,), counts, same_counts, metric, half, strides, split, work, at)
-            elif lattice.shape == ROUND:
-                doubts = place_terms(ROUND_KIND, (0,), counts, same_counts, metric, half, strides, split, work, at)
-            else:
-                doubts = place_terms(RADIAL_KIND, (0,), counts, same_counts, metric, half, strides, split, work, at)
+        doubts = False
+        if kind == FRINGES:
+            doubts = place_round(placed, counts, p.near_half, strides, split, work, at)
+        elif kind == RADII:
+            metric = (p.metric_hh, p.metric_kk, p.metric_ll, p.metric_hk, p.metric_hl, p.metric_kl)
+            doubts = place_radial(placed, metric, p.near_half, strides, split, work, at)
+        elif placed is not None:
+            doubts = place_square(counts, same_counts, p.near_half, strides, split, work, at)
         else:
-            split_phases(cell, slows, incident, counts, firsts, split, (), work, exact)
-            if lattice.shape == SQUARE:
-                add_square(counts, same_counts, split, work)
-            elif lattice.shape == ROUND:
-                doubts = place_terms(ROUND_KIND, (), counts, same_counts, metric, half, strides, split, work, at)
-            else:
-                doubts = place_terms(RADIAL_KIND, (), counts, same_counts, metric, half, strides, split, work, at)
+            add_square(counts, same_counts, split, work)
         if doubts:
-            settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, tile, work, at)
-        if lattice.shape != SQUARE:
-            shape_terms(lattice.shape, work)
-        if look.has_table:
+            settle_halves(panel, lattice, lookup, cell_in_metres, wavelength, incident, place, work, at)
+        if kind == FRINGES:
+            shape_round_terms(work)
+        elif kind == RADII:
+            shape_radial_terms(lattice.shape, work)
+        if placed is not None:
             add_reflections(squared, work, at)
-        elif lattice.shape != SQUARE:
+        elif kind != GRATINGS:
             add_terms(work)
 
 
@@ -283,131 +274,169 @@ def add_step(
 def strength_of(lattice, lookup):
     """What every term of a plan has in common: the lattice's volume squared, and F^2 if there is no table."""
     strength = 1.0
-    if lattice.shape != SQUARE:
+    if lattice.shape != SQUARE:  # its factor in float32 is not normalised
         strength *= (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
     if not lookup.has_table:
         strength *= lookup.default_F * lookup.default_F
     return strength
 
 
-@addressed_fused_kernel(types.UniTuple(types.float64, 2))
-def render_tile(panel, lattice, lookup, rules, phases, sources, cells, squared, corner, split, work, exact, at):
-    """Render a tile in float32, NaN where float64 must decide; store_tile stores what SUM and FACTOR hold then.
+@device_function
+def fill_factors(factors, panel, rules, first, layer, depth, incident, work, exact):
+    """Fill FACTOR with the factors of a sub-pixel that do not depend on the source (eq. 5, 6).
 
-    Parameters
-    ----------
-    lookup
-        Of the padded table.
-    phases, sources
-        kernels.parameters.Phases and Sources.
-    squared
-        float32, flat: the padded table of squared structure factors.
-    corner
-        First row and column of the tile in the frame.
-    split
-        A tuple that chooses the arithmetic (cpu_terms).
-    work, exact, at
-        float32 (SIZE_32,), float64 (SIZE_64,) and int32 (SIZE_INT,) of cpu_rows.
-
-    Returns
-    -------
-    (float, float)
-        Background and strength for store_tile.
+    Under nanobragg those of the ``first`` sub-pixel of the first layer serve for all, and the capture of the last.
     """
+    if not rules.per_term and first and layer == 0:
+        if panel.polarized and not rules.weighted:
+            polarized_solid_angles(panel, panel.close_distance, rules.scale, incident, work, exact)
+        else:
+            solid_angles(panel, panel.close_distance, rules.scale, work)
+    if factors is not None:
+        if rules.per_term:
+            solid_angles(panel, panel.close_distance + depth, 1.0, work)
+        if panel.has_sensor and (rules.per_term or (layer == panel.layers - 1 and first)):
+            multiply_captures(panel, layer, work, exact)
+
+
+@device_function
+def weigh_source(panel, rules, incident, wavelength, weight, place, work, exact):
+    """Fill WEIGHT with what a source's terms carry themselves; return whether any pixel is within dmin."""
+    kept = True
+    if panel.dmin > 0.0:
+        kept = keep_within_dmin(panel, incident, wavelength, place, work)
+    elif rules.per_term:
+        fill(1.0, WEIGHT, work)
+    if rules.per_term:
+        if panel.polarized:
+            polarizations(panel, incident, POLAR, work, exact)
+        weigh_terms(weight, panel.polarized, work, exact)
+    elif rules.weighted and panel.polarized:
+        keep_first_polarizations(panel, incident, work, exact)
+    return kept
+
+
+@device_function
+def finish_tile(factors, panel, lattice, lookup, rules, n_sources, begun, work, exact):
+    """Leave in SUM and FACTOR what store_tile stores; return background and strength for it (eq. 21)."""
+    background, strength = rules.background, strength_of(lattice, lookup)
+    if begun and not rules.per_term:
+        sum_totals(work, exact)
+    if factors is not None:
+        if rules.per_term:
+            if not begun:
+                flush(rules.weighted, begun, work, exact)
+            flat = rules.flat_background / (panel.oversample * panel.oversample * n_sources)
+            sum_weighted_totals(rules.scale * strength, flat, work, exact)
+            fill(1.0, FACTOR, work)
+            background, strength = 0.0, 1.0
+        elif rules.weighted and panel.polarized:
+            multiply_factors(POLAR, work)
+    return background, strength
+
+
+@device_function
+def over_wavelength(cells, step, wavelength):
+    """Nine numbers a, b, c of a step, in metres and over the wavelength."""
+    c, per = cells[step], 1.0 / wavelength
+    in_metres = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
+    over = (
+        c[0] * per,
+        c[1] * per,
+        c[2] * per,
+        c[3] * per,
+        c[4] * per,
+        c[5] * per,
+        c[6] * per,
+        c[7] * per,
+        c[8] * per,
+    )
+    return in_metres, over
+
+
+@device_function
+def render_tile(
+    kind, placed, split, factors, panel, lattice, lookup, rules, phases, sources, cells, squared, corner, scratch
+):
+    """Render the tile whose first pixel is ``corner`` (row, column) into SUM and FACTOR, NaN where float32 cannot.
+
+    Returns background and strength for store_tile; the other arguments are those of cpu.add_bragg_tile.
+    """
+    work, exact = scratch.work, scratch.exact
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
-    per_term = rules.per_term
-    weighted = per_term or panel.dmin > 0.0
-    fill(0.0, SUM, work)
-    if per_term:
-        for pixel in range(PIXELS):
-            exact[SHARE + pixel] = 0.0
-    elif weighted:
-        fill(0.0, POLAR, work)
+    start_sums(factors, rules, work, exact)
     waiting, begun = 0, False
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
         for sub in range(panel.oversample * panel.oversample):
-            tile = (corner[0], corner[1], sub // panel.oversample, sub % panel.oversample, depth)
-            aim_at_groups(panel, tile, work, exact)
+            place = (corner[0], corner[1], sub // panel.oversample, sub % panel.oversample, depth)
+            aim_at_groups(panel, place, work, exact)
             offset_pixels(work)
-            first = layer == 0 and sub == 0
-            if per_term:
-                solid_angles(panel, panel.close_distance + depth, 1.0, work)
-            elif first:
-                near = panel.close_distance
-                if panel.polarized and not weighted:
-                    beam = (incident[0, 0], incident[0, 1], incident[0, 2])
-                    polarized_solid_angles(panel, near, rules.scale, beam, work, exact)
-                else:
-                    solid_angles(panel, near, rules.scale, work)
-            if panel.has_sensor and (per_term or (layer == panel.layers - 1 and sub == 0)):
-                multiply_captures(panel, layer, work, exact)
-            spread = spread_of_tile(panel, work, exact) if lookup.has_table else 0.0
+            beam = (incident[0, 0], incident[0, 1], incident[0, 2])
+            fill_factors(factors, panel, rules, sub == 0, layer, depth, beam, work, exact)
+            spread = 0.0
+            if placed is not None:
+                spread = spread_of_tile(panel, work, exact)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
-                kept = True
-                if panel.dmin > 0.0:
-                    kept = keep_within_dmin(panel, beam, wavelength[source], tile, work)
-                elif per_term:
-                    fill(1.0, WEIGHT, work)
-                if per_term:
-                    if panel.polarized:
-                        polarizations(panel, beam, POLAR, work, exact)
-                    weigh_terms(weight[source], panel.polarized, work, exact)
-                elif weighted and panel.polarized:
-                    keep_first_polarizations(panel, beam, work, exact)
-                if not kept:
+                if factors is not None and not weigh_source(
+                    panel, rules, beam, wavelength[source], weight[source], place, work, exact
+                ):
                     continue
-                per_wave = 1.0 / wavelength[source]
-                for step in range(len(cells)):
-                    c = cells[step]
-                    cell_in_metres = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
-                    cell = (
-                        c[0] * per_wave,
-                        c[1] * per_wave,
-                        c[2] * per_wave,
-                        c[3] * per_wave,
-                        c[4] * per_wave,
-                        c[5] * per_wave,
-                        c[6] * per_wave,
-                        c[7] * per_wave,
-                        c[8] * per_wave,
-                    )
-                    if lookup.has_table and is_dark(cell, beam, lookup, squared, spread, exact):
+                for number in range(len(cells)):
+                    in_metres, cell = over_wavelength(cells, number, wavelength[source])
+                    if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
                         continue
-                    add_step(
-                        panel,
-                        lattice,
-                        lookup,
-                        phases,
-                        beam,
-                        wavelength[source],
-                        cell_in_metres,
-                        cell,
-                        squared,
-                        tile,
-                        split,
-                        work,
-                        exact,
-                        at,
-                    )
+                    step = (beam, wavelength[source], in_metres, cell)
+                    add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
                     waiting += 1
                     if waiting == CHUNK:
-                        flush(weighted, begun, work, exact)
+                        flush(rules.weighted, begun, work, exact)
                         waiting, begun = 0, True
-                if weighted and waiting > 0:
-                    flush(weighted, begun, work, exact)
+                if factors is not None and rules.weighted and waiting > 0:
+                    flush(rules.weighted, begun, work, exact)
                     waiting, begun = 0, True
-    strength = strength_of(lattice, lookup)
-    if per_term:
-        if not begun:
-            flush(weighted, begun, work, exact)
-        flat = rules.flat_background / (panel.oversample * panel.oversample * len(wavelength))
-        sum_weighted_totals(rules.scale * strength, flat, work, exact)
-        fill(1.0, FACTOR, work)
-        return 0.0, 1.0
-    if begun:
-        sum_totals(work, exact)
-    if weighted and panel.polarized:
-        multiply_factors(POLAR, work)
-    return rules.background, strength
+    return finish_tile(factors, panel, lattice, lookup, rules, len(wavelength), begun, work, exact)
+
+
+@device_function
+def start_sums(factors, rules, work, exact):
+    """Empty the sums of a tile."""
+    fill(0.0, SUM, work)
+    if factors is not None:
+        if rules.per_term:
+            for pixel in range(PIXELS):
+                exact[SHARE + pixel] = 0.0
+        elif rules.weighted:
+            fill(0.0, POLAR, work)
+
+
+@cache
+def run_of_tiles(kind, placed, split, factors):
+    """The kernel that renders the tiles of a work list with one Code."""
+
+    @addressed_fused_kernel(types.void)
+    def render_tiles(panels, lattice, lookup, rules, phases, sources, cells, squared, tiles, frame, doubts, scratch):
+        """Render tiles in float32 with the Scratch of one thread; else as cpu.add_bragg_tile."""
+        for index in range(len(tiles)):
+            panel = panel_at(panels, tiles[index, PANEL])
+            corner = (np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN]))
+            background, strength = render_tile(
+                kind,
+                placed,
+                split,
+                factors,
+                panel,
+                lattice,
+                lookup,
+                rules,
+                phases,
+                sources,
+                cells,
+                squared,
+                corner,
+                scratch,
+            )
+            doubts[index] = store_tile(background, strength, panel, tiles, index, frame, scratch.work)
+
+    return render_tiles

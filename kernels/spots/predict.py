@@ -8,9 +8,9 @@ autocorrelation along the plane's normal (the projection-slice theorem); its fir
 import math
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import serial_kernel
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
 
 #: Columns of what ``list_spots`` finds.
 H, K, L, SLOW, FAST, PHOTONS, RESOLUTION, PARTIALITY, EXCITATION = range(9)
@@ -135,8 +135,10 @@ def metric_slice(shape, n_x, n_y, n_z, zeta, inverse_metric, root_det, out):
             t = NODES[i]
             disc += WEIGHTS[i] * (1.0 - 1.5 * t + 0.5 * t * t * t) * math.cos(2.0 * math.pi * rho * t)
         disc *= 12.0 / math.pi * physics.SPHERE_SCALE * physics.SPHERE_SCALE
-    else:
+    elif shape == TOPHAT:
         disc = math.pi * max(0.0, 0.3969 - rho * rho)
+    else:
+        disc = math.nan  # a shape that is not known here
     out[0] = disc / (root_det * math.sqrt(across))
     out[1], out[2], out[3] = zeta * w_x / across, zeta * w_y / across, zeta * w_z / across
     return rho
@@ -271,7 +273,7 @@ def list_spots(
     source_spread,
     threshold,
 ):
-    """List the reflections with at least ``threshold`` photons whose centroid falls on a rendered pixel.
+    """List the reflections with at least ``threshold`` photons whose centroid falls on a rendered pixel of a panel.
 
     Parameters
     ----------
@@ -352,15 +354,6 @@ def list_spots(
 
 
 @serial_kernel
-def amplitude(lookup, table, h, k, l):  # noqa: E741
-    """F of a whole reflection; what the table does not hold is on its border."""
-    i = min(max(h - lookup.h_first, 0), lookup.h_count - 1)
-    j = min(max(k - lookup.k_first, 0), lookup.k_count - 1)
-    m = min(max(l - lookup.l_first, 0), lookup.l_count - 1)
-    return table[i, j, m]
-
-
-@serial_kernel
 def measure_spot(
     panel,
     lattice,
@@ -383,7 +376,7 @@ def measure_spot(
     out,
 ):
     """Sum one reflection over all steps into out (N_COLUMNS); tell whether it is a spot of this frame."""
-    f_cell = amplitude(lookup, table, h, k, l)
+    f_cell = walk.nearest_factor(lookup, table, float(h), float(k), float(l))
     if f_cell == 0.0:
         return False
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
@@ -436,18 +429,7 @@ def measure_spot(
             # d^2 q = solid angle / wavelength^2 on the sphere
             share *= captured * wavelength[source] * wavelength[source]
             if panel.polarized:
-                share *= physics.polarization_factor(
-                    panel.kahn,
-                    i_x,
-                    i_y,
-                    i_z,
-                    d_x,
-                    d_y,
-                    d_z,
-                    panel.polar_x,
-                    panel.polar_y,
-                    panel.polar_z,
-                )
+                share *= walk.polarization(panel, i_x, i_y, i_z, d_x, d_y, d_z)
             photons += share * piece[0]
             fast += share * piece[0] * point[0]
             slow += share * piece[0] * point[1]
@@ -465,6 +447,11 @@ def measure_spot(
     # The scale divides by the sub-pixels too, but the integral is over whole pixels.
     photons *= f_cell * f_cell * all_cells * all_cells * rules.scale * panel.oversample * panel.oversample
     at_fast, at_slow = math.floor(out[FAST]), math.floor(out[SLOW])
+    if not (0 <= at_fast < panel.n_fast and 0 <= at_slow < panel.n_slow):
+        return False
+    out[FAST] += panel.first_column
+    out[SLOW] += panel.first_row
+    at_fast, at_slow = at_fast + panel.first_column, at_slow + panel.first_row
     if photons < threshold or not (roi[0] <= at_fast <= roi[1] and roi[2] <= at_slow <= roi[3]):
         return False
     if mask.size > 0 and not mask[int(at_slow), int(at_fast)]:

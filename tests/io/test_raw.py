@@ -53,3 +53,5 @@ def test_missing_file_is_refused(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs /dev/null")
 def test_image_can_be_thrown_away():
     write_raw("/dev/null", photons((3, 3)))
+
+    assert not os.path.isfile("/dev/null")

@@ -211,9 +211,12 @@ def test_garbage_is_read_or_refused_and_nothing_else(tmp_path_factory, body, beg
     start = b"{\nHEADER_BYTES=" if begins_well else b""
     path.write_bytes((start + body).ljust(600, b" ")[:cut])
     try:
-        read_smv(path)
+        image = read_smv(path)
     except InputError as error:
         assert str(path) in str(error)
+    else:
+        assert image.pixels.dtype == np.uint16
+        assert 512 + image.pixels.nbytes <= path.stat().st_size
 
 
 @settings(max_examples=150, deadline=None)
@@ -224,6 +227,9 @@ def test_damaged_image_is_read_or_refused_and_nothing_else(tmp_path_factory, pla
     data[place] = byte
     path.write_bytes(bytes(data)[:cut])
     try:
-        read_smv(path)
+        image = read_smv(path)
     except InputError as error:
         assert str(path) in str(error)
+    else:
+        assert image.pixels.dtype == np.uint16
+        assert 512 + image.pixels.nbytes <= path.stat().st_size

@@ -180,6 +180,9 @@ def test_damaged_dump_is_read_or_refused_and_nothing_else(tmp_path_factory, plac
     data[place] = byte
     path.write_bytes(bytes(data)[:cut])
     try:
-        read_dump(path)
+        minima, maxima, table = read_dump(path)
     except InputError as error:
         assert str(path) in str(error)
+    else:
+        assert table.shape == tuple(maxima - minima + 1)
+        assert np.isfinite(table).all()

@@ -9,9 +9,13 @@ import bragg_numba.kernels
 import pytest
 
 FOLDER = Path(bragg_numba.kernels.__file__).parent
-MODULES = sorted(FOLDER.glob("*.py"))
+MODULES = sorted(FOLDER.rglob("*.py"))
 ALLOWED = ("math", "functools", "types", "typing", "numpy", "numba", "bragg_numba.kernels", "__future__")
 DECORATOR_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "stencil"}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
 
 
 def _imports(tree: ast.Module):
@@ -23,13 +27,13 @@ def _imports(tree: ast.Module):
             yield node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_kernels_import_only_math_numba_numpy_and_themselves(path):
     for name in _imports(ast.parse(path.read_text())):
         assert any(name == allowed or name.startswith(allowed + ".") for allowed in ALLOWED), name
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if "_jit" not in p.stem], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [p for p in MODULES if "_jit" not in p.stem], ids=_name)
 def test_compiler_flags_stand_only_in_the_jit_modules(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "numba":
@@ -41,4 +45,4 @@ def test_compiler_flags_stand_only_in_the_jit_modules(path):
 
 
 def test_there_are_kernels_to_check():
-    assert {"physics", "cpu", "parameters"} <= {path.stem for path in MODULES}
+    assert {"physics", "walk", "cpu", "cuda", "predict", "philox"} <= {path.stem for path in MODULES}

@@ -9,9 +9,9 @@ from scipy import integrate, stats
 
 from bragg_numba import Beam, Crystal, Detector, Experiment, Sampling, Simulator, StructureFactors
 from bragg_numba.cli.nanobragg import main
-from bragg_numba.noise.classic import ClassicStream
 from bragg_numba.plan.orientations import random_rotation
 from bragg_numba.plan.plan import AVOGADRO, make_plan
+from bragg_numba.response.classic import ClassicStream
 
 EPS = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)

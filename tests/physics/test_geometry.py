@@ -9,7 +9,7 @@ import pytest
 from bragg_numba.kernels import physics
 
 from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Sampling, Simulator, StructureFactors
-from bragg_numba.plan.geometry import place_detector
+from bragg_numba.plan.detector import place_detector
 from bragg_numba.plan.plan import make_plan
 
 EPS = float(np.finfo(np.float64).eps)
@@ -232,7 +232,7 @@ def test_every_pixel_of_a_curved_detector_stands_at_the_distance(convention, til
     )
     for fast in np.linspace(0, 0.1, 7):
         for slow in np.linspace(0, 0.1, 7):
-            place = physics.pixel_position(plan.panels[0], fast, slow, 0.0)
+            place = physics.pixel_position(plan.panels[0].curved, plan.panels[0], fast, slow, 0.0)
             assert np.linalg.norm(place) == pytest.approx(0.07, rel=16 * EPS)
 
 
@@ -255,8 +255,8 @@ def test_pixels_of_a_curved_detector_keep_their_neighbours(convention):
     geometry = make_plan(Experiment.from_nanobragg(line)).panels[0]
     fast_axis = np.array([geometry.fast_x, geometry.fast_y, geometry.fast_z])
     slow_axis = np.array([geometry.slow_x, geometry.slow_y, geometry.slow_z])
-    along_fast = [fast_axis @ physics.pixel_position(geometry, f, 0.03, 0.0) for f in np.linspace(0, 0.1, 20)]
-    along_slow = [slow_axis @ physics.pixel_position(geometry, 0.03, s, 0.0) for s in np.linspace(0, 0.1, 20)]
+    along_fast = [fast_axis @ physics.curved_position(geometry, f, 0.03, 0.0) for f in np.linspace(0, 0.1, 20)]
+    along_slow = [slow_axis @ physics.curved_position(geometry, 0.03, s, 0.0) for s in np.linspace(0, 0.1, 20)]
     assert (np.diff(along_fast) > 0).all()
     assert (np.diff(along_slow) > 0).all()
 

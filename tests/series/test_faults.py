@@ -262,10 +262,13 @@ class Cluster:
     def close(self):
         self.process.stdin.close()
         self.process.wait(timeout=120)
+        self.process.stdout.close()
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 @pytest.fixture

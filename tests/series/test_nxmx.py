@@ -79,7 +79,7 @@ def test_nxmx_puts_every_pixel_where_the_detector_has_it(tmp_path, convention, t
 def series_head(series, path):
     """Write everything of an NXmx file but its frames."""
     from bragg_numba.io import nxmx as writer
-    from bragg_numba.series.write import describe
+    from bragg_numba.series.describe import describe
 
     description, _ = describe(series, "float32", len(series), {})
     with h5py.File(path, "w") as file:
@@ -151,17 +151,18 @@ def test_a_spread_of_wavelengths_is_written_with_weights(tmp_path):
 
 def test_every_length_and_angle_has_units(sweep):
     folder, _, _ = sweep
-    without = []
+    found, without = [], []
 
     def look(name, item):
         ending = name.rsplit("/", 1)[-1]
         physical = ("direction", "translation", "offset", "size", "thickness", "distance", "wavelength", "omega")
-        if isinstance(item, h5py.Dataset) and any(word in ending for word in physical) and "units" not in item.attrs:
-            without.append(name)
+        if isinstance(item, h5py.Dataset) and any(word in ending for word in physical) and ending != "data_size":
+            (found if "units" in item.attrs else without).append(name)
 
     with h5py.File(folder / "s_master.h5") as file:
         file.visititems(look)
-    assert [name for name in without if not name.endswith("data_size")] == []
+    assert len(found) >= 8
+    assert without == []
 
 
 def test_xds_plugin_rules_hold(sweep):
@@ -190,7 +191,9 @@ def test_photons_are_what_the_simulator_renders(sweep):
     folder, series, _ = sweep
     with h5py.File(folder / "s_master.h5") as file:
         for index in range(5):
-            assert np.array_equal(file["/entry/data/data"][index], Simulator(series.experiment_of(index)).render())
+            frame = file["/entry/data/data"][index]
+            assert frame.any()
+            assert np.array_equal(frame, Simulator(series.experiment_of(index)).render())
 
 
 def test_fabio_and_silx_read_the_frames(sweep, tmp_path, monkeypatch):

@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import h5py
+import numba
 import numpy as np
 import pytest
 
-from bragg_numba import Experiment
+from bragg_numba import Experiment, memory
 from bragg_numba.errors import InputError
-from bragg_numba.render.squares import padded_squares
+from bragg_numba.plan.arithmetic.squares import padded_squares
 from bragg_numba.series import OutputOptions, pipeline, rotation_series, still_series, truth
 
 WORDS = "-lambda 1 -cell 70 80 90 90 95 90 -default_F 200 -N 8 -distance 100 -detpixels 200 -pixel 0.2 -fluence 1e24"
@@ -50,13 +51,41 @@ def test_lanes_that_must_take_turns_make_the_same_frames(series, whole, tmp_path
     assert data_files(tmp_path) == whole
 
 
-def test_every_core_gets_a_lane_where_memory_allows():
-    small = pipeline.choose_layout(OutputOptions(counts="uint16"), (100, 100), 2)
-    huge = pipeline.choose_layout(OutputOptions(counts="uint16"), (2**20, 2**20), 2)
+#: Bytes in flight for a frame of 100 x 100 pixels: photons and uint16 counts, both with room for their packed bytes.
+IN_FLIGHT = 2 * 100 * 100 * (4 + 2)
 
-    assert (small.lanes, small.threads) in ((2, 1), (2, 2))
-    assert small.alone == (small.threads == 2)  # kernels in turns where numba's threads cannot be entered twice
-    assert huge.alone or (huge.lanes, huge.threads) == (1, 2)
+
+@pytest.mark.parametrize(
+    ("frames", "threads", "lanes", "threads_a_lane"),
+    [
+        (100, 1, 1, 1),
+        (100, 2, 2, 1),
+        (100, 3, 3, 1),
+        (100, 9, pipeline.MOST_LANES, 2),
+        (3.5, 8, 2, 4),  # one frame more than lanes is in flight
+        (2.5, 8, 1, 8),
+        (0.1, 8, 1, 8),  # one lane works with less
+    ],
+)
+def test_every_core_gets_a_lane_where_memory_allows(monkeypatch, frames, threads, lanes, threads_a_lane):
+    monkeypatch.setattr(pipeline, "_kernels_run_side_by_side", lambda: True)
+    monkeypatch.setattr(memory, "free_memory", lambda: int(frames * IN_FLIGHT / pipeline.MEMORY_SHARE))
+    layout = pipeline.choose_layout(OutputOptions(counts="uint16"), (100, 100), threads)
+
+    assert layout == pipeline.Layout(lanes, threads_a_lane, alone=False)
+
+
+def test_lanes_take_turns_where_threads_of_kernels_cannot_be_entered_twice(monkeypatch):
+    monkeypatch.setattr(pipeline, "_kernels_run_side_by_side", lambda: False)
+
+    assert pipeline.choose_layout(OutputOptions(), (100, 100), 3) == pipeline.Layout(2, 3, alone=True)
+
+
+@pytest.mark.parametrize(("layer", "expected"), [("omp", True), ("tbb", True), ("workqueue", False)])
+def test_threads_of_kernels_can_be_entered_twice_with_openmp_and_tbb(monkeypatch, layer, expected):
+    monkeypatch.setattr(numba, "threading_layer", lambda: layer)
+
+    assert pipeline._kernels_run_side_by_side() is expected
 
 
 def test_a_gpu_is_not_shared_between_lanes():

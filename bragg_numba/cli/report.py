@@ -1,0 +1,162 @@
+"""What the command says about a run: the quantities that nanoBragg prints, in its own words."""
+
+from __future__ import annotations
+
+import math
+
+from bragg_numba.conventions import DEGREES
+from bragg_numba.plan.plan import AVOGADRO, Plan
+
+#: What nanoBragg calls the shapes that it has.
+_SHAPE_WORDS = {"square": "parallelpiped", "round": "ellipsoidal", "gauss": "gaussian", "tophat": "tophat-spot"}
+
+
+def plan_report(plan: Plan) -> dict:
+    """Derived quantities by name: SI units, degrees and angstrom as the names say."""
+    d, cell, s = plan.detector, plan.cell, plan.sources
+    sampling = plan.experiment.sampling
+    edges_m = [n * edge for n, edge in zip(plan.cell_counts, cell.edges_m, strict=True)]
+    mass = math.prod(edges_m) * 1.2e6 * AVOGADRO / math.prod(plan.cell_counts)
+    return {
+        "convention": plan.experiment.detector.convention,
+        "pivot": d.pivot,
+        "fidelity": plan.experiment.fidelity,
+        "unit_cell": [*cell.lengths_A, *cell.angles_deg],
+        "reciprocal_cell": [*cell.reciprocal_lengths, *cell.reciprocal_angles_deg],
+        "volume_A3": cell.volume_A3,
+        "real_space_A": [cell.a, cell.b, cell.c],
+        "reciprocal_space_per_A": [cell.a_star, cell.b_star, cell.c_star],
+        "misset_deg": None if cell.misset_rad is None else [x * DEGREES for x in cell.misset_rad],
+        "crystal_m": edges_m,
+        "approximate_molecular_weight": mass,
+        "cell_counts": plan.cell_counts,
+        "shape": plan.experiment.crystal.shape,
+        "interpolate": plan.lookup.interpolate,
+        "oversample": plan.oversample,
+        "recommended_oversample": plan.recommended_oversample,
+        "sources": len(s.wavelength),
+        "divergence_points": s.divergence_points,
+        "hdivrange_rad": s.horizontal.range,
+        "hdivstep_rad": s.horizontal.step,
+        "vdivrange_rad": s.vertical.range,
+        "vdivstep_rad": s.vertical.step,
+        "dispersion": s.dispersion.range,
+        "dispsteps": s.dispersion.n,
+        "wavelength_m": plan.experiment.beam.wavelength_A / 1.0e10,
+        "mosaic_domains": plan.domains,
+        "mosaic_spread_deg": plan.mosaic_spread * DEGREES,
+        "phi_steps": plan.phi.n,
+        "phi_start_deg": plan.experiment.rotation.phi_deg,
+        "phi_end_deg": plan.experiment.rotation.phi_deg + plan.phi.range * DEGREES,
+        "phi_step_deg": plan.phi.step * DEGREES,
+        "layers": plan.layers.n,
+        "layer_step_m": plan.layers.step,
+        "thickness_m": plan.layers.range,
+        "attenuation_per_m": plan.panels[0].attenuation if plan.layers.range else -1.0,
+        "hkls": 0
+        if plan.experiment.structure_factors.indices is None
+        else len(plan.experiment.structure_factors.indices),
+        "default_F": plan.experiment.structure_factors.default_F,
+        "polarized": plan.experiment.beam.polarized,
+        "polarization": plan.experiment.beam.polarization,
+        "fluence_per_m2": plan.experiment.beam.photons_per_m2,
+        "distance_m": d.distance,
+        "close_distance_m": d.close_distance,
+        "detector_size_m": [d.size_fast, d.size_slow],
+        "pixel_m": d.pixel_size,
+        "pixels_fast_slow": [d.n_fast, d.n_slow],
+        "Xbeam_m": d.beam_x,
+        "Ybeam_m": d.beam_y,
+        "Fbeam_m": d.beam_fast,
+        "Sbeam_m": d.beam_slow,
+        "Xclose_m": d.close_x,
+        "Yclose_m": d.close_y,
+        "Fclose_m": d.close_fast,
+        "Sclose_m": d.close_slow,
+        "origin_m": d.origin,
+        "fast_axis": d.fast,
+        "slow_axis": d.slow,
+        "normal_axis": d.normal,
+        "beam_axis": d.beam,
+        "polarization_axis": d.polarization,
+        "spindle_axis": d.spindle,
+        "dials_origin_mm": d.dials_origin_mm,
+        "xds_org_px": d.org_px,
+        "roi": plan.roi,
+        "oversample_flags": [name for name in ("thick", "polar", "omega") if getattr(sampling, f"oversample_{name}")],
+        "steps": plan.steps,
+        "pixel_steps": plan.pixel_steps,
+    }
+
+
+def _g(values, form: str = "%g") -> str:
+    return " ".join(form % value for value in values)
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan as nanoBragg prints it."""
+    r = plan_report(plan)
+    d = plan.detector
+    normal = _cross(d.beam, d.polarization)
+    beam_on_detector = [sum(b * v for b, v in zip(d.beam, axis, strict=True)) for axis in (d.fast, d.slow, d.normal)]
+    lines = [
+        f"{r['convention']} convention selected.",
+        "pivoting detector around " + ("direct beam spot" if r["pivot"] == "beam" else "sample"),
+        f"XDS incident beam: {_g(beam_on_detector)}",
+        ("" if r["interpolate"] else "no ") + "tricubic interpolation of structure factors",
+    ]
+    if r["misset_deg"] is not None:
+        lines.append(f"misset angles: {_g(r['misset_deg'], '%f')} deg")
+    lines += [
+        f"Unit Cell: {_g(r['unit_cell'])}",
+        f"Recp Cell: {_g(r['reciprocal_cell'])}",
+        "volume = %g A^3" % r["volume_A3"],
+        "real-space cell vectors (Angstrom):",
+        *_matrix_lines(r["real_space_A"], ("a", "b", "c")),
+        "reciprocal-space cell vectors (Angstrom^-1):",
+        *_matrix_lines(r["reciprocal_space_per_A"], ("a_star", "b_star", "c_star")),
+        "crystal is %g x %g x %g microns" % tuple(x * 1e6 for x in r["crystal_m"]),
+        f"{r['oversample']}-fold oversampling (recommended: {r['recommended_oversample']})",
+        "approximate MW = %g" % r["approximate_molecular_weight"],
+        f"  created a total of {r['sources']} sources",
+        f"  created a total of {r['mosaic_domains']} mosaic domains",
+        "  %d initialized hkls (all others =%g)" % (r["hkls"], r["default_F"]),
+        "  %s xtal: %dx%dx%d cells" % (_SHAPE_WORDS.get(r["shape"], r["shape"]), *r["cell_counts"]),
+        "  wave=%g meters +/- %g%% in %d steps" % (r["wavelength_m"], r["dispersion"] * 100, r["dispsteps"]),
+        "  Kahn polarization factor: %f" % r["polarization"] if r["polarized"] else "  polarization effect disabled",
+        "  incident fluence: %g photons/m^2" % r["fluence_per_m2"],
+        "  distance=%g detsize=%gx%g  pixel=%g meters (%dx%d pixels)"
+        % (r["distance_m"], *r["detector_size_m"], r["pixel_m"], *r["pixels_fast_slow"]),
+        "  sensor is %g m thick in %d layers with mu= %g" % (r["thickness_m"], r["layers"], r["attenuation_per_m"]),
+    ]
+    for x, y in (("Xbeam", "Ybeam"), ("Fbeam", "Sbeam"), ("Xclose", "Yclose"), ("Fclose", "Sclose")):
+        lines.append(f"  {x}={r[x + '_m']:g} {y}={r[y + '_m']:g}")
+    lines += [
+        f"  DIRECTION_OF_DETECTOR_X-AXIS= {_g(d.fast)}",
+        f"  DIRECTION_OF_DETECTOR_Y-AXIS= {_g(d.slow)}",
+        f"  DIRECTION_OF_DETECTOR_Z-AXIS= {_g(d.normal)}",
+        f"  INCIDENT_BEAM_DIRECTION= {_g(d.beam)}",
+        f"  spindle ROTATION_AXIS= {_g(d.spindle)}",
+        f"  POLARIZATION_PLANE_NORMAL= {_g(normal)}",
+        f"  dials origin= {_g(r['dials_origin_mm'])}",
+        "  roi: %d < x < %d && %d < y < %d" % plan.roi,
+        "  hdivrange=%g hdivstep=%g  radians" % (r["hdivrange_rad"], r["hdivstep_rad"]),
+        "  vdivrange=%g vdivstep=%g  radians" % (r["vdivrange_rad"], r["vdivstep_rad"]),
+        f"  {r['divergence_points']} divergence steps",
+        f"  {r['sources']} sources",
+        "  %d mosaic domains over mosaic spread of %g degrees" % (r["mosaic_domains"], r["mosaic_spread_deg"]),
+        "  %d phi steps from %g to %g degrees" % (r["phi_steps"], r["phi_start_deg"], r["phi_end_deg"]),
+        f"  {r['oversample']}x{r['oversample']} pixel oversample steps"
+        + "".join(f" +{name}" for name in r["oversample_flags"]),
+    ]
+    return lines
+
+
+def _matrix_lines(vectors, names) -> list[str]:
+    head = "     %-10s  %-10s  %-10s" % names
+    rows = [f"{axis}: " + " ".join("%11.8f" % v[i] for v in vectors) for i, axis in enumerate("XYZ")]
+    return [head, *rows]
+
+
+def _cross(u, v):
+    return (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])

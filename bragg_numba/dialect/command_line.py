@@ -1,0 +1,493 @@
+"""From parsed flags to what they say of an experiment and of its files, by nanoBragg's order and precedence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bragg_numba import checks as check
+from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A, FRAMES
+from bragg_numba.dialect.parse import Given
+from bragg_numba.errors import InputError
+
+#: Values of one noun's fields by name.
+Fields = dict[str, Any]
+
+DEFAULT_DUMP = "Fdump.bin"
+
+#: The seed of the noise where none is given: fixed, so that a run can be repeated.
+NOISE_SEED = 1
+
+_CONVENTION_FLAGS = ("mosflm", "denzo", "adxv", "xds", "dials")
+_VECTOR_FLAGS = {
+    "fdet_vector": "fast",
+    "sdet_vector": "slow",
+    "odet_vector": "normal",
+    "beam_vector": "beam",
+    "polar_vector": "polarization",
+    "spindle_axis": "spindle",
+    "twotheta_axis": "twotheta",
+}
+#: Under custom vectors the reference's last word on the pivot is whichever of these came last.
+_PIVOT_EFFECT = {
+    "distance": "beam",
+    "Xbeam": "beam",
+    "Ybeam": "beam",
+    "close_distance": "sample",
+    "Xclose": "sample",
+    "Yclose": "sample",
+    "ORGX": "sample",
+    "ORGY": "sample",
+    "twotheta": "sample",
+    "mosflm": "beam",
+    "denzo": "beam",
+    "adxv": "beam",
+    "xds": "sample",
+    "dials": "sample",
+}
+_BEAM_CENTRE = ("Xbeam", "Ybeam")
+_NEAR_POINT = ("Xclose", "Yclose", "ORGX", "ORGY")
+_OUTPUTS = {
+    "h5file": "h5_file",
+    "pngfile": "png_file",
+    "floatfile": "float_file",
+    "intfile": "int_file",
+    "noisefile": "noise_file",
+    "pgmfile": "pgm_file",
+}
+
+
+#: Which flags set a field, so that an error can name what was typed.
+FLAGS_OF_FIELD = {
+    "Beam.wavelength_A": "lambda energy",
+    "Beam.fluence_per_m2": "fluence",
+    "Beam.flux_per_s": "flux",
+    "Beam.exposure_s": "exposure",
+    "Beam.beam_size_mm": "beamsize",
+    "Beam.polarization": "polar",
+    "Beam.dispersion_percent": "dispersion",
+    "Beam.dispersion_steps": "dispsteps",
+    "Beam.horizontal_divergence_mrad": "divergence hdivrange",
+    "Beam.vertical_divergence_mrad": "divergence vdivrange",
+    "Beam.horizontal_divergence_step_mrad": "hdivstep",
+    "Beam.vertical_divergence_step_mrad": "vdivstep",
+    "Beam.horizontal_divergence_steps": "divsteps hdivsteps",
+    "Beam.vertical_divergence_steps": "divsteps vdivsteps",
+    "Beam.sources": "sourcefile",
+    "Crystal.cell": "cell",
+    "Crystal.mosflm_matrix": "mat",
+    "Crystal.misset_deg": "misset",
+    "Crystal.misset_seed": "misset_seed",
+    "Crystal.cell_counts": "N Na Nb Nc",
+    "Crystal.size_mm": "xtalsize xtal_thick xtal_width xtal_height",
+    "Crystal.fudge": "fudge",
+    "Crystal.mosaic_spread_deg": "mosaic",
+    "Crystal.mosaic_domains": "mosaic_domains",
+    "Crystal.mosaic_seed": "mosaic_seed",
+    "Crystal.water_um": "water",
+    "Detector.pixel_mm": "pixel",
+    "Detector.n_fast": "detpixels detpixels_f",
+    "Detector.n_slow": "detpixels detpixels_s",
+    "Detector.size_fast_mm": "detsize detsize_f",
+    "Detector.size_slow_mm": "detsize detsize_s",
+    "Detector.distance_mm": "distance",
+    "Detector.close_distance_mm": "close_distance",
+    "Detector.beam_x_mm": "Xbeam",
+    "Detector.beam_y_mm": "Ybeam",
+    "Detector.close_x_mm": "Xclose",
+    "Detector.close_y_mm": "Yclose",
+    "Detector.org_x_px": "ORGX",
+    "Detector.org_y_px": "ORGY",
+    "Detector.origin_mm": "pix0_vector pix0_vector_mm",
+    "Detector.attenuation_depth_um": "detector_abs",
+    "Detector.thickness_um": "detector_thick",
+    "Detector.thickness_steps": "detector_thicksteps",
+    "Detector.mask": "mask",
+    "Rotation.phi_deg": "phi",
+    "Rotation.osc_deg": "osc",
+    "Rotation.phi_step_deg": "phistep",
+    "Rotation.phi_steps": "phisteps",
+    "Sampling.oversample": "oversample",
+    "Sampling.dmin_A": "dmin",
+    "Sampling.roi": "roi",
+    "StructureFactors.default_F": "default_F",
+    "StructureFactors.indices": "hkl",
+    "StructureFactors.amplitudes": "hkl",
+}
+
+
+@dataclass(slots=True)
+class Request:
+    """What a command line asks for beside the experiment."""
+
+    h5_file: str | None = None
+    png_file: str | None = None
+    float_file: str | None = None
+    int_file: str | None = None
+    noise_file: str | None = None
+    pgm_file: str | None = None
+    dump_file: str | None = None  #: cache of -hkl to write
+    int_scale: float = 0.0  #: 0: automatic
+    pgm_scale: float = 0.0
+    adc: float = 40.0
+    seed: int = NOISE_SEED
+    noise: str = "nanobragg"
+    printout: bool = False
+    printout_pixel: tuple[int, int] | None = None
+    json: bool = False
+    threads: int = 0
+    backend: str = "auto"
+    precision: str = "auto"
+    max_memory: int | None = None
+    progress: bool | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class CommandLine:
+    """A nanoBragg command line: what it says of each noun of an experiment, and what it asks for beside it.
+
+    What it says of a noun are plain values by the names of its fields; a field that no flag sets is left out. Later
+    flags win over earlier ones. A file that a flag names is read when its noun is asked for.
+
+    Raises
+    ------
+    InputError
+        For a value that cannot be honoured, here or in any of the above; it names the flag that brought it.
+    """
+
+    def __init__(self, given: list[Given]) -> None:
+        self.order = given
+        self.last = {one.flag.key: one.values for one in given}
+        self.notes: list[str] = []  #: what deserves a warning, of the nouns that were asked for
+        self.header: dict[str, float] = {}
+        self.mask: np.ndarray | None = None
+        for key in ("mask", "img"):  # img wins wherever both set a value
+            if key in self.last:
+                self._read_header(key, self.last[key][0])
+        self.max_memory = self._memory()
+
+    @contextmanager
+    def naming_flags(self) -> Iterator[None]:
+        """Let errors about a field inside the block name the last flag that sets it."""
+        try:
+            yield
+        except InputError as error:
+            field_name = error.name.split("[")[0].split(" ")[0]
+            keys = FLAGS_OF_FIELD.get(field_name, "").split()
+            name = next((one.name for one in reversed(self.order) if one.flag.key in keys), None)
+            if name is None:
+                raise
+            raise InputError(name, str(error)[len(error.name) :].strip()) from None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.last
+
+    def get(self, key: str, default=None):
+        """The flag's (only) value, else the image header's, else the default."""
+        if key in self.last:
+            return self.last[key][0]
+        return self.header.get(key, default)
+
+    def word(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
+        return check.choice(f"-{key}", self.get(key, default), allowed)
+
+    def last_of(self, *keys: str) -> str | None:
+        """Which of these flags came last."""
+        return next((one.flag.key for one in reversed(self.order) if one.flag.key in keys), None)
+
+    def _read_header(self, key: str, path: str) -> None:
+        from bragg_numba.io.smv import read_smv
+
+        image = read_smv(path)
+        n_slow, n_fast = image.pixels.shape
+        self.header |= {"detpixels_f": n_fast, "detpixels_s": n_slow}
+        names = {
+            "PIXEL_SIZE": "pixel",
+            "DISTANCE": "distance",
+            "CLOSE_DISTANCE": "close_distance",
+            "WAVELENGTH": "lambda",
+            "BEAM_CENTER_X": "Xbeam",
+            "BEAM_CENTER_Y": "Ybeam",
+            "ORGX": "ORGX",
+            "ORGY": "ORGY",
+            "PHI": "phi",
+            "OSC_RANGE": "osc",
+        }
+        for keyword, name in names.items():
+            value = image.value_of(keyword)
+            if value is not None and value == value:
+                self.header[name] = value
+        if key == "mask":
+            self.mask = image.pixels != 0
+            if "Ybeam" in self.header:  # a mask counts it from the other edge
+                self.header["Ybeam"] = self.header.get("pixel", 0.1) * n_slow - self.header["Ybeam"]
+
+    def _memory(self) -> int | None:
+        from bragg_numba.memory import parse_bytes
+
+        text = self.get("max-memory")
+        return None if text is None else parse_bytes("-max-memory", text)
+
+    @cached_property
+    def beam(self) -> Fields:
+        """Fields of ``Beam``."""
+        axes = self._frame[1]
+        fields: Fields = {"direction": axes.get("beam"), "polarization_axis": axes.get("polarization")}
+        simple = {
+            "dispersion": "dispersion_percent",
+            "fluence": "fluence_per_m2",
+            "flux": "flux_per_s",
+            "exposure": "exposure_s",
+            "beamsize": "beam_size_mm",
+            "polar": "polarization",
+        }
+        fields |= {name: self.get(key) for key, name in simple.items() if key in self}
+        if self.last_of("lambda", "energy") == "energy":
+            energy = check.number("-energy", self.get("energy"), above=0.0)
+            fields["wavelength_A"] = ENERGY_WAVELENGTH_EV_A / energy
+        elif self.get("lambda") is not None:
+            fields["wavelength_A"] = self.get("lambda")
+        fields["polarized"] = self.last_of("polar", "nopolar") != "nopolar"
+        fields["round_divergence"] = self.last_of("round_div", "square_div") != "square_div"
+        if self.get("dispsteps"):
+            fields["dispersion_steps"] = self.get("dispsteps")
+        for axis, letter in (("horizontal", "h"), ("vertical", "v")):
+            span = self.last_of("divergence", f"{letter}divrange")
+            if span:
+                fields[f"{axis}_divergence_mrad"] = self.get(span)
+            if f"{letter}divstep" in self:
+                fields[f"{axis}_divergence_step_mrad"] = self.get(f"{letter}divstep")
+            steps = self.last_of("divsteps", f"{letter}divsteps")
+            if steps and self.get(steps):
+                fields[f"{axis}_divergence_steps"] = self.get(steps)
+        if "sourcefile" in self:
+            from bragg_numba.io.text_files import read_sources
+
+            fields["sources"] = tuple(read_sources(self.get("sourcefile")))
+        return fields
+
+    @cached_property
+    def crystal(self) -> Fields:
+        """Fields of ``Crystal``."""
+        fields: Fields = {}
+        if "cell" in self:
+            fields["cell"] = self.last["cell"]
+        if "mat" in self:
+            from bragg_numba.io.text_files import read_matrix
+
+            fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in read_matrix(self.get("mat")))
+        if "misset" in self:
+            misset = self.last["misset"]
+            fields["misset_deg"] = "random" if misset == ("random",) else misset
+        if "misset_seed" in self:
+            fields["misset_seed"] = self.get("misset_seed")
+            if fields.get("misset_deg") != "random":
+                self.notes.append("-misset_seed has no effect without -misset random")
+        counts: list[int] = [1, 1, 1]
+        sizes: list[float | None] = [None, None, None]
+        for one in self.order:
+            key = one.flag.key
+            if key in ("N", "Na", "Nb", "Nc"):
+                for i, axis in enumerate("abc"):
+                    if key in ("N", "N" + axis):
+                        counts[i] = max(1, one.values[0])
+            where = {"xtalsize": (0, 1, 2), "xtal_thick": (0,), "xtal_width": (1,), "xtal_height": (2,)}
+            for i in where.get(key, ()):
+                size = check.number(one.name, one.values[0], low=0.0, hint="millimetres")
+                sizes[i] = size or None  # 0: from the cell counts, as in nanoBragg
+            if key in ("density", "MW"):
+                self.notes.append(f"{one.name} has no effect, as in nanoBragg")
+        fields |= {"cell_counts": tuple(counts), "size_mm": tuple(sizes)}
+        shapes = {"square_xtal": "square", "round_xtal": "round", "gauss_xtal": "gauss", "tophat_spots": "tophat"}
+        fields["shape"] = shapes[self.last_of(*shapes) or "square_xtal"]
+        simple = {
+            "fudge": "fudge",
+            "mosaic": "mosaic_spread_deg",
+            "mosaic_seed": "mosaic_seed",
+            "water": "water_um",
+        }
+        fields |= {name: self.get(key) for key, name in simple.items() if key in self}
+        if self.get("mosaic_domains"):
+            fields["mosaic_domains"] = self.get("mosaic_domains")
+        return fields
+
+    @cached_property
+    def _frame(self) -> tuple[str, dict]:
+        """The convention, and the axes where vector flags have the last word on it."""
+        convention, explicit = "mosflm", False
+        axes: dict[str, tuple] = {}
+        for one in self.order:
+            key = one.flag.key
+            if key in _CONVENTION_FLAGS:
+                if axes:
+                    self.notes.append(
+                        f"{one.name} comes after vector flags and replaces their vectors, as in nanoBragg"
+                    )
+                convention, explicit, axes = key, True, {}
+            elif key in _VECTOR_FLAGS:
+                if not any(one.values):
+                    raise InputError(one.name, "must not be the zero vector", one.values)
+                if not axes:
+                    axes = dict(FRAMES[convention if explicit else "custom"])
+                axes[_VECTOR_FLAGS[key]] = one.values
+        return ("custom" if axes else convention), axes
+
+    @cached_property
+    def detector(self) -> Fields:
+        """Fields of ``Detector``."""
+        convention, axes = self._frame
+        fields: Fields = {"convention": convention, "mask": self.mask}
+        for name in ("fast", "slow", "normal", "twotheta"):
+            fields[f"{name}_axis"] = axes.get(name)
+        simple = {"pixel": "pixel_mm", "distance": "distance_mm", "close_distance": "close_distance_mm"}
+        fields |= {name: self.get(key) for key, name in simple.items() if self.get(key) is not None}
+        for letter, axis in (("f", "fast"), ("s", "slow")):
+            pixels = self.last_of("detpixels", f"detpixels_{letter}")
+            n = self.get(pixels) if pixels else self.header.get(f"detpixels_{letter}")
+            if n is not None:
+                fields[f"n_{axis}"] = n
+            size = self.last_of("detsize", f"detsize_{letter}")
+            if size:
+                fields[f"size_{axis}_mm"] = self.get(size)
+        fields |= self._centre_fields(convention)
+        fields["rotation_deg"] = tuple(self.get(f"detector_rot{axis}", 0.0) for axis in "xyz")
+        fields["twotheta_deg"] = self.get("twotheta", 0.0)
+        origin = self.last_of("pix0_vector", "pix0_vector_mm")
+        if origin:
+            per_mm = 1000.0 if origin == "pix0_vector" else 1.0
+            fields["origin_mm"] = tuple(x * per_mm for x in self.last[origin])
+        fields["curved"] = "curved_det" in self
+        fields["point_pixel"] = "point_pixel" in self
+        if "detector_abs" in self:
+            text = self.get("detector_abs")
+            try:
+                fields["attenuation_depth_um"] = float(text)
+            except ValueError:
+                raise InputError("-detector_abs", "must be micrometres or inf", text) from None
+        if "detector_thick" in self:
+            fields["thickness_um"] = self.get("detector_thick")
+        if self.get("detector_thicksteps"):
+            fields["thickness_steps"] = self.get("detector_thicksteps")
+        return fields
+
+    def _centre_fields(self, convention: str) -> Fields:
+        """Beam centre, near point and pivot; an image header counts only in the convention's own style."""
+        names = {
+            "Xbeam": "beam_x_mm",
+            "Ybeam": "beam_y_mm",
+            "Xclose": "close_x_mm",
+            "Yclose": "close_y_mm",
+            "ORGX": "org_x_px",
+            "ORGY": "org_y_px",
+        }
+        own_style = _NEAR_POINT if convention in ("xds", "dials") else _BEAM_CENTRE
+        typed = {key for key in names if key in self}
+        other_style = typed and not typed & set(own_style)
+        fields: Fields = {}
+        for key, name in names.items():
+            if key in self or (key in own_style and key in self.header and not other_style):
+                fields[name] = self.get(key)
+        if "pivot" in self:
+            fields["pivot"] = self.word("pivot", "beam", ("beam", "sample"))
+        elif convention == "custom":
+            fields["pivot"] = self._implied_pivot(*_PIVOT_EFFECT)
+        elif typed & set(_BEAM_CENTRE) and typed & set(_NEAR_POINT):
+            fields["pivot"] = self._implied_pivot(*_BEAM_CENTRE, *_NEAR_POINT)
+        return fields
+
+    def _implied_pivot(self, *keys: str) -> str:
+        """The pivot that the last of these flags implies; where none was given, the beam's spot."""
+        last = self.last_of(*keys)
+        return "beam" if last is None else _PIVOT_EFFECT[last]
+
+    @cached_property
+    def rotation(self) -> Fields:
+        """Fields of ``Rotation``."""
+        axes = self._frame[1]
+        simple = {"phi": "phi_deg", "osc": "osc_deg", "phistep": "phi_step_deg"}
+        fields = {name: self.get(key) for key, name in simple.items() if self.get(key) is not None}
+        if "phisteps" in self:
+            fields["phi_steps"] = max(1, self.get("phisteps"))
+        return {"axis": axes.get("spindle"), **fields}
+
+    def sampling_of(self, shape: tuple[int, int]) -> Fields:
+        """Fields of ``Sampling`` for a detector of ``shape`` (slow, fast), which -roi may leave open."""
+        fields: Fields = {f"oversample_{name}": f"oversample_{name}" in self for name in ("thick", "polar", "omega")}
+        if self.get("oversample"):
+            fields["oversample"] = self.get("oversample")
+        if "roi" in self:
+            n_slow, n_fast = shape
+            defaults = (0, n_fast, 0, n_slow)
+            fields["roi"] = tuple(d if n < 0 else n for n, d in zip(self.last["roi"], defaults, strict=True))
+        if "dmin" in self:
+            fields["dmin_A"] = self.get("dmin")
+        interpolation = self.last_of("interpolate", "nointerpolate")
+        if interpolation:
+            fields["interpolate"] = interpolation == "interpolate"
+        return fields
+
+    def read_structure_factors(self) -> Fields:
+        """Fields of ``StructureFactors``: of -hkl, else of the cache of an earlier run, else only default_F."""
+        from bragg_numba.io.structure_factor_files import read_dump, read_hkl
+        from bragg_numba.memory import require
+
+        default_F = self.get("default_F", 0.0)
+        dump = self.get("dump", DEFAULT_DUMP)
+        if "hkl" in self:
+            indices, amplitudes = read_hkl(self.get("hkl"))
+            return {"default_F": default_F, "indices": indices, "amplitudes": amplitudes}
+        if "dump" in self or os.path.exists(dump):
+            first, _, table = read_dump(dump)
+            require(f"the structure factors of {dump}", 24 * table.size, self.max_memory)
+            indices = np.indices(table.shape, dtype=np.int32).reshape(3, -1).T + np.asarray(first, np.int32)
+            note = f"reading structure factors from {dump}, the cache of an earlier run"
+            if note not in self.notes:
+                self.notes.append(note)
+            return {"default_F": default_F, "indices": indices, "amplitudes": table.ravel()}
+        return {"default_F": default_F}
+
+    @cached_property
+    def fidelity(self) -> str:
+        """``Experiment.fidelity``."""
+        return self.word("fidelity", "nanobragg", ("nanobragg", "physical"))
+
+    def request(self) -> Request:
+        """What the line asks for beside the experiment; the notes so far go into it."""
+        request = Request(max_memory=self.max_memory, notes=self.notes)
+        if "hkl" in self:
+            request.dump_file = self.get("dump", DEFAULT_DUMP)
+        for key, name in _OUTPUTS.items():
+            if key in self:
+                setattr(request, name, self.get(key))
+        if not any(key in self for key in _OUTPUTS):
+            request.float_file, request.int_file = "floatimage.bin", "intimage.img"
+            request.noise_file = None if "nonoise" in self else "noiseimage.img"
+            request.pgm_file = None if "nopgm" in self else "image.pgm"
+        if self.last_of("noisefile", "nonoise") == "nonoise":
+            request.noise_file = None
+        if self.last_of("pgmfile", "nopgm") == "nopgm":
+            request.pgm_file = None
+        named = [getattr(request, name) for name in _OUTPUTS.values() if getattr(request, name)]
+        twice = {os.path.realpath(path) for path in named}
+        if len(twice) < len([path for path in named if path != os.devnull]):
+            raise InputError("output files", "must have different names", named)
+        request.int_scale = self.get("scale", 0.0)
+        request.pgm_scale = self.get("pgmscale", 0.0)
+        request.adc = self.get("adc", 40.0)
+        request.seed = self.get("seed", NOISE_SEED)
+        request.noise = self.word("noise", "nanobragg", ("nanobragg", "philox"))
+        request.printout = "printout" in self or "printout_pixel" in self
+        request.printout_pixel = self.last.get("printout_pixel")
+        request.json = "json" in self
+        request.threads = self.get("threads", 0)
+        request.backend = self.get("backend", "auto")
+        request.precision = self.word("precision", "auto", ("auto", "tile", "float64"))
+        progress = self.last_of("progress", "noprogress")
+        request.progress = None if progress is None else progress == "progress"
+        return request

@@ -1,0 +1,179 @@
+"""How nouns show themselves: as the call that makes them, as lines with units, as a table for a notebook.
+
+What has its default value is left out everywhere. Debuggers print a ``repr`` at every step: nothing here renders,
+compiles or reads files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+__all__ = ["call", "given", "html_table", "lines", "of_parts", "span", "unit_of"]
+
+#: End of a field's name -> its unit; of two that fit, the longer one counts.
+UNITS = {
+    "_A": "angstrom",
+    "_F": "electrons",
+    "_deg": "deg",
+    "_m": "m",
+    "_mm": "mm",
+    "_mrad": "mrad",
+    "_per_m2": "1/m^2",
+    "_per_s": "1/s",
+    "_percent": "%",
+    "_px": "px",
+    "_s": "s",
+    "_um": "um",
+}
+
+#: Units of the fields whose name does not end in one.
+UNITS_OF_FIELDS = {
+    "amplitudes": "electrons",
+    "cell": "angstrom, deg",
+    "max": "photons",
+    "mean": "photons",
+    "mosflm_matrix": "wavelength/angstrom",
+    "n_fast": "px",
+    "n_slow": "px",
+    "rms": "photons",
+    "rmsd": "photons",
+    "roi": "px",
+    "sum": "photons",
+}
+
+#: Numbers of a tuple or an array that are still printed one by one: a 3 x 3 matrix is, a mask is not.
+MOST_NUMBERS = 24
+
+
+def unit_of(field: str) -> str:
+    """Return the unit that a field's name tells, ``""`` for what has none."""
+    found = [end for end in UNITS if field.endswith(end)]
+    return UNITS_OF_FIELDS.get(field) or UNITS.get(max(found, key=len, default=""), "")
+
+
+def given(noun) -> list[tuple[str, object]]:
+    """Return name and value of the dataclass fields that differ from their defaults, in the order of the class."""
+    pairs = [(field, getattr(noun, field.name)) for field in dataclasses.fields(noun)]
+    # By their repr -0.0 is not 0.0, as in a noun's JSON, and neither arrays nor nouns are compared in full.
+    return [(field.name, value) for field, value in pairs if repr(value) != repr(_default(field))]
+
+
+def _default(field: dataclasses.Field):
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def call(noun) -> str:
+    """Return the call that makes the noun; only what is too long for a line cannot be pasted back."""
+    fields = ", ".join(f"{name}={_code(value)}" for name, value in given(noun))
+    return f"{type(noun).__name__}({fields})"
+
+
+def _code(value) -> str:
+    """A value as Python reads it, or its summary in angle brackets."""
+    if _is_long(value):
+        return f"<{_summary(value)}>"
+    if isinstance(value, np.ndarray):
+        return _code(tuple(value.tolist()))
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_code, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, float):
+        text = repr(value)
+        return text if text == "-0.0" else text.removesuffix(".0")
+    return repr(value)
+
+
+def _plain(value) -> str:
+    """A value as a person reads it: without brackets and quotes."""
+    if _is_long(value):
+        return _summary(value)
+    if isinstance(value, np.ndarray):
+        return _plain(tuple(value.tolist()))
+    if isinstance(value, (tuple, list)):
+        deep = any(isinstance(part, (tuple, list)) for part in value)
+        return ("; " if deep else " ").join(map(_plain, value))
+    return value if isinstance(value, str) else _code(value)
+
+
+def _unit(name: str, value) -> str:
+    """The unit of a value: words such as ``misset_deg="random"`` have none."""
+    return "" if value is None or isinstance(value, (str, bool)) else unit_of(name)
+
+
+def _is_long(value) -> bool:
+    return _size(value) > MOST_NUMBERS
+
+
+def _size(value) -> int:
+    if isinstance(value, np.ndarray):
+        return value.size
+    return sum(map(_size, value)) if isinstance(value, (tuple, list)) else 1
+
+
+def _summary(value) -> str:
+    """Shape and range of what is too long to be printed."""
+    if not isinstance(value, np.ndarray):
+        rows = isinstance(value[0], (tuple, list))
+        return f"{len(value)} rows of {len(value[0])}" if rows else f"{len(value)} values"
+    shape = " x ".join(map(str, value.shape))
+    if value.dtype == bool:
+        return f"{shape} bool, {np.count_nonzero(value)} of {value.size} True"
+    return f"{shape} {value.dtype}, {span(value)}"
+
+
+def span(values: np.ndarray) -> str:
+    """Return ``lowest to highest`` of some numbers; NaN does not count."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def of_parts(noun) -> Iterator[tuple[str, list[tuple[str, object]]]]:
+    """Yield the parts of a noun that is made of nouns, each with what is given of it; fields of its own come first."""
+    pairs = [(field.name, getattr(noun, field.name)) for field in dataclasses.fields(noun)]
+    own = [pair for pair in given(noun) if not dataclasses.is_dataclass(pair[1])]
+    if own:
+        yield "", own
+    for name, value in pairs:
+        if dataclasses.is_dataclass(value):
+            yield name, given(value)
+
+
+def lines(noun, head: str) -> str:
+    """Return the noun's parts over several lines, with units, below ``head``."""
+    text = [head]
+    for part, fields in of_parts(noun):
+        if part:
+            text.append(f"  {part}" if fields else f"  {part}: defaults")
+        width = max((len(name) for name, _ in fields), default=0)
+        indent = "    " if part else "  "
+        text += [f"{indent}{name:<{width}}  {_plain(value)} {_unit(name, value)}".rstrip() for name, value in fields]
+    return "\n".join(text)
+
+
+def html_table(title: str, parts: Iterable[tuple[str, Sequence[tuple[str, object]]]]) -> str:
+    """Return a table of field, value and unit under a title, for notebooks.
+
+    Parameters
+    ----------
+    title
+        Stands above the table; plain text, like everything else here: it is escaped.
+    parts
+        Name of a part (``""``: no name) and its fields, name and value.
+    """
+    rows = []
+    for part, fields in parts:
+        if part:
+            rows.append(f'<tr><th colspan="3" style="text-align:left">{html.escape(part)}</th></tr>')
+        if not fields:
+            rows.append('<tr><td colspan="3" style="text-align:left">defaults</td></tr>')
+        for name, value in fields:
+            cells = (html.escape(text) for text in (name, _plain(value), _unit(name, value)))
+            rows.append("<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>")
+    head = "".join(f'<th style="text-align:left">{name}</th>' for name in ("field", "value", "unit"))
+    return (
+        f"<table><caption>{html.escape(title)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )

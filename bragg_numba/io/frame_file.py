@@ -1,0 +1,148 @@
+"""One frame in one HDF5 file: photons, where they come from, and the numbers about them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.io.atomic import atomic_path
+from bragg_numba.io.attributes import set_attributes
+from bragg_numba.versions import versions
+
+DATA = "/entry/data/data"
+PROCESS = "/entry/process"
+
+
+class FrameFile:
+    """A frame file that is being written; rows may come in any order."""
+
+    def __init__(self, file, shape: tuple[int, int]) -> None:
+        self._file = file
+        self._data = file[DATA]
+        self.shape = shape
+
+    def write_rows(self, row_start: int, rows: np.ndarray) -> None:
+        """Write rows (n, n_fast) float32 that begin at ``row_start``."""
+        self._data[0, row_start : row_start + len(rows)] = rows
+
+    def write_statistics(self, statistics: dict[str, float]) -> None:
+        """Write the numbers about the frame."""
+        group = self._file[PROCESS].create_group("statistics")
+        set_attributes(group, NX_class="NXcollection")
+        for name, value in statistics.items():
+            group[name] = value
+
+
+@contextmanager
+def create_frame(
+    path, shape: tuple[int, int], experiment: str, *, command: str = "", seeds: dict[str, int] | None = None
+) -> Iterator[FrameFile]:
+    """Create a frame file under a temporary name; it takes its own name when the block ends well.
+
+    Parameters
+    ----------
+    path
+        Where the file goes.
+    shape
+        (slow, fast) pixels.
+    experiment
+        The JSON of the experiment that is rendered.
+    command
+        The command line, if there was one.
+    seeds
+        Seeds that were used, by name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    from bragg_numba.io.data_file import create_hdf5
+
+    with atomic_path(path) as temporary, create_hdf5(temporary, path, mode="w") as file:
+        _write_head(file, shape, experiment, command, seeds or {})
+        yield FrameFile(file, shape)
+
+
+def _write_head(file, shape: tuple[int, int], experiment: str, command: str, seeds: dict[str, int]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    set_attributes(file, NX_class="NXroot", default="entry", creator="bragg_numba", file_time=now)
+    entry = _group(file, "entry", "NXentry", default="data")
+    entry["title"] = "simulated diffraction frame"
+    entry["start_time"] = now
+    data = _group(entry, "data", "NXdata", signal="data")
+    # One chunkless dataset: a frame is read whole or by rows, and every reader takes it.
+    frame = data.create_dataset("data", shape=(1, *shape), dtype=np.float32)
+    set_attributes(frame, units="photons", long_name="photons (frame, slow, fast)")
+    process = _group(entry, "process", "NXprocess")
+    process["program"] = "bragg_numba"
+    process["version"] = versions()["bragg-numba"]
+    process["date"] = now
+    process["command"] = command
+    process["experiment"] = experiment
+    process["versions"] = json.dumps(versions())
+    seed_group = _group(process, "seeds", "NXcollection")
+    for name, seed in seeds.items():
+        seed_group[name] = seed
+
+
+def _group(parent, name: str, nx_class: str, **attributes):
+    group = parent.create_group(name)
+    set_attributes(group, NX_class=nx_class, **attributes)
+    return group
+
+
+def write_frame(path, image: np.ndarray, experiment: str, *, command="", seeds=None, statistics=None) -> None:
+    """Write one rendered frame, (slow, fast) float32 photons, whole or not at all; see ``create_frame``."""
+    with create_frame(path, image.shape, experiment, command=command, seeds=seeds) as file:
+        file.write_rows(0, image)
+        if statistics is not None:
+            file.write_statistics(statistics)
+
+
+def read_frame(path) -> np.ndarray:
+    """Read the photons of a frame file: (slow, fast) float32."""
+    with open_frame(path) as file:
+        return file[DATA][0]
+
+
+@contextmanager
+def open_frame(path):
+    """Open a frame file for reading; anything that is not one is an InputError."""
+    import h5py
+    import hdf5plugin  # noqa: F401  (registers the filters of compressed frames)
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = "does not exist" if not os.path.exists(path) else f"is not a readable HDF5 file: {error}"
+        raise InputError(os.fspath(path), reason) from None
+    with file:
+        if not isinstance(file.get(DATA), h5py.Dataset):
+            raise InputError(os.fspath(path), f"holds no frame: it has no {DATA}")
+        yield file
+
+
+def experiment_text(path: Path) -> str:
+    """The Experiment's JSON from a JSON file or from a frame file."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            if start != b"\x89HDF\r\n\x1a\n":
+                return (start + file.read()).decode("utf-8")
+    except OSError as error:
+        raise InputError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(os.fspath(path), "is neither JSON text nor an HDF5 frame") from None
+    with open_frame(path) as file:
+        name = f"{PROCESS}/experiment"
+        if name not in file:
+            raise InputError(os.fspath(path), "holds no experiment", hint="it was not written by bragg_numba")
+        return file[name][()].decode("utf-8")

@@ -1,0 +1,1 @@
+"""Where spots fall and how many photons they bring, without rendering a frame."""

@@ -1,0 +1,144 @@
+"""What the master of a series says about its frames, and the text files beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+
+from bragg_numba.io.exports import crystfel_geom, xds_input
+from bragg_numba.io.nxmx import GAP, USER, Description
+from bragg_numba.plan.detector import place_detector
+from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
+from bragg_numba.versions import versions
+
+
+def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description, list[str]]:
+    """What the master of a series says, and notes on what NXmx cannot say."""
+    notes: list[str] = []
+    table = series.frames
+    centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
+    experiment, shift = series.experiment_of(0), None
+    if any(np.ptp(values) > 0.0 for values in centres):
+        notes.append(
+            "the beam centre varies: the master's geometry is the experiment's own, the table of frames and "
+            "detector/shift have every frame's"
+        )
+        experiment = experiment.replace(detector=series.experiment.detector)
+    plan = make_plan(experiment)
+    if notes:
+        shift = _shifts(series, plan)
+    if experiment.detector.curved:
+        notes.append("NXmx knows no curved detectors: the master describes the plane that touches at the beam centre")
+    omega = _omega(series, plan, notes)
+    wavelength, weights, spectra = _wavelengths(series, plan)
+    beam, detector, cell = experiment.beam, plan.detector, plan.cell
+    geometry = mcstas_geometry(experiment, detector)
+    return Description(
+        dtype=dtype,
+        frames=frames,
+        geometry=geometry,
+        pixel_mask=_pixel_mask(plan),
+        sensor_um=experiment.detector.thickness_um if plan.panels[0].has_sensor else None,
+        shift_m=shift,
+        omega_deg=omega,
+        cell=(*cell.lengths_A, *cell.angles_deg),
+        wavelength_A=wavelength,
+        wavelength_weights=weights,
+        spectra=spectra,
+        flux_per_s=beam.flux_per_s,
+        beam_size_mm=beam.beam_size_mm,
+        exposure_s=beam.exposure_s,
+        polarization=beam.polarization,
+        polarization_normal=geometry.rotation @ _unit_normal(detector.beam, detector.polarization),
+        stokes=_stokes(plan),
+        process={
+            "versions": json.dumps(versions()),
+            "experiment": series.experiment.to_json(),
+            "series": series.to_json(output),
+        },
+    ), notes
+
+
+def _shifts(series, plan) -> np.ndarray | None:
+    """How far each frame's detector lies from the plan's, (n, 2), metres along x and y of the McStas frame.
+
+    None where a detector turns with its beam centre, so that no shift says where it is.
+    """
+    turn = mcstas_rotation(plan.experiment, plan.detector)
+    own = plan.detector
+    shifts = np.zeros((len(series), 3))
+    for index in range(len(series)):
+        there = place_detector(series.experiment_of(index))
+        if not np.allclose([there.fast, there.slow], [own.fast, own.slow], rtol=0.0, atol=1e-12):
+            return None
+        shifts[index] = turn @ (np.array(there.origin) - np.array(own.origin))
+    return shifts[:, :2] if np.abs(shifts[:, 2]).max() < 1e-9 else None
+
+
+def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
+    """Start of every frame and end of the last, for an even sweep; else None."""
+    if "phi_deg" not in series.frames or "orientation" in series.frames:
+        return None
+    starts, width = series.frames["phi_deg"], float(np.degrees(plan.phi.range))
+    if width <= 0.0 or not np.allclose(np.diff(starts), width, rtol=0.0, atol=1e-6 * width):
+        notes.append("phi_deg is no even sweep: the master calls the frames stills, the table of frames has each phi")
+        return None
+    return np.append(starts, starts[-1] + width)
+
+
+def _wavelengths(series, plan) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Wavelengths as ``Description`` wants them: ``wavelength_A``, ``wavelength_weights`` and ``spectra``."""
+    table = series.frames
+    if "wavelength_A" in table:
+        return table["wavelength_A"], None, None
+    if "spectrum" in table:
+        lines = table["spectrum"]
+        mean = np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1)
+        return mean, None, lines
+    weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
+    wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
+    if len(wavelengths) == 1:
+        listed = series.experiment.beam.sources is not None
+        return np.array([wavelengths[0] * 1e10 if listed else series.experiment.beam.wavelength_A]), None, None
+    return wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum(), None
+
+
+def _pixel_mask(plan: Plan) -> np.ndarray:
+    """Return the mask of a plan, uint32 (slow, fast): 0 is a pixel that was rendered."""
+    mask = np.full(plan.shape, GAP | USER, dtype=np.uint32)
+    fast_min, fast_max, slow_min, slow_max = plan.roi
+    mask[slow_min : slow_max + 1, fast_min : fast_max + 1] = 0
+    if plan.mask.size:
+        mask[~plan.mask] |= GAP
+    return mask
+
+
+def _stokes(plan: Plan) -> np.ndarray:
+    """Stokes vector (1, 4) of the beam, I = 1, with Q along x and U along x = y of the McStas frame.
+
+    The Kahn factor is the degree of linear polarization along the E-vector.
+    """
+    beam, detector = plan.experiment.beam, plan.detector
+    e_vector = mcstas_rotation(plan.experiment, detector) @ np.array(detector.polarization)
+    twice = 2.0 * np.arctan2(e_vector[1], e_vector[0])
+    kahn = beam.polarization if beam.polarized else 0.0
+    return np.array([[1.0, kahn * np.cos(twice), kahn * np.sin(twice), 0.0]]) + 0.0
+
+
+def _unit_normal(u, v) -> np.ndarray:
+    normal = np.cross(u, v)
+    return normal / np.linalg.norm(normal)
+
+
+def export_texts(description: Description, prefix, master_name: str) -> dict[str, str]:
+    """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
+    prefix = os.fspath(prefix)
+    files = {f"{prefix}.geom": crystfel_geom(description)}
+    if description.omega_deg is not None:
+        end = "_master.h5"
+        template = master_name.removesuffix(end) + "_??????.h5" if master_name.endswith(end) else master_name
+        files[f"{prefix}_XDS.INP"] = xds_input(description, template)
+    return files

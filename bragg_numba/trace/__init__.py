@@ -1,0 +1,1 @@
+"""One pixel explained: every quantity on the way to its photons."""

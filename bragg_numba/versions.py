@@ -1,0 +1,19 @@
+"""The version of this package, and of what it computes and writes with."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what computes and writes with it."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("bragg-numba", "numba", "numpy", "h5py"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
