@@ -55,13 +55,14 @@ def _register_ufuncs():
 _register_ufuncs()
 
 
-def on_gpu(module, **others):
+def on_gpu(module, *, takes_arrays=False, **others):
     """A module of device functions (those of _jit) as one of GPU functions, from the same source.
 
     The functions see each other, and ``others`` in place of what has that name: modules of GPU functions, GPU
-    functions, or device functions of the module itself.
+    functions, or device functions of the module itself. In the simulator the module serves as it is; if any of its
+    functions ``takes_arrays``, in Python: those of the simulator are none that compiled functions take.
     """
-    if SIMULATED:
+    if SIMULATED and not takes_arrays:
         return module
     twin = ModuleType(f"{module.__name__}_on_gpu", module.__doc__)
     names = twin.__dict__
@@ -69,7 +70,8 @@ def on_gpu(module, **others):
     for name, value in list(names.items()):
         function = getattr(value, "py_func", None)
         if function is not None and function.__module__ == module.__name__ and is_device_function(value):
-            names[name] = gpu_function(FunctionType(function.__code__, names, name, function.__defaults__))
+            function = FunctionType(function.__code__, names, name, function.__defaults__)
+            names[name] = function if SIMULATED else gpu_function(function)
     return twin
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from bragg_numba.kernels._jit_cuda import gpu_function
-from bragg_numba.kernels.gpu import physics, walk
+from bragg_numba.kernels.pixels.cuda_functions import physics, walk
 from bragg_numba.kernels.pixels.cuda_steps import ROUND_STEPS
 from numba import int32, uint32
 

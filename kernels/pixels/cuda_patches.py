@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from bragg_numba.kernels._jit_cuda import gpu_function
-from bragg_numba.kernels.gpu import physics, steps, walk
+from bragg_numba.kernels.pixels.cuda_functions import physics, steps, walk
 from bragg_numba.kernels.parameters import ROUND, SQUARE
 from bragg_numba.kernels.pixels.cuda_frame import THREADS, TILE_PIXELS, TILE_SIDE, is_wanted, place_in_image
 from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES, ROUND_STEPS, STEP_SIZE, Axis, Patch, Pixel, Sub

@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``kernels.cuda_variants`` lists them.
+    """Every kernel that cuda-report knows, as ``kernels.pixels.cuda_variants`` lists them.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def variants() -> list:
     from bragg_numba.render.devices import require_numba_cuda
 
     require_numba_cuda()
-    from bragg_numba.kernels import cuda_variants
+    from bragg_numba.kernels.pixels import cuda_variants
 
     return _variants(cuda_variants)
 

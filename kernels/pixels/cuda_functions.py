@@ -18,5 +18,5 @@ def as_place(x):
 
 
 physics = on_gpu(cpu_physics, sine_and_cosine=cpu_physics.sine_and_cosine_of_turns)
-walk = on_gpu(cpu_walk, physics=physics, as_place=as_place)
+walk = on_gpu(cpu_walk, takes_arrays=True, physics=physics, as_place=as_place)
 steps = on_gpu(cuda_steps, physics=physics, walk=walk)
