@@ -55,23 +55,27 @@ def _register_ufuncs():
 _register_ufuncs()
 
 
-def on_gpu(module, **others):
-    """A module of device functions (_jit.device_function) as one of GPU functions, from the same source.
+def on_gpu(module, *, takes_arrays=False, **others):
+    """A module of device functions (those of _jit) as one of GPU functions, from the same source.
 
-    The functions see each other, and ``others`` in place of modules of that name, as GPU functions.
+    The functions see each other, and ``others`` in place of what has that name: modules of GPU functions, GPU
+    functions, or device functions of the module itself. In the simulator the module serves as it is; if any of its
+    functions ``takes_arrays``, in Python: those of the simulator are none that compiled functions take.
     """
-    if SIMULATED:
+    if SIMULATED and not takes_arrays:
         return module
     twin = ModuleType(f"{module.__name__}_on_gpu", module.__doc__)
     names = twin.__dict__
     names.update({name: value for name, value in vars(module).items() if not name.startswith("__")}, **others)
-    for name, value in vars(module).items():
+    for name, value in list(names.items()):
         function = getattr(value, "py_func", None)
         if function is not None and function.__module__ == module.__name__ and is_device_function(value):
-            names[name] = gpu_function(FunctionType(function.__code__, names, name, function.__defaults__))
+            function = FunctionType(function.__code__, names, name, function.__defaults__)
+            names[name] = function if SIMULATED else gpu_function(function)
     return twin
 
 
 def is_device_function(dispatcher):
-    """Tell whether numba inlines a function of the CPU's: those of _jit.device_function, none else."""
-    return dispatcher.targetoptions.get("inline") == "always"
+    """Tell whether a function of the CPU's becomes a part of its callers: _jit.device_function, shared_function."""
+    options = dispatcher.targetoptions
+    return options.get("inline") == "always" or bool(options.get("forceinline"))

@@ -13,9 +13,6 @@ SQUARE, ROUND, GAUSS, TOPHAT = 0, 1, 2, 3
 #: Names of the lattice shapes, indexed by the constants above.
 SHAPE_NAMES = ("square", "round", "gauss", "tophat")
 
-#: How structure factors are looked up.
-NO_TABLE, NEAREST, TRICUBIC = 0, 1, 2
-
 
 class Panel(NamedTuple):
     """One panel of the detector, its sensor, and the beam as it meets it; lab frame.
@@ -43,6 +40,7 @@ class Panel(NamedTuple):
     polar_z: float
     pixel_size: float
     subpixel_size: float
+    half_subpixel: float
     close_distance: float
     attenuation: float  #: 1/m
     layer_step: float
@@ -230,9 +228,8 @@ class Single(NamedTuple):
     h_stride: int
     k_stride: int
     run_steps: int  #: steps of a run: all of them, or a source's where terms have weights
-    part_rounds: int  #: rounds of steps that share a bit of ``doubts``
-    middle: float  #: from a tile's first pixel to its centre, along an axis, m
-    half_subpixel: float  #: m
+    part_rounds: int  #: rounds of steps that share a bit of Doubts.parts
+    middle: float  #: from a patch's first pixel to its centre, along an axis, m
     scale: float  #: photons of a term 1
     background: float  #: photons before the factors of a pixel
     flat: float  #: photons of a share 1 (physical fidelity)

@@ -90,10 +90,18 @@ def position_on_arcs(panel, depth, sine_fast, cosine_fast, sine_slow, cosine_slo
 
 
 @device_function
+def sine_and_cosine(angle):
+    """sin and cos of an angle; on a GPU sine_and_cosine_of_turns stands in for it."""
+    return math.sin(angle), math.cos(angle)
+
+
+@device_function
 def curved_position(panel, fast, slow, depth):
     """Place a point of the curved detector in the lab, metres (eq. 3)."""
     by_fast, by_slow = arcs_of_curve(panel, fast, slow)
-    return position_on_arcs(panel, depth, math.sin(by_fast), math.cos(by_fast), math.sin(by_slow), math.cos(by_slow))
+    sine_fast, cosine_fast = sine_and_cosine(by_fast)
+    sine_slow, cosine_slow = sine_and_cosine(by_slow)
+    return position_on_arcs(panel, depth, sine_fast, cosine_fast, sine_slow, cosine_slow)
 
 
 @device_function
@@ -217,6 +225,16 @@ def cos_pi(x):
     # cos(pi x) = 1 - 2 sin^2(pi x / 2): no second table of coefficients.
     half = sin_pi(0.5 * x)
     return 1.0 - 2.0 * half * half
+
+
+@device_function
+def sine_and_cosine_of_turns(angle):
+    """sin and cos of an angle, float64: no table of 2 / pi, no stack, as math.sin and math.cos would need on a GPU."""
+    turns = angle * (1.0 / math.pi)
+    half_turns = np.rint(turns)
+    odd = half_turns - 2.0 * np.rint(0.5 * half_turns)
+    sign = 1.0 - 2.0 * odd * odd
+    return sign * sin_pi(turns - half_turns), sign * cos_pi(turns - half_turns)
 
 
 @device_function

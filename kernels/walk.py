@@ -29,9 +29,8 @@ _NAN = np.float32(np.nan)
 @device_function
 def subpixel_place(panel, row, column, sub_slow, sub_fast):
     """Centre of a sub-pixel on its panel: metres along fast and slow (eq. 2)."""
-    half = panel.subpixel_size / 2.0
-    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + half
-    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + half
+    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + panel.half_subpixel
+    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + panel.half_subpixel
     return fast, slow
 
 

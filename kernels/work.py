@@ -40,6 +40,7 @@ def panel_at(panels, index):
         p.polar_z,
         p.pixel_size,
         p.subpixel_size,
+        p.half_subpixel,
         p.close_distance,
         p.attenuation,
         p.layer_step,

@@ -70,6 +70,13 @@ class Plan:
         return self.detector.n_slow, self.detector.n_fast
 
     @property
+    def covers_frame(self) -> bool:
+        """Whether every pixel of the frame is rendered, so that none need be cleared."""
+        n_slow, n_fast = self.shape
+        pixels = sum(panel.n_slow * panel.n_fast for panel in self.panels)
+        return not self.mask.size and self.roi == (0, n_fast - 1, 0, n_slow - 1) and pixels == n_slow * n_fast
+
+    @property
     def arguments(self) -> tuple:
         """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table."""
         panels = parameters.panel_array(self.panels)
@@ -308,6 +315,7 @@ def _panel(experiment, detector, oversample, layers, attenuation, *, physical: b
         *detector.polarization,
         pixel_size=detector.pixel_size,
         subpixel_size=detector.pixel_size / oversample,
+        half_subpixel=detector.pixel_size / oversample / 2.0,
         close_distance=close_distance,
         attenuation=attenuation,
         layer_step=layers.step,

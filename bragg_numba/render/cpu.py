@@ -75,7 +75,7 @@ class CpuRenderer:
 
     def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[float]:
         """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
-        if not covers_frame(self.plan):
+        if not self.plan.covers_frame:
             out[:] = 0.0
         yield from self._render(0, self.plan.shape[0], out, tally)
 
@@ -138,10 +138,3 @@ class CpuRenderer:
         doubts = cpu.add_bragg_tile(kernel, *nouns, work, frame, cpu.tile_scratch())
         if doubts.any():
             self._render_float64(np.ascontiguousarray(work[doubts != 0]), frame, tally, only_nans=True)
-
-
-def covers_frame(plan: Plan) -> bool:
-    """Whether every pixel of the frame is rendered, so that none need be cleared."""
-    n_slow, n_fast = plan.shape
-    pixels = sum(panel.n_fast * panel.n_slow for panel in plan.panels)
-    return not plan.mask.size and plan.roi == (0, n_fast - 1, 0, n_slow - 1) and pixels == n_slow * n_fast

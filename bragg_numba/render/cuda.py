@@ -1,4 +1,4 @@
-"""Rendering on a GPU: tables sent once, tiles of rows rendered while the one before is copied and written.
+"""Rendering on a GPU: tables sent once, bands of rows rendered while the one before is copied and written.
 
 All memory and all streams are numba's own, so that the same lines run under its CUDA simulator; CuPy is
 needed only to hand a frame that stays on the device to a caller.
@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.kernels.parameters import Sources
+from bragg_numba.kernels.parameters import Frame, Sources
+from bragg_numba.kernels.work import PANEL
 from bragg_numba.plan.plan import Plan
+from bragg_numba.plan.work import list_tiles
 from bragg_numba.render import devices
 from bragg_numba.render.devices import Device
 from bragg_numba.render.statistics import Tally
 
-#: Tiles that are on their way at once: one is rendered while the one before is copied to the host.
+#: Bands that are on their way at once: one is rendered while the one before is copied to the host.
 HALVES = 2
 
 #: Share of the free device memory that the buffers of one simulator may take.
@@ -30,8 +32,8 @@ MEMORY_SHARE = 0.8
 #: Bytes of device memory a pixel of a buffer: photons, and what marks a pixel for the float64 pass (8 + 4).
 PIXEL_BYTES = 16
 
-#: A frame of more pixels than this is rendered in several tiles even where it fits, so that copying overlaps.
-TILE_PIXELS = 2**22
+#: A frame of more pixels than this is rendered in several bands even where it fits, so that copying overlaps.
+BAND_PIXELS = 2**22
 
 #: Blocks of the settling pass a multiprocessor: it strides over a list whose length only the device knows.
 SETTLE_BLOCKS = 32
@@ -55,7 +57,7 @@ class CudaRenderer:
         self.plan, self.device, self.reason = plan, device, reason
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
         self.choice = choose(plan, precision)
-        self.single = single(plan, self.choice) if self.choice.side else None
+        self.singles = tuple(single(plan, self.choice, panel) for panel in plan.panels) if self.choice.side else ()
         with self._on_device():
             self._send_tables()
             self._rows = self._rows_of_a_buffer()
@@ -75,20 +77,20 @@ class CudaRenderer:
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
-    def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[int]:
-        """Render the frame into ``out`` (slow, fast) float32; yield how many rows are there."""
-        for start, tile in self.stream(self.ranges(), tally):
-            out[start : start + len(tile)] = tile
-            yield start + len(tile)
+    def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[float]:
+        """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
+        for start, band in self.stream(self.ranges(), tally):
+            out[start : start + len(band)] = band
+            yield (start + len(band)) / len(out)
 
     def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
-        """Render tiles of rows; while the caller uses one, the next is rendered and copied.
+        """Render bands of rows; while the caller uses one, the next is rendered and copied.
 
         Yields
         ------
         (int, numpy.ndarray)
             First row and (n, n_fast) float32 photons, 0 outside the region and the mask. The array is used
-            again for the next tile but one.
+            again for the next band but one.
         """
         cuts = list(self._fitting(ranges))
         rows = max(stop - start for start, stop in cuts)
@@ -111,8 +113,8 @@ class CudaRenderer:
                     half.stream.synchronize()
             _give_halves(self, halves)
 
-    def render_on_device(self, frame, tally: Tally) -> Iterator[int]:
-        """Render into a device array (slow, fast) float32; yield how many rows are there. Nothing is copied."""
+    def render_on_device(self, frame, tally: Tally) -> Iterator[float]:
+        """Render into a device array (slow, fast) float32; yield the share of it that is there. Nothing is copied."""
         with self._on_device():
             half = _Half(self, self._rows, host=False)
             try:
@@ -121,7 +123,7 @@ class CudaRenderer:
                     half.render(self, start, stop, part)
                     half.stream.synchronize()
                     tally.missed += half.count_missed()
-                    yield stop
+                    yield stop / self.plan.shape[0]
             finally:
                 half.stream.synchronize()
 
@@ -166,12 +168,12 @@ class CudaRenderer:
         self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
         self.cells = cuda.to_device(plan.cells)
         # A kernel cannot take an array without elements.
-        self.mask = cuda.to_device(plan.mask.astype(np.uint8) if plan.mask.size else np.ones((1, 1), dtype=np.uint8))
+        self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
         self.table, self.table_squared = _sent_tables(self)
 
     def _rows_of_a_buffer(self) -> int:
         n_slow, n_fast = self.plan.shape
-        rows = min(n_slow, max(1, TILE_PIXELS // n_fast))
+        rows = min(n_slow, max(1, BAND_PIXELS // n_fast))
         room = MEMORY_SHARE * self._free_memory() / (HALVES * PIXEL_BYTES * n_fast)
         if room < 1.0:
             self._require_memory("a row of the image", HALVES * PIXEL_BYTES * n_fast)
@@ -183,44 +185,59 @@ class CudaRenderer:
             for first in range(start, stop, self._rows):
                 yield first, min(first + self._rows, stop)
 
-    @property
-    def covers_all(self) -> bool:
-        """Whether every pixel of the frame is rendered, so that buffers need not be cleared."""
-        n_slow, n_fast = self.plan.shape
-        return not self.plan.mask.size and self.plan.roi == (0, n_fast - 1, 0, n_slow - 1)
-
     def _finish(self, half: _Half, tally: Tally) -> tuple[int, np.ndarray]:
-        start, tile = half.finish()
+        start, band = half.finish()
         tally.missed += half.count_missed()
-        return start, tile
+        return start, band
 
     # --- launches ---------------------------------------------------------------------------------
 
     def launch(self, row_start: int, row_stop: int, image, half: _Half) -> None:
         """Start the kernels that fill ``image``, a device array (row_stop - row_start, n_fast), on a stream."""
-        from bragg_numba.kernels.pixels import cuda as kernels
-        from bragg_numba.plan.arithmetic.cuda import region
+        from bragg_numba.kernels.pixels.cuda_frame import TILE_SIDE
 
         plan = self.plan
-        mode, shape, curved = kernels.lookup_mode(plan.lookup), plan.lattice.shape, plan.panels[0].curved
-        where = region(plan, row_start, row_stop)
-        nouns = (plan.panels[0], plan.lattice, plan.lookup, plan.rules, where)
-        steps = (self.sources, self.cells)
-        blocks = kernels.pixel_blocks(where)
-        if blocks < 1:
+        listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (row_start, row_stop))
+        if not len(listed):
             return
-        if not self.choice.side:
-            kernel = kernels.float64_kernel(shape, mode, curved)[blocks, kernels.THREADS, half.stream]
-            kernel(*nouns, *steps, self.table, self.mask, image, half.missed)
-            return
-        doubts = (half.marked, half.doubts, half.n_marked)
-        weighted = kernels.is_weighted(plan.panels[0], plan.rules)
-        tile = kernels.tile_kernel(shape, mode, self.choice.side, curved, weighted)
-        tile = tile[kernels.tile_blocks(where, self.choice.side), kernels.THREADS, half.stream]
-        tile(*nouns, self.single, *steps, self.table_squared, self.mask, image, *doubts)
-        settle = kernels.settle_kernel(shape, mode, curved)
-        settle = settle[min(blocks, SETTLE_BLOCKS * _multiprocessors()), kernels.THREADS, half.stream]
-        settle(*nouns, *steps, self.table, *doubts, image)
+        tiles = half.send_tiles(listed)
+        launch = self._launch_tile if self.choice.side else self._launch_float64
+        for number in range(len(plan.panels)):
+            first, stop = np.searchsorted(listed[:, PANEL], (number, number + 1))
+            if first < stop:
+                launch(number, tiles[first:stop], Frame(image, self.mask, row_start), half)
+
+    def _launch_float64(self, number: int, tiles, frame: Frame, half: _Half) -> None:
+        from bragg_numba.kernels.pixels import cuda as kernels
+
+        plan, panel = self.plan, self.plan.panels[number]
+        kernel = kernels.float64_kernel(kernels.exact_kind(panel, plan.lattice, plan.lookup))
+        kernel[kernels.BLOCKS_OF_TILE * len(tiles), kernels.THREADS, half.stream](
+            panel,
+            plan.lattice,
+            plan.lookup,
+            plan.rules,
+            self.sources,
+            self.cells,
+            self.table,
+            tiles,
+            frame,
+            half.missed,
+        )
+
+    def _launch_tile(self, number: int, tiles, frame: Frame, half: _Half) -> None:
+        from bragg_numba.kernels.pixels import cuda as kernels
+
+        plan, panel, single = self.plan, self.plan.panels[number], self.singles[number]
+        half.forget_doubts()
+        kernel = kernels.tile_kernel(kernels.tile_kind(panel, plan.lattice, plan.lookup, plan.rules, self.choice.side))
+        kernel[len(tiles), kernels.THREADS, half.stream](
+            panel, plan.rules, single, self.sources, self.cells, self.table_squared, tiles, frame, half.doubts
+        )
+        settle = kernels.settle_kernel(kernels.exact_kind(panel, plan.lattice, plan.lookup))
+        blocks = min(kernels.BLOCKS_OF_TILE * len(tiles), SETTLE_BLOCKS * _multiprocessors())
+        exact = (panel, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells, self.table)
+        settle[blocks, kernels.THREADS, half.stream](*exact, single.part_rounds, frame, half.doubts)
 
 
 class _Half:
@@ -229,29 +246,34 @@ class _Half:
     def __init__(self, renderer: CudaRenderer, rows: int, *, host: bool = True) -> None:
         from numba import cuda
 
+        from bragg_numba.kernels.pixels.cuda_frame import Doubts
+
         n_fast = renderer.plan.shape[1]
         self.rows, self.key = rows, (renderer.device.index, n_fast, renderer.precision)
         self.stream = cuda.stream()
         pixels = rows * n_fast if renderer.precision == "tile" else 1
-        self.marked = cuda.device_array(pixels, dtype=np.int64)
-        self.doubts = cuda.device_array(pixels, dtype=np.uint32)
-        self.n_marked = cuda.device_array(1, dtype=np.int32)
+        self.doubts = Doubts(
+            cuda.device_array(pixels, dtype=np.int64),
+            cuda.device_array(pixels, dtype=np.uint32),
+            cuda.device_array(1, dtype=np.int32),
+        )
         self.missed = cuda.device_array(1, dtype=np.int64)
         self.image: Any = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
         # Page-locked: only from there and to there do copies run beside kernels.
-        self.tile: Any = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
-        self._none_marked = cuda.pinned_array(1, dtype=np.int32)
+        self.band: Any = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
+        self._no_doubts = cuda.pinned_array(1, dtype=np.int32)
         self._none_missed = cuda.pinned_array(1, dtype=np.int64)
         self._missed = cuda.pinned_array(1, dtype=np.int64)
-        self._none_marked[0] = self._none_missed[0] = self._missed[0] = 0
+        self._no_doubts[0] = self._none_missed[0] = self._missed[0] = 0
+        self._tiles: Any = None
+        self._tiles_on_host: Any = None
         self._zeros: Any = None
         self._start = self._count = 0
 
     def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:
         """Start rendering rows into ``image``; returns at once."""
-        self.n_marked.copy_to_device(self._none_marked, stream=self.stream)
         self.missed.copy_to_device(self._none_missed, stream=self.stream)
-        if not renderer.covers_all:
+        if not renderer.plan.covers_frame:
             image.copy_to_device(self._zero_rows(renderer, row_stop - row_start), stream=self.stream)
         renderer.launch(row_start, row_stop, image, self)
         self.missed.copy_to_host(self._missed, stream=self.stream)
@@ -261,12 +283,29 @@ class _Half:
         self._start, self._count = row_start, row_stop - row_start
         image = self.image[: self._count]
         self.render(renderer, row_start, row_stop, image)
-        image.copy_to_host(self.tile[: self._count], stream=self.stream)
+        image.copy_to_host(self.band[: self._count], stream=self.stream)
 
     def finish(self) -> tuple[int, np.ndarray]:
         """Wait for the rows that were begun: first row and host array."""
         self.stream.synchronize()
-        return self._start, self.tile[: self._count]
+        return self._start, self.band[: self._count]
+
+    def send_tiles(self, listed: np.ndarray):
+        """Send a work list (n, N_COLUMNS); the device array."""
+        from numba import cuda
+
+        n = len(listed)
+        if self._tiles is None or len(self._tiles) < n:
+            self._tiles = cuda.device_array(listed.shape, dtype=np.int32)
+            self._tiles_on_host = cuda.pinned_array(listed.shape, dtype=np.int32)
+        self._tiles_on_host[:n] = listed
+        tiles = self._tiles[:n]
+        tiles.copy_to_device(self._tiles_on_host[:n], stream=self.stream)
+        return tiles
+
+    def forget_doubts(self) -> None:
+        """Empty the list of pixels in doubt, after what was started before."""
+        self.doubts.count.copy_to_device(self._no_doubts, stream=self.stream)
 
     def count_missed(self) -> int:
         """Interpolations that left the table in the rows that were rendered last."""
@@ -288,7 +327,7 @@ _TABLES: dict[int, tuple] = {}
 
 
 def _take_halves(renderer: CudaRenderer, rows: int) -> list[_Half]:
-    """Buffers for tiles of ``rows`` rows: those of the frame before where they fit."""
+    """Buffers for bands of ``rows`` rows: those of the frame before where they fit."""
     key = (renderer.device.index, renderer.plan.shape[1], renderer.precision)
     with _LOCK:
         for at, halves in enumerate(_SPARE):
@@ -307,14 +346,14 @@ def _give_halves(renderer: CudaRenderer, halves: list[_Half]) -> None:
 def _sent_tables(renderer: CudaRenderer) -> tuple:
     """The structure factors on the device, sent once however many plans share them.
 
-    Amplitudes in float64, and for tiles their squares in float32 with as much border as the tiles need.
+    Amplitudes in float64, and for tile their squares in float32 with as much border as its patches need.
     """
     from numba import cuda
 
     from bragg_numba.plan.arithmetic.cuda import padded_table
 
     plan, index = renderer.plan, renderer.device.index
-    border = renderer.single.reach if renderer.single is not None else None
+    border = renderer.singles[0].reach if renderer.singles else None
     with _LOCK:
         owner, table, squares, has_border = _TABLES.get(index, (lambda: None, None, None, None))
     if owner() is not plan.table:

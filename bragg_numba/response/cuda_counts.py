@@ -24,7 +24,7 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
     """
     from numba import cuda
 
-    from bragg_numba.kernels.pixels import cuda as kernels
+    from bragg_numba.kernels.random import cuda as kernels
 
     index = devices.index_of(photons)
     with cuda.gpus[index]:

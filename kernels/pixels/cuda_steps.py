@@ -1,6 +1,6 @@
 """What one thread of a GPU computes, as scalar functions that the CPU can run too (docs/physics.md, section 9).
 
-A tile is ``side`` x ``side`` pixels. A pixel lies u and w pixels from the tile's centre along fast and slow,
+A patch is ``side`` x ``side`` pixels. A pixel lies u and w pixels from the patch's centre along fast and slow,
 and its direction differs from the centre's by
 
     u E_fast + w E_slow + (x, y, z)
@@ -10,18 +10,17 @@ with E the change per pixel at the centre and (x, y, z) a rest of second order. 
     h = whole + [coarse + u fast + w slow] + [fine + u fast_rest + w slow_rest + (a / wavelength) (x, y, z)]
 
 where the first bracket is exact in float32, being a multiple of 2^-13, and the second is small, so that its
-24 bits reach far below what N h needs. All that depends on the step alone is made in float64, once a tile.
+24 bits reach far below what N h needs. All that depends on the step alone is made in float64, once a patch.
 """
 
-import math
+from typing import NamedTuple
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import device_function
-from bragg_numba.kernels.parameters import GAUSS
 
-#: Sides of a tile, pixels: large ones share more float64 work, small ones carry smaller errors.
-SIDES = (16, 8, 4)
+#: Sides of a patch, pixels: large ones share more float64 work, small ones carry smaller errors.
+PATCH_SIDES = (16, 8, 4)
 
 #: Steps that are summed in float32 before they are added to the float64 total: a round.
 ROUND_STEPS = 64
@@ -29,7 +28,7 @@ ROUND_STEPS = 64
 #: Parts of a pixel's rounds that the float64 pass can settle one by one: bits of ``doubts``.
 PARTS = 32
 
-#: float32 values of one step in shared memory: nine an axis, and the place in the table.
+#: float32 values of one step in shared memory: nine an axis (Axis), and the place in the table.
 STEP_SIZE = 28
 
 #: Adding 1.5 * 2^23 leaves a whole number in the low bits of a float32; these are the bits of 1.5 * 2^23.
@@ -39,39 +38,76 @@ _ONE, _TWO = np.float32(1.0), np.float32(2.0)
 _THIN_LAYER = np.float32(physics.THIN_LAYER)
 
 
-# --- float64 positions ----------------------------------------------------------------------------
+class Sub(NamedTuple):
+    """Which layer and sub-pixel."""
+
+    layer: int
+    slow: int
+    fast: int
+    depth: float  #: of the layer, metres
+    first: bool  #: of all
+    last: bool  #: the first one of the last layer
+
+
+class Patch(NamedTuple):
+    """A patch's centre in float64."""
+
+    c_x: float  #: direction, a unit vector
+    c_y: float
+    c_z: float
+    fast_x: float  #: its change from a pixel to the next along fast
+    fast_y: float
+    fast_z: float
+    slow_x: float
+    slow_y: float
+    slow_z: float
+    distance: float  #: metres
+
+
+class Axis(NamedTuple):
+    """The phase of one axis and step at a patch's centre, float32; see above."""
+
+    a_x: np.float32  #: cell vector over the wavelength
+    a_y: np.float32
+    a_z: np.float32
+    fine: np.float32
+    coarse: np.float32
+    fast: np.float32
+    slow: np.float32
+    fast_rest: np.float32
+    slow_rest: np.float32
+
+
+class Pixel(NamedTuple):
+    """Where a pixel lies in its patch, float32; see above."""
+
+    u: np.float32
+    w: np.float32
+    x: np.float32
+    y: np.float32
+    z: np.float32
+
+
+# --- once a patch, float64 ------------------------------------------------------------------------
 
 
 @device_function
-def sine_and_cosine(angle):
-    """sin and cos of an angle, float64: no table of 2 / pi, no stack, as math.sin and math.cos would need on a GPU."""
-    turns = angle * (1.0 / math.pi)
-    half_turns = np.rint(turns)
-    odd = half_turns - 2.0 * np.rint(0.5 * half_turns)
-    sign = 1.0 - 2.0 * odd * odd
-    return sign * physics.sin_pi(turns - half_turns), sign * physics.cos_pi(turns - half_turns)
-
-
-@device_function
-def curved_position(panel, fast, slow, depth):
-    """physics.curved_position with sine_and_cosine (eq. 3)."""
-    by_fast, by_slow = physics.arcs_of_curve(panel, fast, slow)
-    sine_fast, cosine_fast = sine_and_cosine(by_fast)
-    sine_slow, cosine_slow = sine_and_cosine(by_slow)
-    return physics.position_on_arcs(panel, depth, sine_fast, cosine_fast, sine_slow, cosine_slow)
-
-
-# --- once a tile, float64 -------------------------------------------------------------------------
-
-
-@device_function
-def tile_position(curved, panel, single, row, column, middle, sub_slow, sub_fast, depth):
+def subpixel_position(curved, panel, row, column, middle, sub):
     """Place a sub-pixel in the lab, metres; ``middle`` moves it along both axes, metres."""
-    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + single.half_subpixel
-    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + single.half_subpixel
-    if curved:
-        return curved_position(panel, fast + middle, slow + middle, depth)
-    return physics.flat_position(panel, fast + middle, slow + middle, depth)
+    fast, slow = walk.subpixel_place(panel, row, column, sub.slow, sub.fast)
+    return physics.pixel_position(curved, panel, fast + middle, slow + middle, sub.depth)
+
+
+@device_function
+def aim_at_patch(curved, panel, single, row, column, sub):
+    """The patch whose first pixel is (row, column)."""
+    g = panel
+    x, y, z = subpixel_position(curved, panel, row, column, single.middle, sub)
+    c_x, c_y, c_z, distance = walk.direction(x, y, z)
+    step = g.pixel_size / distance
+    fast_x, fast_y, fast_z = tangent(c_x, c_y, c_z, g.fast_x, g.fast_y, g.fast_z, step)
+    slow_x, slow_y, slow_z = tangent(c_x, c_y, c_z, g.slow_x, g.slow_y, g.slow_z, step)
+    return Patch(c_x, c_y, c_z, fast_x, fast_y, fast_z, slow_x, slow_y, slow_z, distance)
 
 
 @device_function
@@ -82,18 +118,17 @@ def tangent(c_x, c_y, c_z, e_x, e_y, e_z, step):
 
 
 @device_function
-def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
-    """Phase of one axis at a tile's centre: whole, then the nine values of the step (eq. 36).
+def step_axis(a_x, a_y, a_z, i_x, i_y, i_z, patch):
+    """Phase of one axis at a patch's centre: its whole part, and an Axis (eq. 36).
 
-    a is the cell vector over the wavelength, q the scattering vector times the wavelength; f and s are the
-    tangents along fast and slow.
+    a is the cell vector over the wavelength, i the direction of the incident beam.
     """
-    h = a_x * q_x + a_y * q_y + a_z * q_z
+    p = patch
+    h = a_x * (p.c_x - i_x) + a_y * (p.c_y - i_y) + a_z * (p.c_z - i_z)
     whole, coarse, fine = physics.split_phase(h)
-    fast, fast_rest = physics.split_change(a_x * f_x + a_y * f_y + a_z * f_z)
-    slow, slow_rest = physics.split_change(a_x * s_x + a_y * s_y + a_z * s_z)
-    return (
-        whole,
+    fast, fast_rest = physics.split_change(a_x * p.fast_x + a_y * p.fast_y + a_z * p.fast_z)
+    slow, slow_rest = physics.split_change(a_x * p.slow_x + a_y * p.slow_y + a_z * p.slow_z)
+    return whole, Axis(
         np.float32(a_x),
         np.float32(a_y),
         np.float32(a_z),
@@ -108,7 +143,7 @@ def step_axis(a_x, a_y, a_z, q_x, q_y, q_z, f_x, f_y, f_z, s_x, s_y, s_z):
 
 @device_function
 def near_of_axis(single, axis, whole):
-    """Index of a tile's centre along an axis of the padded table, clamped so that ``reach`` steps on stay inside."""
+    """Index of a patch's centre along an axis of the padded table, clamped so that ``reach`` steps on stay inside."""
     shift = single.h_shift if axis == 0 else (single.k_shift if axis == 1 else single.l_shift)
     last = single.h_last if axis == 0 else (single.k_last if axis == 1 else single.l_last)
     # Clamped as float64: a phase may lie beyond 32-bit numbers.
@@ -129,7 +164,7 @@ def place_bits(single, i, j, m):
 def rest_on_flat(single, u, w, c_x, c_y, c_z, nearness):
     """(x, y, z) of a pixel of a flat detector, without cancellation, and 1 / its distance.
 
-    c is the direction of the tile's centre, ``nearness`` 1 / its distance.
+    c is the direction of the patch's centre, ``nearness`` 1 / its distance.
     """
     pitch = single.pitch * nearness
     along_fast, along_slow = u * pitch, w * pitch
@@ -152,14 +187,38 @@ def rest_on_flat(single, u, w, c_x, c_y, c_z, nearness):
     )
 
 
+@device_function
+def rest_on_curve(panel, u, w, row, column, sub, patch):
+    """rest_on_flat for a curved detector, by a difference in float64."""
+    x, y, z = subpixel_position(True, panel, row, column, 0.0, sub)
+    d_x, d_y, d_z, distance = walk.direction(x, y, z)
+    return (
+        d_x - (patch.c_x + u * patch.fast_x + w * patch.slow_x),
+        d_y - (patch.c_y + u * patch.fast_y + w * patch.slow_y),
+        d_z - (patch.c_z + u * patch.fast_z + w * patch.slow_z),
+        1.0 / distance,
+    )
+
+
+@device_function
+def direction_of_pixel(pixel, patch):
+    """Unit vector to a pixel in float32."""
+    p, u, w = patch, pixel.u, pixel.w
+    d_x = u * np.float32(p.fast_x) + w * np.float32(p.slow_x) + pixel.x
+    d_y = u * np.float32(p.fast_y) + w * np.float32(p.slow_y) + pixel.y
+    d_z = u * np.float32(p.fast_z) + w * np.float32(p.slow_z) + pixel.z
+    return np.float32(p.c_x) + d_x, np.float32(p.c_y) + d_y, np.float32(p.c_z) + d_z
+
+
 # --- once a pixel and step, float32 ---------------------------------------------------------------
 
 
 @device_function
-def pixel_phase(a_x, a_y, a_z, fine, coarse, fast, slow, fast_rest, slow_rest, u, w, x, y, z):
+def pixel_phase(axis, pixel):
     """Coarse (exact) and fine part of a pixel's phase."""
-    coarse = coarse + u * fast + w * slow
-    fine = fine + u * fast_rest + w * slow_rest + a_x * x + a_y * y + a_z * z
+    a, p = axis, pixel
+    coarse = a.coarse + p.u * a.fast + p.w * a.slow
+    fine = a.fine + p.u * a.fast_rest + p.w * a.slow_rest + a.a_x * p.x + a.a_y * p.y + a.a_z * p.z
     return coarse, fine
 
 
@@ -183,6 +242,12 @@ def change_of_place(h_near, k_near, l_near, h_size, k_size):
 
 
 @device_function
+def place_of_pixel(place, h_near, k_near, l_near, h_size, k_size):
+    """Index of a pixel's structure factor in the padded, flat table; ``place`` is from place_bits."""
+    return np.uint32(np.float32(place).view(np.int32) + change_of_place(h_near, k_near, l_near, h_size, k_size))
+
+
+@device_function
 def farthest_of(farthest, d_h, d_k, d_l):
     """Largest distance from a whole index so far."""
     return max(max(farthest, abs(d_h)), max(abs(d_k), abs(d_l)))
@@ -200,14 +265,6 @@ def squared_radius(single, d_h, d_k, d_l):
         single.metric_kl,
     )
     return physics.quadratic_form_single(metric, d_h, d_k, d_l)
-
-
-@device_function
-def radial_factor(shape, radius_squared):
-    """Lattice factor of a gauss or tophat crystal (eq. 16, 17)."""
-    if shape == GAUSS:
-        return physics.gauss_single(radius_squared)
-    return physics.tophat_single(radius_squared)
 
 
 # --- factors of a pixel ---------------------------------------------------------------------------
@@ -251,14 +308,11 @@ def solid_angle_of_pixel(panel, single, near, nearness):
 
 
 @device_function
-def scatter_at_pixel(curved, panel, single, i_x, i_y, i_z, wavelength, row, column, sub_slow, sub_fast, depth):
-    """Scattering vector of a sub-pixel in float64, rounded as the float64 kernel rounds it (eq. 4)."""
-    x, y, z = tile_position(curved, panel, single, row, column, 0.0, sub_slow, sub_fast, depth)
-    r = math.sqrt(x * x + y * y + z * z)
-    return physics.scattering_vector(x / r, y / r, z / r, i_x, i_y, i_z, wavelength)
-
-
-@device_function
-def place_of_pixel(place, h_near, k_near, l_near, h_size, k_size):
-    """Index of a pixel's structure factor in the padded, flat table; ``place`` is from place_bits."""
-    return np.uint32(np.float32(place).view(np.int32) + change_of_place(h_near, k_near, l_near, h_size, k_size))
+def keep_of_pixel(curved, panel, i_x, i_y, i_z, wavelength, row, column, sub):
+    """1, or 0 beyond dmin (eq. 7), in float64, rounded as the float64 kernel rounds it."""
+    if panel.dmin <= 0.0:
+        return 1.0
+    x, y, z = subpixel_position(curved, panel, row, column, 0.0, sub)
+    d_x, d_y, d_z, _ = walk.direction(x, y, z)
+    q_x, q_y, q_z = physics.scattering_vector(d_x, d_y, d_z, i_x, i_y, i_z, wavelength)
+    return walk.keep_within_dmin(panel, q_x, q_y, q_z)

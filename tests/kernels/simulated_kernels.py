@@ -16,13 +16,18 @@ import pytest
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
-from bragg_numba.kernels.parameters import Sources
+from bragg_numba.kernels.parameters import Frame, Sources
 from bragg_numba.kernels.pixels import cuda as kernels
+from bragg_numba.kernels.pixels.cuda_frame import TILE_SIDE, Doubts
+from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES
+from bragg_numba.kernels.random import cuda as random
 from numba import cuda
 
 from bragg_numba import Experiment, Simulator
 from bragg_numba.plan.arithmetic import cuda as arithmetic
-from bragg_numba.plan.plan import make_plan
+from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.plan.work import list_tiles
+from bragg_numba.render import devices
 from bragg_numba.response.counter import draw_counts
 from bragg_numba.tolerances import allowed
 
@@ -38,7 +43,8 @@ TABLE = f"-cell 53.91 23.1 23.1 90 110.4 90 -hkl {PROTEIN} -nointerpolate -defau
 # Top-hat spots so wide that some pixels see them.
 SHAPES = ("-square_xtal", "-round_xtal", "-gauss_xtal -fudge 0.01", "-tophat_spots -fudge 5e-3")
 
-#: Both round a float64 value to float32; a device fuses products and sums, and its last bit may fall otherwise.
+#: Both round a float64 value to float32; a device fuses products and sums, and its last bit may fall otherwise. The
+#: simulator does what the CPU does, to the last bit.
 SAME = 2.0**-22
 
 
@@ -50,33 +56,55 @@ def expected_of(words: str) -> np.ndarray:
     return Simulator(Experiment.from_nanobragg(words), backend="cpu", precision="float64").render().astype(float)
 
 
-def sent(plan) -> tuple:
-    """What every kernel is handed after the region: sources and orientations, and the mask."""
-    mask = plan.mask.astype(np.uint8) if plan.mask.size else np.ones((1, 1), dtype=np.uint8)
-    sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
-    return (sources, cuda.to_device(plan.cells)), cuda.to_device(mask)
+class Launch:
+    """What kernels are handed for a plan of one panel: tables and tiles sent, an image that is to be filled."""
+
+    def __init__(self, plan: Plan, rows: tuple[int, int] | None = None, fill: float = 0.0):
+        start, stop = rows or (0, plan.shape[0])
+        listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (start, stop))
+        self.panel, self.rules = plan.panels[0], plan.rules
+        self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
+        self.cells = cuda.to_device(plan.cells)
+        self.exact = (self.panel, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells)
+        self.exact = (*self.exact, cuda.to_device(plan.table))
+        self.exact_kind = kernels.exact_kind(self.panel, plan.lattice, plan.lookup)
+        self.tiles = cuda.to_device(listed)
+        image = np.full((stop - start, plan.shape[1]), fill, np.float32)
+        mask = plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_)
+        self.frame = Frame(cuda.to_device(image), cuda.to_device(mask), start)
+        lists = (np.zeros(image.size, np.int64), np.zeros(image.size, np.uint32), np.zeros(1, np.int32))
+        self.doubts = Doubts(*(cuda.to_device(one) for one in lists))
+
+    def float64(self, blocks: int | None = None) -> int:
+        """Render in float64; how often interpolation missed the table."""
+        missed = cuda.to_device(np.zeros(1, np.int64))
+        blocks = blocks or kernels.BLOCKS_OF_TILE * len(self.tiles)
+        kernel = kernels.float64_kernel(self.exact_kind)[blocks, kernels.THREADS]
+        kernel(*self.exact, self.tiles, self.frame, missed)
+        return int(missed.copy_to_host()[0])
+
+    def tile(self, plan: Plan, choice: arithmetic.CudaArithmetic, blocks: int | None = None, **changes) -> int:
+        """Render in float32 phases, with ``changes`` of Single; how many pixels are in doubt."""
+        single = arithmetic.single(plan, choice, self.panel)._replace(**changes)
+        squares = cuda.to_device(arithmetic.padded_table(plan, choice))
+        kind = kernels.tile_kind(self.panel, plan.lattice, plan.lookup, plan.rules, choice.side)
+        kernel = kernels.tile_kernel(kind)[blocks or len(self.tiles), kernels.THREADS]
+        steps = (self.sources, self.cells, squares)
+        kernel(self.panel, self.rules, single, *steps, self.tiles, self.frame, self.doubts)
+        settle = kernels.settle_kernel(self.exact_kind)[1, kernels.THREADS]
+        settle(*self.exact, single.part_rounds, self.frame, self.doubts)
+        return int(self.doubts.count.copy_to_host()[0])
+
+    def image(self) -> np.ndarray:
+        """What the kernels have made of the image."""
+        return self.frame.image.copy_to_host()
 
 
 def render_float64(words: str) -> tuple[np.ndarray, int]:
     """Render a whole frame; photons, and how often interpolation missed the table."""
-    plan = plan_of(words)
-    steps, mask = sent(plan)
-    region = arithmetic.region(plan, 0, plan.shape[0])
-    image, missed = cuda.to_device(np.zeros(plan.shape, np.float32)), cuda.to_device(np.zeros(1, np.int64))
-    kernel = kernels.float64_kernel(plan.lattice.shape, kernels.lookup_mode(plan.lookup), plan.panels[0].curved)
-    kernel[kernels.pixel_blocks(region), kernels.THREADS](
-        plan.panels[0],
-        plan.lattice,
-        plan.lookup,
-        plan.rules,
-        region,
-        *steps,
-        cuda.to_device(plan.table),
-        mask,
-        image,
-        missed,
-    )
-    return image.copy_to_host(), int(missed.copy_to_host()[0])
+    launch = Launch(plan_of(words))
+    missed = launch.float64()
+    return launch.image(), missed
 
 
 def render_tile(words, side: int | None = None, rows: int | None = None, **changes) -> tuple[np.ndarray, int]:
@@ -86,31 +114,12 @@ def render_tile(words, side: int | None = None, rows: int | None = None, **chang
     assert choice.side, choice.reason
     if side is not None:
         choice = dataclasses.replace(choice, side=side)
-    single = arithmetic.single(plan, choice)._replace(**changes)
-    steps, mask = sent(plan)
-    nouns = (plan.panels[0], plan.lattice, plan.lookup, plan.rules)
-    squares = cuda.to_device(arithmetic.padded_table(plan, choice))
-    table = cuda.to_device(plan.table)
-    mode, curved = kernels.lookup_mode(plan.lookup), plan.panels[0].curved
-    weighted = kernels.is_weighted(plan.panels[0], plan.rules)
-    tile = kernels.tile_kernel(plan.lattice.shape, mode, choice.side, curved, weighted)
-    settle = kernels.settle_kernel(plan.lattice.shape, mode, curved)
-    whole = np.zeros(plan.shape, np.float32)
-    n_settled = 0
-    for start in range(0, plan.shape[0], rows or plan.shape[0]):
-        stop = min(start + (rows or plan.shape[0]), plan.shape[0])
-        region = arithmetic.region(plan, start, stop)
-        image = cuda.to_device(whole[start:stop])
-        marked = cuda.to_device(np.zeros(image.size, np.int64))
-        doubts = cuda.to_device(np.zeros(image.size, np.uint32))
-        n_marked = cuda.to_device(np.zeros(1, np.int32))
-        tile[kernels.tile_blocks(region, choice.side), kernels.THREADS](
-            *nouns, region, single, *steps, squares, mask, image, marked, doubts, n_marked
-        )
-        settle[1, kernels.THREADS](*nouns, region, *steps, table, marked, doubts, n_marked, image)
-        whole[start:stop] = image.copy_to_host()
-        n_settled += int(n_marked.copy_to_host()[0])
-    return whole, n_settled
+    n_slow, n_settled, parts = plan.shape[0], 0, []
+    for start in range(0, n_slow, rows or n_slow):
+        launch = Launch(plan, (start, min(start + (rows or n_slow), n_slow)))
+        n_settled += launch.tile(plan, choice, **changes)
+        parts.append(launch.image())
+    return np.concatenate(parts), n_settled
 
 
 def assert_agrees(image, expected) -> None:
@@ -121,6 +130,8 @@ def assert_agrees(image, expected) -> None:
 
 def assert_same(image, expected) -> None:
     assert expected.max() > 0
+    if devices.simulated():
+        assert np.array_equal(image, expected)
     assert (np.abs(image - expected) <= SAME * expected + 1e-12 * expected.max()).all()
 
 
@@ -199,8 +210,8 @@ def test_physical_fidelity_agrees_in_both_precisions(extra):
     assert_same(render_float64(words)[0], expected)
 
 
-@pytest.mark.parametrize("side", kernels.SIDES)
-def test_tiles_of_every_side_agree_with_float64(side):
+@pytest.mark.parametrize("side", PATCH_SIDES)
+def test_patches_of_every_side_agree_with_float64(side):
     words = f"{TABLE} -detpixels_x 20 -detpixels_y 18 -pixel 0.3 -mosaic 1 -mosaic_dom 2"
     image, _ = render_tile(words, side=side)
     assert_agrees(image, expected_of(words))
@@ -219,35 +230,43 @@ def test_interpolation_is_that_of_the_cpu_and_counts_what_it_missed():
     assert render_float64(beyond)[1] == int(cpu.notes[-1].split()[0]) > 0
 
 
-def test_masked_pixels_are_left_alone(tmp_path):
-    rng = np.random.default_rng(3)
-    kept = rng.random((12, 16)) < 0.5
-    plan = plan_of(f"{CELL} {FRAME}")
-    plan = dataclasses.replace(plan, mask=kept)
-    steps, mask = sent(plan)
-    region = arithmetic.region(plan, 0, 12)
-    assert region.masked
+def test_pixels_that_are_not_wanted_are_left_alone():
+    frame = "-detpixels_x 37 -detpixels_y 29 -pixel 0.3 -roi 2 33 1 25"
+    kept = np.random.default_rng(3).random((29, 37)) < 0.5
+    kept[:16, :16] = kept[16:, 16:32] = False  # two tiles without a wanted pixel
+    plan = dataclasses.replace(plan_of(f"{CELL} {frame}"), mask=kept)
+    wanted = kept.copy()
+    wanted[:1] = wanted[26:] = False
+    wanted[:, :2] = wanted[:, 34:] = False
     choice = arithmetic.choose(plan, "auto")
-    image = cuda.to_device(np.full(plan.shape, -1.0, np.float32))
-    lists = (np.zeros(192, np.int64), np.zeros(192, np.uint32), np.zeros(1, np.int32))
-    kernels.tile_kernel(plan.lattice.shape, kernels.NO_TABLE, choice.side, False, False)[
-        kernels.tile_blocks(region, choice.side), kernels.THREADS
-    ](
-        plan.panels[0],
-        plan.lattice,
-        plan.lookup,
-        plan.rules,
-        region,
-        arithmetic.single(plan, choice),
-        *steps,
-        cuda.to_device(arithmetic.padded_table(plan, choice)),
-        mask,
-        image,
-        *(cuda.to_device(one) for one in lists),
-    )
-    image = image.copy_to_host()
-    assert (image[~kept] == -1.0).all()
-    assert_agrees(image[kept], expected_of(f"{CELL} {FRAME}")[kept])
+    exact, tile = Launch(plan, fill=-1.0), Launch(plan, fill=-1.0)
+
+    exact.float64()
+    tile.tile(plan, choice)
+
+    assert len(exact.tiles) == 4
+    expected = expected_of(f"{CELL} {frame}")[wanted]
+    for launch, agrees in ((exact, assert_same), (tile, assert_agrees)):
+        image = launch.image()
+        assert (image[~wanted] == -1.0).all()
+        agrees(image[wanted], expected)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_few_blocks_stride_over_all_tiles(blocks):
+    plan = plan_of(f"{TABLE} -detpixels_x 37 -detpixels_y 29 -pixel 0.3")
+    choice = arithmetic.choose(plan, "auto")
+    assert len(Launch(plan).tiles) == 6
+    images = {}
+    for n in (blocks, None):
+        exact, tile = Launch(plan), Launch(plan)
+        exact.float64(n)
+        tile.tile(plan, choice, n)
+        images[n] = (exact.image(), tile.image())
+
+    for few, many in zip(images[blocks], images[None], strict=True):
+        assert many.min() > 0
+        assert np.array_equal(few, many)
 
 
 def test_how_a_frame_is_cut_into_rows_does_not_change_a_bit():
@@ -283,7 +302,7 @@ def test_phases_near_a_half_are_settled_in_float64():
 def test_only_parts_in_doubt_are_settled(extra):
     words = f"{TABLE} -detpixels_x 8 -detpixels_y 8 -pixel 0.3 -mosaic 2 -mosaic_dom 150 {extra}"
     plan = plan_of(words)
-    assert arithmetic.single(plan, arithmetic.choose(plan, "auto")).part_rounds == 1
+    assert arithmetic.single(plan, arithmetic.choose(plan, "auto"), plan.panels[0]).part_rounds == 1
     image, n_settled = render_tile(words, near_half=np.float32(0.35))
     assert n_settled > 8
     assert_agrees(image, expected_of(words))
@@ -297,6 +316,6 @@ def test_counts_are_those_of_the_cpu():
     draw_counts(photons, int(seed), int(frame), expected, top=2**32 - 1, first_pixel=int(first))
 
     counts = cuda.to_device(np.zeros(photons.shape, np.uint32))
-    kernels.poisson_counts[2, kernels.THREADS](cuda.to_device(photons), seed, frame, first, counts)
+    random.poisson_counts[2, random.THREADS](cuda.to_device(photons), seed, frame, first, counts)
 
     assert np.array_equal(counts.copy_to_host(), expected)

@@ -1,4 +1,4 @@
-"""The phases of a GPU tile, run on the CPU with the same functions, against mpmath."""
+"""The phases of a GPU patch, run on the CPU with the same functions, against mpmath."""
 
 from __future__ import annotations
 
@@ -20,40 +20,25 @@ SINGLE = np.float32
 
 
 @fused_kernel
-def phases_of_tile(curved, geometry, single, row, column, cell, incident, wavelength, side, phases):
+def phases_of_patch(curved, panel, single, row, column, cell, incident, wavelength, side, phases):
     """Fill phases[pixel, axis] with the whole part taken off h, h less it, and {N h}, as the tile kernel makes them."""
-    x, y, z = steps.tile_position(curved, geometry, single, row, column, single.middle, 0, 0, 0.0)
-    r = math.sqrt(x * x + y * y + z * z)
-    c_x, c_y, c_z = x / r, y / r, z / r
-    step = geometry.pixel_size / r
-    f_x, f_y, f_z = steps.tangent(c_x, c_y, c_z, geometry.fast_x, geometry.fast_y, geometry.fast_z, step)
-    s_x, s_y, s_z = steps.tangent(c_x, c_y, c_z, geometry.slow_x, geometry.slow_y, geometry.slow_z, step)
+    patch = steps.aim_at_patch(curved, panel, single, row, column, steps.Sub(0, 0, 0, 0.0, True, True))
+    c_x, c_y, c_z = SINGLE(patch.c_x), SINGLE(patch.c_y), SINGLE(patch.c_z)
     per = 1.0 / wavelength
     half = 0.5 * (side - 1)
     counts = (single.n_a, single.n_b, single.n_c)
-    for pixel in range(side * side):
-        u, w = SINGLE(pixel % side - half), SINGLE(pixel // side - half)
-        x, y, z, _ = steps.rest_on_flat(single, u, w, SINGLE(c_x), SINGLE(c_y), SINGLE(c_z), SINGLE(1.0 / r))
+    for number in range(side * side):
+        u, w = SINGLE(number % side - half), SINGLE(number // side - half)
+        x, y, z, _ = steps.rest_on_flat(single, u, w, c_x, c_y, c_z, SINGLE(1.0 / patch.distance))
+        pixel = steps.Pixel(u, w, SINGLE(x), SINGLE(y), SINGLE(z))
         for axis in range(3):
-            whole, v0, v1, v2, v3, v4, v5, v6, v7, v8 = steps.step_axis(
-                cell[3 * axis] * per,
-                cell[3 * axis + 1] * per,
-                cell[3 * axis + 2] * per,
-                c_x - incident[0],
-                c_y - incident[1],
-                c_z - incident[2],
-                f_x,
-                f_y,
-                f_z,
-                s_x,
-                s_y,
-                s_z,
-            )
-            coarse, fine = steps.pixel_phase(v0, v1, v2, v3, v4, v5, v6, v7, v8, u, w, x, y, z)
+            a_x, a_y, a_z = cell[3 * axis] * per, cell[3 * axis + 1] * per, cell[3 * axis + 2] * per
+            whole, of_patch = steps.step_axis(a_x, a_y, a_z, incident[0], incident[1], incident[2], patch)
+            coarse, fine = steps.pixel_phase(of_patch, pixel)
             near, d, t = physics.reduced_pair(coarse, fine, counts[axis])
-            phases[pixel, axis, 0] = whole + near
-            phases[pixel, axis, 1] = d
-            phases[pixel, axis, 2] = t
+            phases[number, axis, 0] = whole + near
+            phases[number, axis, 1] = d
+            phases[number, axis, 2] = t
 
 
 def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
@@ -66,10 +51,10 @@ def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
         if not choice.side:
             continue
         accepted += 1
-        single = arithmetic.single(plan, choice)
+        single = arithmetic.single(plan, choice, plan.panels[0])
         row, column = (int(n) * choice.side for n in rng.integers(0, 2048 // choice.side, 2))
         phases = np.zeros((choice.side**2, 3, 3))
-        phases_of_tile(
+        phases_of_patch(
             False,
             plan.panels[0],
             single,
@@ -102,7 +87,7 @@ def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
 def test_sine_and_cosine_are_those_of_the_library(angle):
     @fused_kernel
     def both(x):
-        return steps.sine_and_cosine(x)
+        return physics.sine_and_cosine_of_turns(x)
 
     sine, cosine = both(angle)
 

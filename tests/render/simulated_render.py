@@ -7,6 +7,7 @@ CPU's, and what a GPU's compiler makes of it is not shown here.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -18,6 +19,7 @@ if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
 from bragg_numba import Experiment, InputError, Simulator
+from bragg_numba.plan.plan import make_plan
 from bragg_numba.render import cuda, devices
 from bragg_numba.tolerances import allowed
 
@@ -75,10 +77,10 @@ def test_pixels_outside_the_region_and_the_mask_are_zero(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["tile", "float64"])
-def test_a_frame_in_several_tiles_is_the_frame_in_one(monkeypatch, precision):
+def test_a_frame_in_several_bands_is_the_frame_in_one(monkeypatch, precision):
     experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels_x 12 -detpixels_y 20 -roi 1 10 3 18")
     whole = Simulator(experiment, backend="cuda", precision=precision).render()
-    monkeypatch.setattr(cuda, "TILE_PIXELS", 12 * 9)
+    monkeypatch.setattr(cuda, "BAND_PIXELS", 12 * 9)
     cuda.release()
     simulator = Simulator(experiment, backend="cuda", precision=precision)
     done: list[float] = []
@@ -87,6 +89,33 @@ def test_a_frame_in_several_tiles_is_the_frame_in_one(monkeypatch, precision):
     assert len(done) == 3
     assert done[-1] == 1.0
     np.testing.assert_array_equal(image, whole)
+
+
+@pytest.mark.parametrize("precision", ["tile", "float64"])
+def test_every_panel_of_a_detector_is_rendered_where_it_lies(precision):
+    experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels_x 40 -detpixels_y 20 -oversample 2 -roi 2 37 1 18")
+    plan = make_plan(experiment)
+    whole = plan.panels[0]
+    panels = []
+    for first_row, first_column, n_slow, n_fast in ((0, 0, 20, 17), (0, 23, 11, 17), (11, 23, 9, 17)):
+        down, across = first_row * whole.pixel_size, first_column * whole.pixel_size
+        corner = {
+            f"origin_{x}": getattr(whole, f"origin_{x}")
+            + down * getattr(whole, f"slow_{x}")
+            + across * getattr(whole, f"fast_{x}")
+            for x in "xyz"
+        }
+        places = {"first_row": first_row, "first_column": first_column, "n_slow": n_slow, "n_fast": n_fast}
+        panels.append(whole._replace(**places, **corner))
+    cut = dataclasses.replace(plan, panels=tuple(panels))
+    covered = np.zeros(plan.shape, dtype=bool)
+    covered[1:19, 2:17] = covered[1:19, 23:38] = True
+    out = np.full(plan.shape, 7.0, dtype=np.float32)
+
+    Simulator(experiment, backend="cuda", precision=precision, plan=cut).render(out)
+
+    assert (out[~covered] == 0).all()
+    assert_agrees(out, np.where(covered, Simulator(experiment, backend="cpu", precision=precision).render(), 0.0))
 
 
 def test_streamed_tiles_are_the_frame():
@@ -151,7 +180,6 @@ def test_a_device_array_is_refused_by_a_simulator_of_the_cpu():
 
 def test_the_structure_factors_are_sent_once_for_all_frames_that_share_them(monkeypatch):
     from bragg_numba.plan.arithmetic import cuda as arithmetic
-    from bragg_numba.plan.plan import make_plan
 
     cuda.release()
     sent: list[int] = []
@@ -177,7 +205,7 @@ def test_too_little_device_memory_is_an_error_that_says_how_much(monkeypatch):
         Simulator(Experiment.from_nanobragg(f"{PROTEIN} -detpixels 16"), backend="cuda")
 
 
-def test_little_device_memory_makes_small_tiles(monkeypatch):
+def test_little_device_memory_makes_small_bands(monkeypatch):
     experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 32")
     expected = Simulator(experiment, backend="cuda", precision="float64").render()
     cuda.release()

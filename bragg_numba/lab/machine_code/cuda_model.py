@@ -193,6 +193,6 @@ def square_work(pixels: int, steps: int, arch: str, precision: str = "tile", tab
 
 
 def _buffer_pixels() -> int:
-    from bragg_numba.render.cuda import TILE_PIXELS
+    from bragg_numba.render.cuda import BAND_PIXELS
 
-    return TILE_PIXELS
+    return BAND_PIXELS

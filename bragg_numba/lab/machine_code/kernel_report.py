@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``kernels.cuda`` lists them.
+    """Every kernel that cuda-report knows, as ``kernels.pixels.cuda_variants`` lists them.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def variants() -> list:
     from bragg_numba.render.devices import require_numba_cuda
 
     require_numba_cuda()
-    from bragg_numba.kernels.pixels import cuda
+    from bragg_numba.kernels.pixels import cuda_variants
 
-    return _variants(cuda)
+    return _variants(cuda_variants)
 
 
 @functools.cache

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bragg_numba.kernels.parameters import SQUARE, Region, Single
-from bragg_numba.kernels.pixels.cuda_steps import PARTS, ROUND_STEPS, SIDES
+from bragg_numba.kernels.parameters import SQUARE, Panel, Single
+from bragg_numba.kernels.pixels.cuda_steps import PARTS, PATCH_SIDES, ROUND_STEPS
 from bragg_numba.plan.arithmetic.cpu import (
     amplitudes_fit_single,
     crystal_needs_float64,
@@ -18,10 +18,10 @@ from bragg_numba.plan.arithmetic.cpu import (
 from bragg_numba.plan.arithmetic.squares import padded_squares
 from bragg_numba.plan.plan import Plan
 
-#: Largest error of N h, in turns, that a tile may carry.
+#: Largest error of N h, in turns, that a patch may carry.
 PHASE_BUDGET = 1e-7
 
-#: Most border cells that let a tile's pixels lie in other cells of the table than its centre.
+#: Most border cells that let a patch's pixels lie in other cells of the table than its centre.
 MOST_REACH = 4
 
 _EPS = 2.0**-24
@@ -29,7 +29,7 @@ _EPS = 2.0**-24
 
 @dataclass(frozen=True, slots=True)
 class CudaArithmetic:
-    """``side`` pixels of a tile, or 0 for float64; ``error_turns`` is the bound; ``reason`` says why."""
+    """``side`` pixels of a patch, or 0 for float64; ``error_turns`` is the bound; ``reason`` says why."""
 
     side: int
     error_turns: float
@@ -44,7 +44,7 @@ def choose(plan: Plan, precision: str) -> CudaArithmetic:
     reason = _needs_float64(plan)
     if reason:
         return CudaArithmetic(0, 0.0, reason)
-    for side in SIDES:
+    for side in PATCH_SIDES:
         error = phase_error(plan, side)
         if error <= PHASE_BUDGET and reach(plan, side) <= MOST_REACH:
             return CudaArithmetic(side, error, f"phase error at most {error:.1e} turns", _near_half(plan, side))
@@ -55,26 +55,25 @@ def choose(plan: Plan, precision: str) -> CudaArithmetic:
 
 
 def phase_error(plan: Plan, side: int) -> float:
-    """Bound of the error of N h (turns) in the float32 phases of a tile of ``side`` x ``side`` pixels (eq. 36)."""
+    """Bound of the error of N h (turns) in the float32 phases of a patch of ``side`` x ``side`` pixels (eq. 36)."""
     return 2.0 * float((fringes(plan) * fine_phases(plan, side)).max()) * _EPS
 
 
 def fine_phases(plan: Plan, side: int) -> np.ndarray:
-    """Largest float32 part of h, k, l in a tile, turns: what the exact parts leave, and the second order."""
-    far = _half_diagonal(plan, side) / plan.panels[0].close_distance
+    """Largest float32 part of h, k, l in a patch, turns: what the exact parts leave, and the second order."""
+    far = _half_angle(plan, side)
     rounding = 2.0**-13 * (1.0 + (side - 1))
     return edges_in_waves(plan) * 1.5 * far * far + rounding
 
 
 def reach(plan: Plan, side: int) -> int:
-    """How many cells of the table a tile's pixels may lie from its centre's."""
-    far = _half_diagonal(plan, side) / plan.panels[0].close_distance
-    return int(1.0 + 1e-3 + 1.05 * far * float(edges_in_waves(plan).max()))
+    """How many cells of the table a patch's pixels may lie from its centre's."""
+    return int(1.0 + 1e-3 + 1.05 * _half_angle(plan, side) * float(edges_in_waves(plan).max()))
 
 
-def single(plan: Plan, choice: CudaArithmetic) -> Single:
-    """What a tile kernel is told beyond the plan."""
-    f, g, lattice, rules = np.float32, plan.panels[0], plan.lattice, plan.rules
+def single(plan: Plan, choice: CudaArithmetic, panel: Panel) -> Single:
+    """What a tile kernel is told beyond the plan and the panel."""
+    f, g, lattice, rules = np.float32, panel, plan.lattice, plan.rules
     n_reach = reach(plan, choice.side)
     counts = [f(n) for n in plan.cell_counts]
     table = plan.lookup
@@ -107,22 +106,16 @@ def single(plan: Plan, choice: CudaArithmetic) -> Single:
         h_stride=h_stride,
         k_stride=k_stride,
         run_steps=_runs(plan)[1],
-        part_rounds=_rounds_in_part(plan),
+        part_rounds=_rounds_in_part(plan, panel),
         middle=0.5 * (choice.side - 1) * g.pixel_size,
-        half_subpixel=g.subpixel_size / 2.0,
         scale=float(scale),
         background=float(rules.scale * rules.background),
         flat=float(rules.flat_background / (g.oversample**2 * len(plan.sources.wavelength))),
     )
 
 
-def region(plan: Plan, row_start: int, row_stop: int) -> Region:
-    """Rows of a frame as kernels are told them."""
-    return Region(row_start, row_stop, *(int(n) for n in plan.roi), masked=bool(plan.mask.size))
-
-
 def padded_table(plan: Plan, choice: CudaArithmetic | None = None) -> np.ndarray:
-    """Squared structure factors, flat float32, with as much more border as a tile's pixels may reach over."""
+    """Squared structure factors, flat float32, with as much more border as a patch's pixels may reach over."""
     choice = choose(plan, "tile") if choice is None else choice
     pad = 2 * reach(plan, choice.side) if plan.lookup.has_table else 0
     return padded_squares(plan.table, pad).reshape(-1)
@@ -131,13 +124,13 @@ def padded_table(plan: Plan, choice: CudaArithmetic | None = None) -> np.ndarray
 def _runs(plan: Plan) -> tuple[int, int]:
     """Runs of steps in a layer and sub-pixel, and steps in one: where terms have weights each source is a run."""
     n_sources, n_steps = len(plan.sources.wavelength), len(plan.cells)
-    return (n_sources, n_steps) if plan.rules.per_term or plan.panels[0].dmin > 0.0 else (1, n_sources * n_steps)
+    return (n_sources, n_steps) if plan.rules.weighted else (1, n_sources * n_steps)
 
 
-def _rounds_in_part(plan: Plan) -> int:
-    """Rounds of steps that share a bit of ``doubts``, as kernels.cuda.rounds_in_part has it."""
+def _rounds_in_part(plan: Plan, panel: Panel) -> int:
+    """Rounds of steps that share a bit of Doubts.parts: all rounds of a pixel make at most PARTS parts."""
     runs, run_steps = _runs(plan)
-    rounds = plan.panels[0].layers * plan.panels[0].oversample ** 2 * runs * -(-run_steps // ROUND_STEPS)
+    rounds = panel.layers * panel.oversample**2 * runs * -(-run_steps // ROUND_STEPS)
     return -(-rounds // PARTS)
 
 
@@ -147,9 +140,14 @@ def _near_half(plan: Plan, side: int) -> float:
     return 0.5 - 2.0 * error
 
 
-def _half_diagonal(plan: Plan, side: int) -> float:
-    """Distance from a tile's centre to its furthest pixel's, metres."""
-    g = plan.panels[0]
+def _half_angle(plan: Plan, side: int) -> float:
+    """Largest angle between a patch's centre and one of its pixels, radians."""
+    return max(_half_diagonal(panel, side) / panel.close_distance for panel in plan.panels)
+
+
+def _half_diagonal(panel: Panel, side: int) -> float:
+    """Distance from a patch's centre to its furthest pixel's, metres."""
+    g = panel
     fast, slow = np.array([g.fast_x, g.fast_y, g.fast_z]), np.array([g.slow_x, g.slow_y, g.slow_z])
     longest = max(np.linalg.norm(fast + slow), np.linalg.norm(fast - slow))
     return 0.5 * (side - 1) * g.pixel_size * float(longest)
@@ -160,7 +158,7 @@ def _needs_float64(plan: Plan) -> str:
     rules = plan.rules
     if plan.lookup.interpolate:
         return "tricubic interpolation"
-    if rules.running_thick or rules.running_polar or rules.running_omega:
+    if rules.running:
         return "running products of -oversample_*"
     if reason := crystal_needs_float64(plan):
         return reason

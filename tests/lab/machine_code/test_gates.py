@@ -53,9 +53,9 @@ needs_nvdisasm = pytest.mark.skipif(
 def _digest(ptx_only: tuple[str, ...]) -> str:
     """What the reports depend on: kernels, the reader, the tools and their releases."""
     digest = hashlib.sha256(repr(ptx_only).encode())
-    sources = [*(ROOT / "kernels").glob("*.py"), *(ROOT / "bragg_numba" / "lab" / "machine_code").glob("*.py")]
-    for path in sorted(sources):
-        digest.update(path.name.encode() + path.read_bytes())
+    reader = Path(kernel_report.__file__).parent
+    for path in sorted([*(ROOT / "kernels").rglob("*.py"), *reader.rglob("*.py")]):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     releases = {
         f"{one.metadata['Name']} {one.version}"
         for one in distributions()
