@@ -250,6 +250,14 @@ def _remove_old(home):
 # --- what numba asks ------------------------------------------------------------------------------
 
 
+def _are_plain(values):
+    """Whether values say all about themselves: numbers, texts, None and tuples of them."""
+    return all(
+        _are_plain(value) if isinstance(value, tuple) else value is None or isinstance(value, (int, float, str))
+        for value in values
+    )
+
+
 class KernelCache:
     """The compiled kernels of one function, as numba fetches and keeps them.
 
@@ -261,8 +269,11 @@ class KernelCache:
 
     def __init__(self, function):
         path = os.path.abspath(sys.modules[function.__module__].__file__)
-        self._name = f"{os.path.relpath(path, _KERNELS)[:-3].replace(os.sep, '.')}.{function.__qualname__}"
-        self._enabled = _is_as_read(path)
+        name = function.__qualname__.replace("<locals>.", "")
+        self._name = f"{os.path.relpath(path, _KERNELS)[:-3].replace(os.sep, '.')}.{name}"
+        # A function that was made for some constants is compiled over them.
+        self._constants = tuple(cell.cell_contents for cell in function.__closure__ or ())
+        self._enabled = _is_as_read(path) and _are_plain(self._constants)
 
     @property
     def cache_path(self):
@@ -307,7 +318,7 @@ class KernelCache:
 
     def _key(self, sig, codegen):
         settings = tuple((name, str(getattr(config, name, None))) for name in _SETTINGS)
-        return self._name, sig, codegen.magic_tuple(), settings
+        return self._name, repr(self._constants), sig, codegen.magic_tuple(), settings
 
     def _file(self, key):
         return f"{self._name}-{hashlib.sha256(str(key).encode()).hexdigest()[:24]}{_ENDING}"

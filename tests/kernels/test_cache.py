@@ -36,9 +36,15 @@ def called(x):
     return toy_equation.equation(x)
 
 
-@addressed_serial_kernel(types.float64)
-def addressed(x):
-    return toy_equation.equation(x) + 100.0
+def made(shift):
+    @addressed_serial_kernel(types.float64)
+    def addressed(x):
+        return toy_equation.equation(x) + shift
+
+    return addressed
+
+
+addressed, other = made(100.0), made(200.0)
 """
 
 #: The copy, not what an editable installation maps the kernels' name to.
@@ -49,6 +55,8 @@ import json
 from bragg_numba.kernels import toy
 addressed = toy.addressed.given(1.0)._kernel
 found = {"called": toy.called(3.0), "addressed": addressed.ctypes(3.0)}
+if len(sys.argv) > 1:
+    found["other"] = toy.other.given(1.0)._kernel.ctypes(3.0)
 found["compiled"] = sum(toy.called.stats.cache_misses.values()) + (addressed.cache_hits == 0)
 print(json.dumps(found))
 """
@@ -80,16 +88,16 @@ class Package:
         shutil.copytree(self.folder, folder)
         return Package(folder)
 
-    def start(self, before: str = "", limit=None, **variables) -> subprocess.Popen:
+    def start(self, before: str = "", *words: str, limit=None, **variables) -> subprocess.Popen:
         usual = {"NUMBA_CACHE_DIR": str(self.cache), "TMPDIR": str(self.temporary), "PYTHONDONTWRITEBYTECODE": "1"}
         env = {**os.environ, "PYTHONPATH": str(self.site), **usual, **variables}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        words = [sys.executable, "-c", f"{BEGIN}{before}\n{RUN}"]
-        return subprocess.Popen(words, env=env, cwd=self.folder, preexec_fn=limit, **pipes)
+        command = [sys.executable, "-c", f"{BEGIN}{before}\n{RUN}", *words]
+        return subprocess.Popen(command, env=env, cwd=self.folder, preexec_fn=limit, **pipes)
 
-    def run(self, before: str = "", **options) -> tuple[dict, str]:
+    def run(self, before: str = "", *words: str, **options) -> tuple[dict, str]:
         """What the kernels gave and how many were compiled, and stderr."""
-        return _result(self.start(before, **options))
+        return _result(self.start(before, *words, **options))
 
     def change_equation(self, factor: str) -> None:
         """Change the equation in place: neither size nor time of its file tell."""
@@ -133,6 +141,11 @@ def test_a_change_of_what_a_kernel_inlines_is_rendered_and_going_back_compiles_n
     assert warm.run()[0] == {"called": 21.0, "addressed": 121.0, "compiled": 2}
     warm.change_equation("2.0")
     assert warm.run() == (KEPT, "")
+
+
+def test_kernels_of_one_function_over_other_constants_keep_apart(warm):
+    assert warm.run("", "other")[0] == {**KEPT, "other": 206.0}
+    assert warm.run("", "other")[0] == {**KEPT, "other": 206.0}
 
 
 def test_checkouts_that_share_a_folder_keep_apart(warm, tmp_path):
