@@ -1,17 +1,17 @@
-"""``bragg-numba export``: what CrystFEL, XDS and DIALS want beside the frames."""
+"""``bragg-numba export``: what CrystFEL, DIALS, pyFAI and XDS want beside the frames."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "Write a CrystFEL geometry, an XDS.INP fragment, or a single NXmx file that DIALS imports."
+HELP = "Write what CrystFEL, DIALS, pyFAI and XDS want in text files, or a single NXmx file that DIALS imports."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command's arguments."""
     add = parser.add_argument
     add("source", help="s_master.h5, or a frame.h5")
-    add("-o", "--output", metavar="PREFIX", help="PREFIX.geom and PREFIX_XDS.INP; default: the source's name")
+    add("-o", "--output", metavar="PREFIX", help="PREFIX.geom, .phil, .poni, _XDS.INP; default: the source's name")
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 
 
@@ -32,6 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
     for path, text in files.items():
         write_text(path, text)
         print(f"wrote {path}")
-    if len(files) == 1:
-        print("no XDS.INP: these frames are no even sweep")
+    if f"{prefix}_XDS.INP" not in files:
+        print("no XDS.INP: it is for even sweeps, and for detectors with axes at right angles")
     return 0

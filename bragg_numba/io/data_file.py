@@ -55,17 +55,25 @@ def sync(path) -> None:
         os.close(handle)
 
 
+def photons_folder(prefix) -> Path:
+    """Where the photons of a series are that has counts, too."""
+    prefix = Path(prefix)
+    return prefix.with_name(f"{prefix.name}_photons")
+
+
+def files_of(prefix) -> list[Path]:
+    """Everything whose name begins with a series' prefix, in its folder and in that of its photons."""
+    prefix = Path(prefix)
+    folders = [folder for folder in (prefix.parent, photons_folder(prefix)) if folder.is_dir()]
+    return [path for folder in folders for path in folder.iterdir() if path.name.startswith(prefix.name)]
+
+
 def leftovers(prefix) -> list[Path]:
     """Temporary files of data files and masters that nobody finished, under this prefix."""
     prefix = Path(prefix)
-    if not prefix.parent.is_dir():
-        return []
-    found = []
-    for path in prefix.parent.iterdir():
-        rest = path.name[len(prefix.name) :] if path.name.startswith(prefix.name) else ""
-        if rest.startswith(("_data_", "_master", "_counts_", ".geom", "_XDS.INP")) and rest.endswith(PART):
-            found.append(path)
-    return sorted(found)
+    starts = ("_data_", "_master", "_counts_", ".geom", ".phil", ".poni", "_XDS.INP")
+    found = [path for path in files_of(prefix) if path.name.endswith(PART)]
+    return sorted(path for path in found if path.name[len(prefix.name) :].startswith(starts))
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def pixel_meaning(dtype: str) -> dict[str, str]:
     if dtype == "float32":
         meaning = "expected photons a pixel: Bragg reflections and background together, no noise"
         return {"units": "photons", "long_name": "photons (frame, slow, fast)", "meaning": meaning}
-    meaning = "Poisson counts of the expected photons times the scale, cut at saturation_value"
+    meaning = "Poisson counts of the expected photons times the scale, cut at one more than saturation_value"
     return {"units": "counts", "long_name": "counts (frame, slow, fast)", "meaning": meaning}
 
 

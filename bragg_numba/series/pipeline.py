@@ -68,7 +68,7 @@ class Slot:
 def draw_counts(slot: Slot, seed: int, frame: int, scale: float):
     """Draw the Poisson counts of ``slot.photons`` times ``scale`` into ``slot.counts``; return ``Drawn``.
 
-    Counts end at the largest valid one of their type.
+    Counts are cut at their type's ``SATURATION``.
     """
     from bragg_numba.io.nxmx import SATURATION
     from bragg_numba.response import counter

@@ -61,8 +61,9 @@ class Series(SeriesPlan):
         Parameters
         ----------
         prefix
-            ``run7/s`` makes ``run7/s_master.h5`` and ``run7/s_data_000001.h5`` and so on; with counts beside
-            photons also ``run7/s_counts_master.h5`` and its data files. The folder is made if need be.
+            ``run7/s`` makes ``run7/s_master.h5`` and ``run7/s_data_000001.h5`` and so on; where both
+            photons and counts are written, ``run7/s_counts_master.h5`` and ``run7/s_photons/s_master.h5``. Folders
+            are made if need be.
         workers
             None: threads of this process. A number or ``"local:4"``: as many Dask processes on this machine.
         scheduler

@@ -16,7 +16,16 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.io import nxmx
 from bragg_numba.io.attributes import set_attributes
-from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, pixel_meaning, refusal
+from bragg_numba.io.data_file import (
+    DATA,
+    PartFile,
+    create_hdf5,
+    files_of,
+    leftovers,
+    photons_folder,
+    pixel_meaning,
+    refusal,
+)
 from bragg_numba.series import interrupts
 from bragg_numba.series import workers as crews
 from bragg_numba.series.background import write_background
@@ -55,7 +64,8 @@ def write_series(
     if not prefix.name or prefix.is_dir():
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
     options = _settled(series, options)
-    _make_folder(prefix)
+    for product in options.products:
+        _make_folder(master_path(prefix, product, options))
     with _only_writer(prefix), interrupts.listening():
         jobs = list_jobs(series, options)
         log = SeriesLog(prefix)
@@ -82,6 +92,10 @@ def write_series(
             if isinstance(error, OSError):
                 raise refusal(prefix, error) from error
             raise
+        finally:
+            # Made before any work; nothing is in it after a failure, or after photons that were written alone.
+            with suppress(OSError):
+                photons_folder(prefix).rmdir()
         files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
         result = SeriesResult(
             masters=tuple(str(path) for path in masters),
@@ -128,14 +142,14 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
     return replace(options, backend=Simulator(series.experiment_of(0), precision=options.precision).backend)
 
 
-def _make_folder(prefix: Path) -> None:
-    """Make the folder and try to write in it, before any work is done."""
-    probe = PartFile(prefix.with_name(f"{prefix.name}_data_probe"))
+def _make_folder(master: Path) -> None:
+    """Make a master's folder and try to write in it, before any work is done."""
+    probe = PartFile(master.with_name(master.name.replace("_master.h5", "_data_probe")))
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
+        master.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(probe.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
-        raise InputError(os.fspath(prefix.parent), f"cannot be written: {error.strerror or error}") from None
+        raise InputError(os.fspath(master.parent), f"cannot be written: {error.strerror or error}") from None
     finally:
         probe.discard()
 
@@ -171,7 +185,7 @@ class _only_writer:
 
 def _existing(prefix: Path) -> list[Path]:
     """Masters first, then data files, of any earlier series of this name."""
-    names = [path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name) and path.suffix == ".h5"]
+    names = [path for path in files_of(prefix) if path.suffix == ".h5"]
     rests = {path: path.name[len(prefix.name) :] for path in names}
     masters = [path for path, rest in rests.items() if rest in ("_master.h5", "_counts_master.h5")]
     data = [path for path, rest in rests.items() if rest.startswith(("_data_", "_counts_data_"))]
