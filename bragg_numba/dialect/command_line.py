@@ -13,6 +13,7 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A, FRAMES
+from bragg_numba.dialect.image_headers import read_image_headers
 from bragg_numba.dialect.parse import Given
 from bragg_numba.errors import InputError
 from bragg_numba.memory import parse_bytes, require
@@ -35,6 +36,7 @@ _VECTOR_FLAGS = {
     "spindle_axis": "spindle",
     "twotheta_axis": "twotheta",
 }
+_ORIGIN_FLAGS = ("pix0_vector", "pix0_vector_mm")
 #: Under custom vectors the reference's last word on the pivot is whichever of these came last.
 _PIVOT_EFFECT = {
     "distance": "beam",
@@ -54,6 +56,11 @@ _PIVOT_EFFECT = {
 }
 _BEAM_CENTRE = ("Xbeam", "Ybeam")
 _NEAR_POINT = ("Xclose", "Yclose", "ORGX", "ORGY")
+#: Flags that say which sources to make where none are listed.
+_GENERATED_SOURCES = (
+    *("dispersion", "dispsteps", "divergence", "hdivrange", "vdivrange", "hdivstep", "vdivstep"),
+    *("hdivsteps", "vdivsteps", "divsteps", "round_div", "square_div"),
+)
 _OUTPUTS = {
     "h5file": "h5_file",
     "pngfile": "png_file",
@@ -105,6 +112,7 @@ FLAGS_OF_FIELD = {
     "Detector.close_y_mm": "Yclose",
     "Detector.org_x_px": "ORGX",
     "Detector.org_y_px": "ORGY",
+    "Detector.twotheta_deg": "twotheta",
     "Detector.origin_mm": "pix0_vector pix0_vector_mm",
     "Detector.attenuation_depth_um": "detector_abs",
     "Detector.thickness_um": "detector_thick",
@@ -166,11 +174,13 @@ class CommandLine:
         self.order = given
         self.last = {one.flag.key: one.values for one in given}
         self.notes: list[str] = []  #: what deserves a warning, of the nouns that were asked for
-        self.header: dict[str, float] = {}
-        self.mask: np.ndarray | None = None
-        for key in ("mask", "img"):  # img wins wherever both set a value
-            if key in self.last:
-                self._read_header(key, self.last[key][0])
+        own_centre = _NEAR_POINT[2:] if self._frame[0] in ("xds", "dials") else _BEAM_CENTRE
+        paths: dict[str, str] = {key: self.last[key][0] for key in ("mask", "img") if key in self.last}
+        self.headers = read_image_headers(paths, self.last, own_centre)
+        self.notes += self.headers.notes
+        if "distance" in self.last and "close_distance" in self.headers.values:
+            place = self.headers.places["close_distance"]
+            self.notes.append(f"-distance has no effect: {place} wins, as in nanoBragg; give -close_distance")
         self.max_memory = self._memory()
 
     @contextmanager
@@ -183,6 +193,8 @@ class CommandLine:
             keys = FLAGS_OF_FIELD.get(field_name, "").split()
             name = next((one.name for one in reversed(self.order) if one.flag.key in keys), None)
             if name is None:
+                name = next((self.headers.places[key] for key in keys if key in self.headers.places), None)
+            if name is None:
                 raise
             raise InputError(name, str(error)[len(error.name) :].strip()) from None
 
@@ -193,7 +205,7 @@ class CommandLine:
         """The flag's (only) value, else the image header's, else the default."""
         if key in self.last:
             return self.last[key][0]
-        return self.header.get(key, default)
+        return self.headers.values.get(key, default)
 
     def word(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
         return check.choice(f"-{key}", self.get(key, default), allowed)
@@ -201,33 +213,6 @@ class CommandLine:
     def last_of(self, *keys: str) -> str | None:
         """Which of these flags came last."""
         return next((one.flag.key for one in reversed(self.order) if one.flag.key in keys), None)
-
-    def _read_header(self, key: str, path: str) -> None:
-        from bragg_numba.io.smv import read_smv
-
-        image = read_smv(path)
-        n_slow, n_fast = image.pixels.shape
-        self.header |= {"detpixels_f": n_fast, "detpixels_s": n_slow}
-        names = {
-            "PIXEL_SIZE": "pixel",
-            "DISTANCE": "distance",
-            "CLOSE_DISTANCE": "close_distance",
-            "WAVELENGTH": "lambda",
-            "BEAM_CENTER_X": "Xbeam",
-            "BEAM_CENTER_Y": "Ybeam",
-            "ORGX": "ORGX",
-            "ORGY": "ORGY",
-            "PHI": "phi",
-            "OSC_RANGE": "osc",
-        }
-        for keyword, name in names.items():
-            value = image.value_of(keyword)
-            if value is not None and value == value:
-                self.header[name] = value
-        if key == "mask":
-            self.mask = image.pixels != 0
-            if "Ybeam" in self.header:  # a mask counts it from the other edge
-                self.header["Ybeam"] = self.header.get("pixel", 0.1) * n_slow - self.header["Ybeam"]
 
     def _memory(self) -> int | None:
         text = self.get("max-memory")
@@ -269,6 +254,10 @@ class CommandLine:
             from bragg_numba.io.text_files import read_sources
 
             fields["sources"] = tuple(read_sources(self.get("sourcefile")))
+            replaced = [f"-{key}" for key in _GENERATED_SOURCES if key in self]
+            if replaced:
+                verb = "has" if len(replaced) == 1 else "have"
+                self.notes.append(f"{', '.join(replaced)} {verb} no effect beside -sourcefile, as in nanoBragg")
         return fields
 
     @cached_property
@@ -293,6 +282,8 @@ class CommandLine:
         for one in self.order:
             key = one.flag.key
             if key in ("N", "Na", "Nb", "Nc"):
+                if one.values[0] < 0:
+                    self.notes.append(f"{one.name} {one.values[0]} is taken as 1, as in nanoBragg")
                 for i, axis in enumerate("abc"):
                     if key in ("N", "N" + axis):
                         counts[i] = max(1, one.values[0])
@@ -324,7 +315,7 @@ class CommandLine:
         for one in self.order:
             key = one.flag.key
             if key in _CONVENTION_FLAGS:
-                if axes:
+                if axes and self.last_of(*_VECTOR_FLAGS):
                     self.notes.append(
                         f"{one.name} comes after vector flags and replaces their vectors, as in nanoBragg"
                     )
@@ -335,20 +326,22 @@ class CommandLine:
                 if not axes:
                     axes = dict(FRAMES[convention if explicit else "custom"])
                 axes[_VECTOR_FLAGS[key]] = one.values
+            elif key in _ORIGIN_FLAGS and not axes:  # they, too, make the convention a custom one
+                axes = dict(FRAMES[convention if explicit else "custom"])
         return ("custom" if axes else convention), axes
 
     @cached_property
     def detector(self) -> Fields:
         """Fields of ``Detector``."""
         convention, axes = self._frame
-        fields: Fields = {"convention": convention, "mask": self.mask}
+        fields: Fields = {"convention": convention, "mask": self.headers.mask}
         for name in ("fast", "slow", "normal", "twotheta"):
             fields[f"{name}_axis"] = axes.get(name)
         simple = {"pixel": "pixel_mm", "distance": "distance_mm", "close_distance": "close_distance_mm"}
         fields |= {name: self.get(key) for key, name in simple.items() if self.get(key) is not None}
         for letter, axis in (("f", "fast"), ("s", "slow")):
             pixels = self.last_of("detpixels", f"detpixels_{letter}")
-            n = self.get(pixels) if pixels else self.header.get(f"detpixels_{letter}")
+            n = self.get(pixels) if pixels else self.headers.values.get(f"detpixels_{letter}")
             if n is not None:
                 fields[f"n_{axis}"] = n
             size = self.last_of("detsize", f"detsize_{letter}")
@@ -357,7 +350,7 @@ class CommandLine:
         fields |= self._centre_fields(convention)
         fields["rotation_deg"] = tuple(self.get(f"detector_rot{axis}", 0.0) for axis in "xyz")
         fields["twotheta_deg"] = self.get("twotheta", 0.0)
-        origin = self.last_of("pix0_vector", "pix0_vector_mm")
+        origin = self.last_of(*_ORIGIN_FLAGS)
         if origin:
             per_mm = 1000.0 if origin == "pix0_vector" else 1.0
             fields["origin_mm"] = tuple(x * per_mm for x in self.last[origin])
@@ -389,8 +382,10 @@ class CommandLine:
         typed = {key for key in names if key in self}
         other_style = typed and not typed & set(own_style)
         fields: Fields = {}
+        if self.headers.is_swung and not typed and not {"pivot", "distance", "close_distance"} & set(self.last):
+            return self._swung_centre_fields(convention)
         for key, name in names.items():
-            if key in self or (key in own_style and key in self.header and not other_style):
+            if key in self or (key in own_style and key in self.headers.values and not other_style):
                 fields[name] = self.get(key)
         if "pivot" in self:
             fields["pivot"] = self.word("pivot", "beam", ("beam", "sample"))
@@ -398,6 +393,17 @@ class CommandLine:
             fields["pivot"] = self._implied_pivot(*_PIVOT_EFFECT)
         elif typed & set(_BEAM_CENTRE) and typed & set(_NEAR_POINT):
             fields["pivot"] = self._implied_pivot(*_BEAM_CENTRE, *_NEAR_POINT)
+        return fields
+
+    def _swung_centre_fields(self, convention: str) -> Fields:
+        """The place of a detector whose header says its swing, near point and near distance.
+
+        A swing about the crystal keeps both, so that they place the detector under every convention; the beam
+        centre is what it was before the swing or after it, depending on who wrote it, and goes to our headers only.
+        """
+        fields: Fields = {"org_x_px": self.get("ORGX"), "org_y_px": self.get("ORGY"), "pivot": "sample"}
+        if convention != "custom":
+            fields |= {"beam_x_mm": self.get("Xbeam"), "beam_y_mm": self.get("Ybeam")}
         return fields
 
     def _implied_pivot(self, *keys: str) -> str:
@@ -460,17 +466,21 @@ class CommandLine:
         request = Request(max_memory=self.max_memory, notes=self.notes)
         if "hkl" in self:
             request.dump_file = self.get("dump", DEFAULT_DUMP)
-        for key, name in _OUTPUTS.items():
-            if key in self:
-                setattr(request, name, self.get(key))
-        if not any(key in self for key in _OUTPUTS):
-            request.float_file, request.int_file = "floatimage.bin", "intimage.img"
-            request.noise_file = None if "nonoise" in self else "noiseimage.img"
-            request.pgm_file = None if "nopgm" in self else "image.pgm"
+        named_outputs = {name: self.get(key) for key, name in _OUTPUTS.items() if key in self}
         if self.last_of("noisefile", "nonoise") == "nonoise":
-            request.noise_file = None
-        if self.last_of("pgmfile", "nopgm") == "nopgm":
-            request.pgm_file = None
+            named_outputs.pop("noise_file", None)
+        if self.last_of("pgmfile", "pgmscale", "nopgm") == "nopgm":  # a scale asks for the picture again, as in C
+            named_outputs.pop("pgm_file", None)
+        elif named_outputs and "pgmscale" in self and "pgm_file" not in named_outputs:
+            self.notes.append("-pgmscale has no effect without -pgmfile: the outputs that are named are all there are")
+        if not named_outputs:  # none was named, or every one was taken back
+            named_outputs = {"float_file": "floatimage.bin", "int_file": "intimage.img"}
+            if "nonoise" not in self:
+                named_outputs["noise_file"] = "noiseimage.img"
+            if self.last_of("pgmscale", "nopgm") != "nopgm":
+                named_outputs["pgm_file"] = "image.pgm"
+        for name, path in named_outputs.items():
+            setattr(request, name, path)
         named = [getattr(request, name) for name in _OUTPUTS.values() if getattr(request, name)]
         twice = {os.path.realpath(path) for path in named}
         if len(twice) < len([path for path in named if path != os.devnull]):

@@ -77,7 +77,10 @@ def _find(word: str) -> tuple[Flag, str]:
         raise InputError(name, "is not supported", hint=REFUSED[name])
     if not word.startswith("-") or _is_number(word):
         raise InputError("command line", "has a word that belongs to no flag", word)
-    near = difflib.get_close_matches(word, [*BY_NAME, *REFUSED], n=3, cutoff=0.5)
+    known = [*BY_NAME, *REFUSED]
+    # nanoBragg's own comments shorten some: -hdiv, -dispstep.
+    longer = [other for other in known if len(word) > 2 and other.startswith(word)]
+    near = longer[:3] or difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists them"
     raise InputError(word[:80], "is not a known flag", hint=hint)
 

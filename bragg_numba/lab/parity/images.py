@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.smv import read_smv
+from bragg_numba.io.smv_entries import read_smv_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +44,7 @@ def load_image(path: str | Path, shape: tuple[int, int] | None = None) -> np.nda
         elif start.startswith(b"\x93NUMPY"):
             image = _read_npy(name)
         elif start.startswith(b"{") and b"HEADER_BYTES" in start:
-            image = _read_smv(name)
+            image = read_smv(name).pixels
         else:
             image = _read_raw(name, shape)
     except OSError as error:
@@ -100,38 +102,9 @@ def _read_hdf5(name: str, dataset: str) -> np.ndarray:
         raise InputError(f"{name}::{dataset}", "must have two or three dimensions", found.shape)
 
 
-def smv_header(path: str | Path) -> dict[str, str]:
-    """Return the ``NAME=value;`` entries of an SMV file's header."""
-    with open(path, "rb") as file:
-        text = file.read(512).split(b"}")[0].decode("ascii", "replace")
-    entries = (entry.strip(" {\n\r").partition("=") for entry in text.split(";"))
-    return {key.strip(): value.strip() for key, _, value in entries if key}
-
-
 def smv_shape(path: str | Path) -> tuple[int, int]:
     """Return (slow, fast) pixels of an SMV file, from its header."""
-    header = smv_header(path)
-    try:
-        return int(header["SIZE2"]), int(header["SIZE1"])
-    except (KeyError, ValueError) as error:
-        raise InputError(str(path), "must name SIZE1 and SIZE2 in its SMV header") from error
-
-
-def _read_smv(name: str) -> np.ndarray:
-    import numpy as np
-
-    header, shape = smv_header(name), smv_shape(name)
-    if header.get("TYPE", "unsigned_short") != "unsigned_short":
-        raise InputError(name, "must hold unsigned_short pixels", header["TYPE"])
-    order = ">" if header.get("BYTE_ORDER", "").startswith("big") else "<"
-    try:
-        start = int(header["HEADER_BYTES"])
-    except ValueError as error:
-        raise InputError(name, "must name HEADER_BYTES as an integer", header["HEADER_BYTES"]) from error
-    pixels = np.fromfile(name, dtype=f"{order}u2", offset=start)
-    if min(shape) <= 0 or pixels.size != shape[0] * shape[1]:
-        raise InputError(name, f"must hold {shape[0]} x {shape[1]} pixels after its header", pixels.size)
-    return pixels.reshape(shape)
+    return read_smv_header(path).shape
 
 
 def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
