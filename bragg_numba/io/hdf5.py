@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.locks import lock_hint
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -86,5 +87,7 @@ def _refusal(path, error: Exception) -> BadFile:
     if number is None and "errno = " in str(error):  # HDF5 hides it in its stack of messages
         number = int(str(error).split("errno = ")[1].split(",")[0])
     if number:  # the system's word on the matter says nothing of what the file holds
-        return BadFile(path, f"cannot be read: {os.strerror(number)}", REFUSED)
+        return BadFile(path, f"cannot be read: {os.strerror(number)}", REFUSED, hint=lock_hint(error))
+    if hint := lock_hint(error):
+        return BadFile(path, f"cannot be read: {error}", REFUSED, hint=hint)
     return BadFile(path, f"is not a readable HDF5 file: {error}", BROKEN)
