@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     prefix = arguments.output or arguments.source.removesuffix(".h5").removesuffix("_master")
     with open_source(arguments.source) as source:
         files = export_files(source, prefix)
+        for path in files:
+            source.require_other(path)
     for path, text in files.items():
         write_text(path, text)
         print(f"wrote {path}")

@@ -170,12 +170,13 @@ class CommandLine:
         For a value that cannot be honoured, here or in any of the above; it names the flag that brought it.
     """
 
-    def __init__(self, given: list[Given]) -> None:
+    def __init__(self, given: list[Given], folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = folder  #: where files lie that are named without a whole path; None: the working folder
         self.order = given
         self.last = {one.flag.key: one.values for one in given}
         self.notes: list[str] = []  #: what deserves a warning, of the nouns that were asked for
         own_centre = _NEAR_POINT[2:] if self._frame[0] in ("xds", "dials") else _BEAM_CENTRE
-        paths: dict[str, str] = {key: self.last[key][0] for key in ("mask", "img") if key in self.last}
+        paths: dict[str, str] = {key: self.path(self.last[key][0]) for key in ("mask", "img") if key in self.last}
         self.headers = read_image_headers(paths, self.last, own_centre)
         self.notes += self.headers.notes
         if "distance" in self.last and "close_distance" in self.headers.values:
@@ -206,6 +207,10 @@ class CommandLine:
         if key in self.last:
             return self.last[key][0]
         return self.headers.values.get(key, default)
+
+    def path(self, name: str) -> str:
+        """Where a file is that the line names."""
+        return name if self.folder is None else os.path.join(self.folder, name)
 
     def word(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
         return check.choice(f"-{key}", self.get(key, default), allowed)
@@ -253,7 +258,7 @@ class CommandLine:
         if "sourcefile" in self:
             from bragg_numba.io.text_files import read_sources
 
-            fields["sources"] = tuple(read_sources(self.get("sourcefile")))
+            fields["sources"] = tuple(read_sources(self.path(self.get("sourcefile"))))
             replaced = [f"-{key}" for key in _GENERATED_SOURCES if key in self]
             if replaced:
                 verb = "has" if len(replaced) == 1 else "have"
@@ -269,7 +274,8 @@ class CommandLine:
         if "mat" in self:
             from bragg_numba.io.text_files import read_matrix
 
-            fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in read_matrix(self.get("mat")))
+            matrix = read_matrix(self.path(self.get("mat")))
+            fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in matrix)
         if "misset" in self:
             misset = self.last["misset"]
             fields["misset_deg"] = "random" if misset == ("random",) else misset
@@ -442,9 +448,9 @@ class CommandLine:
         from bragg_numba.io.structure_factor_files import read_dump, read_hkl
 
         default_F = self.get("default_F", 0.0)
-        dump = self.get("dump", DEFAULT_DUMP)
+        dump = self.path(self.get("dump", DEFAULT_DUMP))
         if "hkl" in self:
-            indices, amplitudes = read_hkl(self.get("hkl"))
+            indices, amplitudes = read_hkl(self.path(self.get("hkl")))
             return {"default_F": default_F, "indices": indices, "amplitudes": amplitudes}
         if "dump" in self or os.path.exists(dump):
             first, _, table = read_dump(dump)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.atomic import keep_mode, require_replaceable
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.locks import lock_hint
@@ -25,15 +26,22 @@ class PartFile:
     """A file under a temporary name in its own folder, until ``publish``.
 
     The name holds process and chance, so that two workers that were given the same job cannot meet.
+
+    Raises
+    ------
+    InputError
+        If ``path`` exists and must not be replaced: a folder, a device, a file that is write-protected.
     """
 
     def __init__(self, path) -> None:
         self.path = Path(path)
+        require_replaceable(self.path)
         self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
 
     def publish(self) -> None:
         """Wait until the contents are on the disk, then rename."""
         sync(self.part)
+        keep_mode(self.part, self.path)
         os.replace(self.part, self.path)
         sync(self.path.parent)
 
@@ -128,6 +136,15 @@ def pixel_meaning(dtype: str) -> dict[str, str]:
     return {"units": "counts", "long_name": "counts (frame, slow, fast)", "meaning": meaning}
 
 
+def filler(dtype) -> np.generic:
+    """What a pixel is that nobody wrote or nobody can read: no count, no photons, and not the 0 that HDF5 would take.
+
+    The largest number of unsigned integers, which DIALS masks (it lies above saturation_value), and not-a-number.
+    """
+    dtype = np.dtype(dtype)
+    return dtype.type(np.nan if dtype.kind == "f" else np.iinfo(dtype).max)
+
+
 class FrameWriter:
     """Appends packed frames to one dataset, one chunk a frame."""
 
@@ -138,7 +155,12 @@ class FrameWriter:
         data = entry.require_group("data")
         set_attributes(data, NX_class="NXdata", signal="data")
         self._data = data.create_dataset(
-            "data", (frames, *shape), np.dtype(dtype), chunks=(1, *shape), **codec.dataset_options()
+            "data",
+            (frames, *shape),
+            np.dtype(dtype),
+            chunks=(1, *shape),
+            fillvalue=filler(dtype),
+            **codec.dataset_options(),
         )
         set_attributes(self._data, **pixel_meaning(dtype))
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
-from bragg_numba.errors import InputError
 from bragg_numba.io.attributes import set_attributes
 
 #: Where counts are cut. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
@@ -270,35 +269,3 @@ def _write_sample(entry, description: Description) -> None:
     _axis(axes, "omega", omega[:-1], "deg", description.geometry.spindle, ".", "rotation")
     _put(axes, "omega_end", omega[1:], "deg")
     _put(axes, "omega_increment_set", float(np.mean(np.diff(omega))), "deg")
-
-
-def check_source(path, name: str, shape: tuple[int, ...], dtype: str, digest: str | None = None) -> None:
-    """Refuse a file whose dataset ``name`` is not there, or not of this shape, type and digest.
-
-    HDF5 itself would read a missing source of a virtual dataset as zeros.
-    """
-    problem = source_problem(path, name, shape, dtype, digest)
-    if problem:
-        raise InputError(os.fspath(path), problem)
-
-
-def source_problem(path, name: str, shape: tuple[int, ...], dtype: str, digest: str | None) -> str:
-    """What is wrong with a data file, or an empty text."""
-    import h5py
-
-    if not os.path.exists(path):
-        return "does not exist"
-    try:
-        with h5py.File(path, "r") as file:
-            if name not in file:
-                return f"has no {name}"
-            data = file[name]
-            if data.shape != shape or data.dtype != np.dtype(dtype):
-                return f"holds {data.dtype} {data.shape}, not {dtype} {shape}"
-            if digest is not None and file.attrs.get("bragg_numba_digest") != digest:
-                return "belongs to another series, or to other output options"
-            if not all(data.id.get_chunk_info_by_coord((i, 0, 0)).size for i in range(shape[0])):
-                return "lacks frames"
-    except (OSError, RuntimeError, KeyError) as error:
-        return f"is not a whole HDF5 file: {error}"
-    return ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import atomic_path, file_error
-from bragg_numba.io.text_files import read_lines
+from bragg_numba.io.text_files import read_text
 
 __all__ = ["dump_bytes", "read_dump", "read_hkl", "write_dump"]
 
@@ -41,9 +41,10 @@ def read_hkl(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         an index that is not whole or a number that is not finite.
     """
     name = os.fspath(path)
-    table = _fast_columns(path)
+    text = read_text(path)
+    table = _fast_columns(text)
     if table is None or not _is_valid(table):
-        raise _first_complaint(name, read_lines(path))
+        raise _first_complaint(name, text.split("\n"))
     if not len(table):
         raise InputError(name, "must hold at least one line of h k l F")
     return table[:, :3].astype(np.int32), np.ascontiguousarray(table[:, 3])
@@ -151,16 +152,16 @@ def _dump_limits(name: str, start: bytes, file_bytes: int) -> tuple[np.ndarray, 
     raise InputError(name, rule, file_bytes)
 
 
-def _fast_columns(path: str | os.PathLike[str]) -> np.ndarray | None:
+def _fast_columns(text: str) -> np.ndarray | None:
     """Return the first four columns, (n, 4) float64, or None where a line does not have them."""
+    import io
     import warnings
 
     try:
-        with open(path, encoding="utf-8") as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty file is a warning here and an error above
-            return np.loadtxt(file, dtype=np.float64, comments="#", usecols=(0, 1, 2, 3), ndmin=2).reshape(-1, 4)
-    except OSError as error:
-        raise file_error(path, error, "read") from error
+            lines = io.StringIO(text)
+            return np.loadtxt(lines, dtype=np.float64, comments="#", usecols=(0, 1, 2, 3), ndmin=2).reshape(-1, 4)
     except (ValueError, IndexError):
         return None
 

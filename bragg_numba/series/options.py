@@ -20,7 +20,7 @@ class OutputOptions:
     """What is written for every frame."""
 
     photons: bool = True  #: expected photons, float32
-    counts: str | None = None  #: Poisson counts as "uint16" or "uint32"; None: none
+    counts: str | None = None  #: Poisson counts as "uint16" or "uint32"; None or "none": none
     seed: int = 1  #: of the noise, where the table of frames has no seed
     scale: float = 1.0  #: photons are multiplied by this before noise
     compression: str = "bslz4"  #: or "none", "gzip", "zstd"
@@ -34,6 +34,8 @@ class OutputOptions:
     def __post_init__(self) -> None:
         put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
         put("photons", check.flag(pre + "photons", self.photons))
+        # As the command line says it, a plan may say it.
+        put("counts", None if self.counts == "none" else self.counts)
         put("counts", check.optional(check.choice, pre + "counts", self.counts, allowed=COUNT_TYPES))
         if not self.photons and self.counts is None:
             raise InputError("output", "must write photons or counts")

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba.errors import InputError
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
+from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
@@ -34,8 +36,6 @@ MOST_LANES = 4
 
 #: Part of the free memory that frames in flight may take; one lane works with less.
 MEMORY_SHARE = 0.25
-
-DIGEST = "bragg_numba_digest"
 
 
 class Slot:
@@ -285,7 +285,10 @@ class _Job:
         with clock("render"):
             renderer.render(plan, slot.photons)
         with clock("noise"):
-            found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
+            try:
+                found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
+            except InputError as error:  # photons that overflow
+                raise InputError(f"frame {index}:", str(error)) from None
         record["noise_seed"], record["overloads"] = renderer.seed(index), found.overloads
         record["max_photons"], record["sum_photons"] = found.most, found.photons
         with clock("compress"):

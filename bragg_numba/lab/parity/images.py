@@ -84,22 +84,18 @@ def _read_npy(name: str) -> np.ndarray:
 
 
 def _read_hdf5(name: str, dataset: str) -> np.ndarray:
-    import contextlib
+    from contextlib import closing
 
-    import h5py
+    from bragg_numba.io.frame_stack import FrameStack
+    from bragg_numba.io.hdf5 import open_hdf5, reading
 
-    with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401  registers the filters that detector files are compressed with
-
-    with h5py.File(name, "r") as file:
-        found = file.get(dataset)
-        if not isinstance(found, h5py.Dataset):
+    with open_hdf5(name) as file:
+        with reading(name):
+            known = dataset in file
+        if not known:
             raise InputError(name, f"has no dataset {dataset}", hint="name it: file.h5::/path/to/dataset")
-        if found.ndim == 2:
-            return found[()]
-        if found.ndim == 3 and found.shape[0] > 0:
-            return found[0]
-        raise InputError(f"{name}::{dataset}", "must have two or three dimensions", found.shape)
+        with closing(FrameStack(name, file, dataset)) as frames:
+            return frames.read(0)
 
 
 def smv_shape(path: str | Path) -> tuple[int, int]:
