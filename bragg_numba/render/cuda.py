@@ -20,6 +20,7 @@ from bragg_numba.kernels.work import PANEL
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.render import devices
+from bragg_numba.render.cpu import covers_frame
 from bragg_numba.render.devices import Device
 
 #: Bands that are on their way at once: one is rendered while the one before is copied to the host.
@@ -79,11 +80,11 @@ class CudaRenderer:
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
-    def render_into(self, out: np.ndarray) -> Iterator[int]:
-        """Render the frame into ``out`` (slow, fast) float32; yield how many rows are there."""
+    def render_into(self, out: np.ndarray) -> Iterator[float]:
+        """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
         for start, band in self.stream(self.ranges()):
             out[start : start + len(band)] = band
-            yield start + len(band)
+            yield (start + len(band)) / len(out)
 
     def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
         """Render bands of rows; while the caller uses one, the next is rendered and copied.
@@ -115,8 +116,8 @@ class CudaRenderer:
                     half.stream.synchronize()
             _give_halves(self, halves)
 
-    def render_on_device(self, frame=None) -> Iterator[int]:
-        """Render into a device array (slow, fast) float32; yield how many rows are there. Nothing is copied."""
+    def render_on_device(self, frame) -> Iterator[float]:
+        """Render into a device array (slow, fast) float32; yield the share of it that is there. Nothing is copied."""
         with self._on_device():
             half = _Half(self, self._rows, host=False)
             try:
@@ -125,7 +126,7 @@ class CudaRenderer:
                     half.render(self, start, stop, part)
                     half.stream.synchronize()
                     self.missed += half.count_missed()
-                    yield stop
+                    yield stop / len(frame)
             finally:
                 half.stream.synchronize()
 
@@ -186,13 +187,6 @@ class CudaRenderer:
         for start, stop in ranges:
             for first in range(start, stop, self._rows):
                 yield first, min(first + self._rows, stop)
-
-    @property
-    def covers_all(self) -> bool:
-        """Whether every pixel of the frame is rendered, so that buffers need not be cleared."""
-        n_slow, n_fast = self.plan.shape
-        whole = sum(panel.n_slow * panel.n_fast for panel in self.plan.panels) == n_slow * n_fast
-        return whole and not self.plan.mask.size and self.plan.roi == (0, n_fast - 1, 0, n_slow - 1)
 
     def _finish(self, half: _Half) -> tuple[int, np.ndarray]:
         start, band = half.finish()
@@ -273,7 +267,7 @@ class _Half:
     def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:
         """Start rendering rows into ``image``; returns at once."""
         self.missed.copy_to_device(self._none_missed, stream=self.stream)
-        if not renderer.covers_all:
+        if not covers_frame(renderer.plan):
             image.copy_to_device(self._zero_rows(renderer, row_stop - row_start), stream=self.stream)
         renderer.launch(row_start, row_stop, image, self)
         self.missed.copy_to_host(self._missed, stream=self.stream)
