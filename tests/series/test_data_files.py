@@ -33,12 +33,13 @@ BAD = "s_data_000002.h5"
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A series of 6 frames in files of 2, photons and counts; and another of the same shape beside it."""
+    """Photons of 6 frames in files of 2, their counts, and another series of the same shape beside them."""
     folder = tmp_path_factory.mktemp("written")
     experiment = Experiment.from_nanobragg(WORDS)
-    options = {"counts": "uint16", "seed": 7, "frames_per_file": PER_FILE}
-    rotation_series(experiment, 0.0, 1.0, FRAMES).write(folder / "s", **options)
-    rotation_series(experiment, 50.0, 1.0, FRAMES).write(folder / "other", **options)
+    series, other = (rotation_series(experiment, start, 1.0, FRAMES) for start in (0.0, 50.0))
+    series.write(folder / "s", frames_per_file=PER_FILE)
+    series.write(folder / "counts", photons=False, counts="uint16", seed=7, frames_per_file=PER_FILE)
+    other.write(folder / "other", frames_per_file=PER_FILE)
     return folder
 
 
@@ -97,7 +98,7 @@ def _other_frames_of_the_series(path):
 
 
 def _counts(path):
-    shutil.copy(path.with_name(path.name.replace("data", "counts_data")), path)
+    shutil.copy(path.with_name(path.name.replace("s_", "counts_")), path)
 
 
 def _rewritten(path, shape=(PER_FILE, 30, 40), dtype=np.float32, frames=PER_FILE, **options):
@@ -217,7 +218,7 @@ def test_a_file_that_may_not_be_read_is_refused_and_not_made_again(written):
             assert main(["info", str(Path(folder, "s_master.h5"))]) == 1
             series = rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, FRAMES)
             with pytest.raises(InputError, match=f"{BAD} cannot be read: Permission denied"):
-                series.write(Path(folder, "s"), resume=True, counts="uint16", frames_per_file=PER_FILE, seed=7)
+                series.write(Path(folder, "s"), resume=True, frames_per_file=PER_FILE)
         finally:
             if administrator:
                 os.seteuid(0)
@@ -265,8 +266,8 @@ def test_spots_that_are_missing_are_not_left_out(folder, capsys):
 @pytest.mark.parametrize("spoil", [_half, _garbage, _without_its_last_frame, _missing])
 def test_resuming_makes_again_what_is_not_whole_and_says_so(written, folder, spoil):
     spoil(folder / BAD)
-    series, options = rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, FRAMES), {"seed": 7}
-    result = series.write(folder / "s", resume=True, counts="uint16", frames_per_file=PER_FILE, **options)
+    series = rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, FRAMES)
+    result = series.write(folder / "s", resume=True, frames_per_file=PER_FILE)
     assert result.rendered == PER_FILE
     assert (folder / BAD).read_bytes() == (written / BAD).read_bytes()
     assert any(BAD in note for note in result.notes) == (spoil is not _missing)
@@ -278,12 +279,14 @@ def test_resuming_refuses_what_is_not_its_own_before_it_renders(folder, spoil):
     (folder / "s_data_000001.h5").unlink()
     series = rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, FRAMES)
     with pytest.raises(InputError, match=BAD):
-        series.write(folder / "s", resume=True, counts="uint16", frames_per_file=PER_FILE, seed=7)
+        series.write(folder / "s", resume=True, frames_per_file=PER_FILE)
     assert not (folder / "s_data_000001.h5").exists()
 
 
-#: What makes noise.h5 and nxmx.h5 of a series whose counts were drawn with seed 7.
-READING = ["noise s_master.h5 -o noise.h5 --seed 7", "export s_counts_master.h5 --nxmx nxmx.h5"]
+def _reading(photons, counts):
+    """What makes noise.h5 of a master of photons, and nxmx.h5 of the counts that were drawn from them with seed 7."""
+    return [f"noise {photons} -o noise.h5 --seed 7", f"export {counts} --nxmx nxmx.h5"]
+
 
 RUN_ALL = """
 import sys
@@ -309,7 +312,12 @@ def test_many_data_files_are_read_under_a_low_limit_of_open_files(tmp_path):
     series = still_series(Experiment.from_nanobragg(tiny), n, seed=1)
     series.save(tmp_path / "plan.json", {"frames_per_file": 1, "counts": "uint16", "seed": 7, "prefix": "s"})
     _run_commands(
-        ["series plan.json --quiet", "series plan.json --quiet --resume", *READING, "info s_master.h5"],
+        [
+            "series plan.json --quiet",
+            "series plan.json --quiet --resume",
+            *_reading("s_photons/s_master.h5", "s_counts_master.h5"),
+            "info s_counts_master.h5",
+        ],
         cwd=tmp_path,
         preexec_fn=_few_files,
     )
@@ -326,9 +334,10 @@ def test_many_data_files_are_read_under_a_low_limit_of_open_files(tmp_path):
 def test_other_programs_read_no_count_where_a_data_file_is_missing(tmp_path, counts):
     series = rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, 2)
     series.write(tmp_path / "s", counts=counts, frames_per_file=1)
-    (tmp_path / "s_data_000002.h5").unlink()
+    folder = tmp_path / "s_photons"
+    (folder / "s_data_000002.h5").unlink()
     (tmp_path / "s_counts_data_000002.h5").unlink()
-    with h5py.File(tmp_path / "s_master.h5") as photons, h5py.File(tmp_path / "s_counts_master.h5") as file:
+    with h5py.File(folder / "s_master.h5") as photons, h5py.File(tmp_path / "s_counts_master.h5") as file:
         assert np.isfinite(photons["/entry/data/data"][0]).all()
         assert np.isnan(photons["/entry/data/data"][1]).all()
         assert (file["/entry/data/data"][1] == np.iinfo(counts).max).all()
@@ -355,7 +364,7 @@ def test_a_master_may_be_a_symbolic_link(folder, tmp_path, where, capsys):
         link.symlink_to(folder / "s_master.h5")
     assert main(["noise", str(link), "-o", str(tmp_path / "a.h5"), "--seed", "7"]) == 0
     assert main(["info", str(link)]) == 0
-    with h5py.File(tmp_path / "a.h5") as a, h5py.File(folder / "s_counts_master.h5") as b:
+    with h5py.File(tmp_path / "a.h5") as a, h5py.File(folder / "counts_master.h5") as b:
         assert np.array_equal(a["/entry/data/data"], b["/entry/data/data"])
     (folder / BAD).unlink()
     assert main(["noise", str(link), "-o", str(tmp_path / "b.h5")]) == 2
@@ -370,29 +379,31 @@ def test_data_files_beside_the_link_serve_too(folder, tmp_path):
         assert source.frame(5).any()
 
 
-def test_a_file_of_the_series_is_never_written_over(folder, capsys):
-    (folder / "link.h5").symlink_to(BAD)
-    os.link(folder / BAD, folder / "hard.h5")
-    os.link(folder / "s_counts_data_000001.h5", folder / "renamed.h5")
-    contents = {path: path.read_bytes() for path in folder.iterdir()}
+def test_a_file_of_the_series_is_never_written_over(tmp_path, folder, capsys):
+    series = rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, 2)
+    series.write(tmp_path / "both", counts="uint16", frames_per_file=1)
+    photons = tmp_path / "both_photons"
+    (tmp_path / "link.h5").symlink_to("both_photons/both_data_000002.h5")
+    os.link(photons / "both_data_000002.h5", tmp_path / "hard.h5")
+    os.link(tmp_path / "both_counts_data_000001.h5", tmp_path / "renamed.h5")
+    (tmp_path / "x.geom").symlink_to("both_photons/both_data_000001.h5")
+    contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for name in (
-        "s_master.h5",
-        "s_data_000001.h5",
-        BAD,
+        "both_photons/both_master.h5",
+        "both_photons/both_data_000001.h5",
         "link.h5",
         "hard.h5",
         "renamed.h5",
-        "s_counts_master.h5",
-        "s_counts_data_000003.h5",
+        "both_counts_master.h5",
+        "both_counts_data_000002.h5",
     ):
         for words in (["noise", "-o"], ["export", "--nxmx"], ["view", "-o"], ["view", "--html"]):
-            assert main([words[0], str(folder / "s_master.h5"), words[1], str(folder / name)]) == 2, (words, name)
+            assert main([words[0], str(photons / "both_master.h5"), words[1], str(tmp_path / name)]) == 2, (words, name)
             assert "must not be a file" in capsys.readouterr().err
-    (folder / "x.geom").symlink_to("s_data_000001.h5")
-    assert main(["export", str(folder / "s_master.h5"), "-o", str(folder / "x")]) == 2
+    assert main(["export", str(photons / "both_master.h5"), "-o", str(tmp_path / "x")]) == 2
     assert {path: path.read_bytes() for path in contents} == contents
     # A file of another series is a file like any other.
-    assert main(["noise", str(folder / "s_master.h5"), "-o", str(folder / "other_master.h5")]) == 0
+    assert main(["noise", str(photons / "both_master.h5"), "-o", str(folder / "other_master.h5")]) == 0
 
 
 def test_an_output_that_is_a_link_or_a_device_stays_one(folder, capsys):
@@ -413,8 +424,8 @@ def test_the_folder_in_which_hdf5_looks_for_plugins_does_not_matter(folder, tmp_
     environment = {**os.environ, "HDF5_PLUGIN_PATH": str(places[place])}
     rotation_series(Experiment.from_nanobragg(WORDS), 0.0, 1.0, 2).save(folder / "plan.json", {"counts": "uint16"})
     series = ["series plan.json -o new --quiet", "series plan.json -o zstd --quiet --compression zstd"]
-    _run_commands([*series, *READING], cwd=folder, env=environment)
-    with h5py.File(folder / "s_counts_master.h5") as file:
+    _run_commands([*series, *_reading("s_master.h5", "counts_master.h5")], cwd=folder, env=environment)
+    with h5py.File(folder / "counts_master.h5") as file:
         expected = file["/entry/data/data"][()]
     for name in ("noise.h5", "nxmx.h5"):
         with h5py.File(folder / name) as file:

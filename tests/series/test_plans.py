@@ -35,12 +35,14 @@ def _plan(folder, line, **parts):
 
 
 def _image() -> bytes:
-    numbers = dict.fromkeys(SmvHeader.__slots__, 1.0) | {"size1": 16, "size2": 16, "dials_origin_mm": (0, 0, 0)}
+    numbers = dict.fromkeys(SmvHeader.__slots__, 1.0) | {"size1": 16, "size2": 16, "twotheta_deg": 0.0}
+    numbers["dials_origin_mm"] = (0.0, 0.0, 0.0)
     pixels = np.ones((16, 16), dtype=np.uint16)
     pixels[3, 5] = 0
     return smv_bytes(SmvHeader(**numbers), pixels)
 
 
+@pytest.mark.filterwarnings("ignore:-distance has no effect")  # the mask's header wins
 def test_every_file_that_a_plan_names_is_looked_up_beside_it(elsewhere):
     files = {"t.hkl": b"1 0 0 30\n", "t.mat": b".01 0 0 0 .01 0 0 0 .01\n", "t.src": b"-1 0 0\n", "m.img": _image()}
     for name, content in files.items():
@@ -104,16 +106,19 @@ def test_no_counts_may_be_asked_for_in_a_plan_as_on_the_command_line(elsewhere):
         OutputOptions(counts="none", photons=False)
 
 
-@pytest.mark.parametrize("protected", ["s_data_000002.h5", "s_master.h5", "s_counts_data_000001.h5", "s_series.log"])
+@pytest.mark.parametrize(
+    "protected",
+    ["s_photons/s_data_000002.h5", "s_photons/s_master.h5", "s_counts_data_000001.h5", "s_series.log"],
+)
 def test_overwriting_removes_nothing_of_a_series_of_which_a_part_is_protected(tmp_path, protected):
     series = rotation_series(Experiment.from_nanobragg(f"{LINE} -cell 50 -default_F 10"), 0.0, 1.0, 2)
     options = {"counts": "uint16", "frames_per_file": 1}
     series.write(tmp_path / "s", **options)
     (tmp_path / protected).chmod(0o444)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=f"{protected} exists and is write-protected"):
         series.write(tmp_path / "s", overwrite=True, **options)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_broken_data_file_that_is_protected_is_left_before_any_work(tmp_path):
