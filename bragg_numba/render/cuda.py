@@ -216,7 +216,16 @@ class CudaRenderer:
         plan, panel = self.plan, self.plan.panels[number]
         kernel = kernels.float64_kernel(kernels.exact_kind(panel, plan.lattice, plan.lookup))
         kernel[kernels.BLOCKS_OF_TILE * len(tiles), kernels.THREADS, half.stream](
-            panel, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells, self.table, tiles, frame, half.missed
+            panel,
+            plan.lattice,
+            plan.lookup,
+            plan.rules,
+            self.sources,
+            self.cells,
+            self.table,
+            tiles,
+            frame,
+            half.missed,
         )
 
     def _launch_tile(self, number: int, tiles, frame: Frame, half: _Half) -> None:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 from bragg_numba.kernels._jit_cuda import gpu_function
-from bragg_numba.kernels.pixels.cuda_functions import physics, steps, walk
 from bragg_numba.kernels.parameters import ROUND, SQUARE
 from bragg_numba.kernels.pixels.cuda_frame import THREADS, TILE_PIXELS, TILE_SIDE, is_wanted, place_in_image
+from bragg_numba.kernels.pixels.cuda_functions import physics, steps, walk
 from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES, ROUND_STEPS, STEP_SIZE, Axis, Patch, Pixel, Sub
 from bragg_numba.kernels.work import COLUMN, ROW
 from numba import cuda, float32, float64, int32, uint32
@@ -211,7 +211,17 @@ def aim_at_pixels(kind, panel, rules, single, incident, sub, mine, shared):
         shared.phases[at + uint32(2 * TILE_PIXELS)] = pixel.z
         if sub.first or sub.last or rules.per_term:
             shared.factors[at] = factor_of_pixel(
-                kind, panel, rules, single, incident, sub, shared.factors[at], pixel, nearness, mine.patch, shared.patches
+                kind,
+                panel,
+                rules,
+                single,
+                incident,
+                sub,
+                shared.factors[at],
+                pixel,
+                nearness,
+                mine.patch,
+                shared.patches,
             )
         me = int32(me + THREADS)
 
@@ -287,9 +297,7 @@ def keep_of_source(kind, panel, sources, source, row, column, sub):
     """1, or 0 beyond dmin (eq. 7)."""
     i, wavelength = sources.incident, sources.wavelength[source]
     return float32(
-        steps.keep_of_pixel(
-            kind.curved, panel, i[source, 0], i[source, 1], i[source, 2], wavelength, row, column, sub
-        )
+        steps.keep_of_pixel(kind.curved, panel, i[source, 0], i[source, 1], i[source, 2], wavelength, row, column, sub)
     )
 
 
@@ -430,9 +438,7 @@ def add_step(kind, single, squared, at, phases, pixel, so_far):
     if kind.has_table or kind.shape != SQUARE:  # what asks for the nearest index
         farthest = float32(steps.farthest_of(farthest, away[0], away[1], away[2]))
     if kind.has_table:
-        place = steps.place_of_pixel(
-            phases[at + uint32(27)], near[0], near[1], near[2], single.h_size, single.k_size
-        )
+        place = steps.place_of_pixel(phases[at + uint32(27)], near[0], near[1], near[2], single.h_size, single.k_size)
         term *= squared[place]
     return Sum(float32(so_far.total + term), farthest)
 

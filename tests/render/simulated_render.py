@@ -180,6 +180,7 @@ def test_a_device_array_is_refused_by_a_simulator_of_the_cpu():
 
 def test_the_structure_factors_are_sent_once_for_all_frames_that_share_them(monkeypatch):
     from bragg_numba.plan.arithmetic import cuda as arithmetic
+
     cuda.release()
     sent: list[int] = []
     padded = arithmetic.padded_table
