@@ -57,20 +57,20 @@ def tile_kernel(kind):
         """
         kind = patches.Kind(shape, has_table, curved, weighted, side)
         shared = patches.Shared(
-            shared_phases(),
-            cuda.shared.array(n_nears, int32),
-            cuda.shared.array(n_patch_values, float64),
-            cuda.shared.array(TILE_PIXELS, float64),
-            cuda.shared.array(TILE_PIXELS, float64),
-            cuda.shared.array(TILE_PIXELS, uint32),
-            cuda.shared.array(TILE_PIXELS, float32),
-            cuda.shared.array(n_weighted, float64),
-            cuda.shared.array(n_weighted, float32),
-            cuda.shared.array(n_weighted, float32),
-            cuda.shared.array(THREADS, int32),
-            cuda.shared.array(THREADS, int32),
-            cuda.shared.array(THREADS, int32),
-            cuda.shared.array(THREADS, int32),
+            phases=shared_phases(),
+            nears=cuda.shared.array(n_nears, int32),
+            patches=cuda.shared.array(n_patch_values, float64),
+            totals=cuda.shared.array(TILE_PIXELS, float64),
+            parts=cuda.shared.array(TILE_PIXELS, float64),
+            doubts=cuda.shared.array(TILE_PIXELS, uint32),
+            factors=cuda.shared.array(TILE_PIXELS, float32),
+            shares=cuda.shared.array(n_weighted, float64),
+            polars=cuda.shared.array(n_weighted, float32),
+            keeps=cuda.shared.array(n_weighted, float32),
+            rows=cuda.shared.array(THREADS, int32),
+            columns=cuda.shared.array(THREADS, int32),
+            part=cuda.shared.array(THREADS, int32),
+            rounds=cuda.shared.array(THREADS, int32),
         )
         mine = patches.find_pixels(side, int32(cuda.threadIdx.x))
         # Without weights all sources are one run of steps.

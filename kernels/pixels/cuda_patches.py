@@ -110,6 +110,13 @@ def find_sub(panel, layer_sub):
     )
 
 
+@gpu_function
+def place_in_panel(kind, number, thread, shared):
+    """Row and column in the panel of a thread's first pixel (number 0) or second."""
+    at = uint32(thread)
+    return int32(shared.rows[at] + number * (kind.side // 2)), shared.columns[at]
+
+
 # --- once a tile ----------------------------------------------------------------------------------
 
 
@@ -140,8 +147,7 @@ def finish_tile(kind, panel, rules, single, tiles, item, mine, shared, frame, do
     """Store a thread's pixels, and list those with parts in doubt."""
     for number in range(2):
         at = uint32(mine.thread + number * THREADS)
-        row = int32(shared.rows[uint32(mine.thread)] + number * kind.side // 2)
-        column = shared.columns[uint32(mine.thread)]
+        row, column = place_in_panel(kind, number, mine.thread, shared)
         if is_wanted(panel, tiles, item, frame, row, column):
             to_row, to_column = place_in_image(panel, frame, row, column)
             frame.image[to_row, to_column] = photons_of_pixel(kind, rules, single, at, shared)
@@ -202,9 +208,9 @@ def aim_at_pixels(kind, panel, rules, single, incident, sub, mine, shared):
     me = mine.thread
     # A loop over the thread's two pixels, not the two side by side, in half the registers.
     while me < TILE_PIXELS:
-        at, down = uint32(me), int32(kind.side // 2 if me >= THREADS else 0)
-        w = float32(mine.w + float32(down))
-        row, column = int32(shared.rows[uint32(mine.thread)] + down), shared.columns[uint32(mine.thread)]
+        at, number = uint32(me), 1 if me >= THREADS else 0
+        w = float32(mine.w + float32(number * (kind.side // 2)))
+        row, column = place_in_panel(kind, number, mine.thread, shared)
         pixel, nearness = rest_of_pixel(kind, panel, single, row, column, sub, mine.u, w, mine.patch, shared.patches)
         shared.phases[at] = pixel.x
         shared.phases[at + uint32(TILE_PIXELS)] = pixel.y
@@ -270,19 +276,10 @@ def factor_of_pixel(kind, panel, rules, single, incident, sub, factor, pixel, ne
 def weigh_source(kind, panel, rules, single, sources, source, sub, first, second, mine, shared):
     """Bring polarization, share and keep of a thread's pixels up to date."""
     for number in range(2):
-        at, is_second = uint32(mine.thread + number * THREADS), number == 1
-        down = int32(kind.side // 2 if is_second else 0)
-        row = int32(shared.rows[uint32(mine.thread)] + down)
-        column = shared.columns[uint32(mine.thread)]
+        at, pixel = uint32(mine.thread + number * THREADS), second if number == 1 else first
+        row, column = place_in_panel(kind, number, mine.thread, shared)
         keep = keep_of_source(kind, panel, sources, source, row, column, sub)
         if walk.needs_polarization(panel, rules, keep, shared.polars[at]):
-            pixel = Pixel(
-                mine.u,
-                float32(mine.w + float32(down)),
-                second.x if is_second else first.x,
-                second.y if is_second else first.y,
-                second.z if is_second else first.z,
-            )
             patch = read_patch(shared.patches, mine.patch)
             shared.polars[at] = polarization_of_source(single, sources.incident, source, pixel, patch)
         if rules.per_term:

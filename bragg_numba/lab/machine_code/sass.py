@@ -154,19 +154,27 @@ def read_blocks(lines: list[str]) -> list[Block]:
         target = _TARGET.search(operands)
         one = Instruction(opcode, operands.strip(), predicate, target.group(1) if target else None)
         blocks[-1].instructions.append(one)
-        if one.name in ("BRA", "JMP", "EXIT", "RET", "BRX"):
+        if _jumps(one) or one.name in ("EXIT", "RET", "BRX"):
             blocks.append(Block())
     for index, block in enumerate(blocks):
         block.followers = _followers(blocks, index, places)
     return blocks
 
 
+def _jumps(one: Instruction) -> bool:
+    """Tell whether an instruction goes to its target and does not come back.
+
+    A call of a label inside the function is such a jump: so the assembler leaves some loops.
+    """
+    return one.name in ("BRA", "JMP") or (one.name == "CALL" and (one.target or "").startswith(".L_"))
+
+
 def _followers(blocks: list[Block], index: int, places: dict[str, int]) -> list[int]:
-    """Blocks that can run after one; a call comes back."""
+    """Blocks that can run after one; a call of another function comes back."""
     block = blocks[index]
     last = block.instructions[-1] if block.instructions else None
     found = []
-    branches = last is not None and last.name in ("BRA", "JMP")
+    branches = last is not None and _jumps(last)
     if last is not None and branches and last.target in places:
         found.append(places[last.target])
     # "BRA UP0, label" and "BRA P0, label" carry their condition among the operands.
@@ -175,7 +183,7 @@ def _followers(blocks: list[Block], index: int, places: dict[str, int]) -> list[
         or (branches and re.match(r"!?U?P\d", last.operands) is not None)
         or (branches and ".DIV" in last.opcode)
     )
-    ends = last is not None and last.name in ("BRA", "JMP", "EXIT", "RET", "BRX")
+    ends = last is not None and (branches or last.name in ("EXIT", "RET", "BRX"))
     if index + 1 < len(blocks) and (not ends or conditional):
         found.append(index + 1)
     return found

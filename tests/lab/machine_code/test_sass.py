@@ -124,6 +124,20 @@ def test_loops_nest(lines):
     assert [depth for depth, _ in depths] == [0, 1, 1]
 
 
+def test_a_call_of_a_label_leaves_a_loop_as_a_branch_does(lines):
+    """The assembler writes the way out of some loops so; a call of a function comes back."""
+    before = """.L_x_6:
+        /*0004*/                   CALL.REL.NOINC `($__internal_0) ;
+        /*0008*/              @!P4 CALL.REL.NOINC `(.L_x_5) ;
+        /*000c*/                   BRA `(.L_x_6) ;
+"""
+    longer = sass.functions(LISTING.replace(".L_x_5:", before + ".L_x_5:"))["_Z6kernel"]
+
+    assert sass.innermost_step(longer, ("LDS", 20)) == sass.innermost_step(lines, ("LDS", 20))
+    loops = sass.find_loops(sass.read_blocks(longer))
+    assert sorted((loop.depth, len(loop.blocks)) for loop in loops)[:2] == [(0, 2), (0, 7)]
+
+
 @pytest.mark.parametrize(
     "opcode, found",
     [
