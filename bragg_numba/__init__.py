@@ -6,6 +6,7 @@ The names below are loaded when they are first used, so that importing the packa
 from __future__ import annotations
 
 import importlib
+import sys
 
 from bragg_numba.versions import __version__ as __version__
 
@@ -31,6 +32,14 @@ _HOMES = {
 }
 
 __all__ = sorted([*_HOMES, "__version__"])
+
+if sys.platform == "win32":
+    import warnings
+
+    warnings.warn(
+        "bragg_numba is not supported on Windows: nobody has tested it there; the Windows Subsystem for Linux runs it",
+        stacklevel=2,
+    )
 
 
 def __getattr__(name: str):

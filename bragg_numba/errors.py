@@ -47,6 +47,11 @@ class InputError(BraggError, ValueError):
         file = f"{os.fspath(path)}: {self.file}" if self.file else os.fspath(path)
         return InputError(self.name, self.rule, self.value, self.hint, file)
 
+    def __reduce__(self):
+        # Without the value, which may be anything: an exception that cannot be read back hangs a multiprocessing.Pool.
+        state = {name: value for name, value in self.__dict__.items() if name != "value"}
+        return _told, (type(self), str(self), state)
+
 
 @contextmanager
 def read_from(path: str | os.PathLike[str]) -> Iterator[None]:
@@ -55,3 +60,10 @@ def read_from(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except InputError as error:
         raise error.in_file(path) from None
+
+
+def _told(kind: type[InputError], text: str, state: dict[str, object]) -> InputError:
+    """An error of another process: as it was there, but for the value, which stands in its text alone."""
+    error = kind.__new__(kind, text)
+    error.__dict__.update(state, value=InputError._NO_VALUE)
+    return error

@@ -1,4 +1,4 @@
 """Hand-written Numba kernels: equations in ``physics``, loops in ``cpu`` and ``cuda``.
 
-This package imports only math, numba, numpy and itself.
+This package imports only math, numba, numpy and itself; ``_cache`` and ``_launch``, which deal with the machine, more.
 """

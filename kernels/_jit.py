@@ -1,39 +1,34 @@
-"""The only place where compiler flags are chosen, and where compiled kernels are fetched from their cache."""
+"""The only place where compiler flags are chosen."""
 
 from functools import partial
 
 import numba.experimental.function_type  # noqa: F401 - registers what a kernel called by its address is passed as
 import numpy as np
+from bragg_numba.kernels._cache import KernelCache
+from bragg_numba.kernels._launch import ParallelKernel
 from numba import config, njit, typeof, types
-from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
-from numba.core.runtime import rtsys
 
 
-class _QuickCache(FunctionCache):
-    """A kernel cache that does not get the whole compiler ready before it looks.
+def _kept(compiler):
+    """A decorator whose functions, once compiled, are fetched from where an earlier process kept them."""
 
-    Numba imports and registers all it can compile (and SciPy, where installed) before it reads a compiled
-    kernel: half of the time from a program's start to its first pixel. Running a compiled kernel needs the
-    runtime alone; whoever has to compile one gets the rest ready then, as always.
-    """
-
-    def load_overload(self, sig, target_context):
-        """Return the compiled kernel of a signature, or None; as in numba, without the refresh."""
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
-
-
-def _quickly_loaded(decorate):
-    def decorate_and_cache(function):
-        dispatcher = decorate(function)
-        # With NUMBA_DISABLE_JIT there is no dispatcher. A numba that keeps its cache elsewhere keeps its own.
-        if isinstance(getattr(dispatcher, "_cache", None), FunctionCache):
-            dispatcher._cache = _QuickCache(function)
+    def decorate(function):
+        if config.DISABLE_JIT:
+            return function
+        dispatcher = compiler(function)
+        dispatcher._cache = KernelCache(function)
         return dispatcher
 
-    return decorate_and_cache
+    return decorate
+
+
+def _started_by_python(decorate):
+    def decorate_and_wrap(function):
+        kernel = decorate(function)
+        return kernel if config.DISABLE_JIT else ParallelKernel(kernel)
+
+    return decorate_and_wrap
 
 
 def uncompiled(function):
@@ -49,17 +44,17 @@ device_function = njit(inline="always", error_model="numpy")
 shared_function = njit(forceinline=True, error_model="numpy")
 
 # A serial function that a kernel calls; strict IEEE arithmetic.
-serial_kernel = _quickly_loaded(njit(cache=True, error_model="numpy", nogil=True))
+serial_kernel = _kept(njit(error_model="numpy", nogil=True))
 
-# A kernel whose outermost loop is a prange; strict IEEE arithmetic.
-cpu_kernel = _quickly_loaded(njit(parallel=True, cache=True, error_model="numpy", nogil=True))
+# A kernel whose outermost loop is a prange, to be called from Python; strict IEEE arithmetic.
+cpu_kernel = _started_by_python(_kept(njit(parallel=True, error_model="numpy", nogil=True)))
 
 # "contract" alone lets a product and a sum become one fused multiply-add: it only ever removes a rounding.
 # The tile kernels live on it: half of their operations are such pairs.
 # _nrt=False: they allocate nothing (numba would say so), and do not count references to arrays that their caller
 # holds: locked additions, a dozen for each step of a tile.
 _FUSED = {"error_model": "numpy", "fastmath": {"contract"}, "_nrt": False}
-fused_kernel = _quickly_loaded(njit(cache=True, nogil=True, **_FUSED))
+fused_kernel = _kept(njit(nogil=True, **_FUSED))
 
 
 class _Address:
@@ -105,7 +100,7 @@ class AddressedKernel:
         if kinds not in self._compiled:
             exact = tuple(a if isinstance(a, types.Type) else typeof(a) for a in arguments)
             kernel = CFunc(self._function, (exact, self._returns), {}, self._options)
-            kernel._cache = _QuickCache(self._function)
+            kernel._cache = KernelCache(self._function)
             kernel.compile()
             self._compiled[kinds] = _Address(kernel)
         return self._compiled[kinds]

@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: a virtual environment with the package in it, and its compiled kernels' folder.
+# Sourced by the scripts beside it: a virtual environment with the package in it.
 # shellcheck shell=bash
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -64,7 +64,5 @@ set_up() {
         fi
         printf '%s\n' "$stamp $extra" >"$STAMP"
     fi
-    NUMBA_CACHE_DIR="$("$PYTHON" "$ROOT/scripts/_numba_cache.py")"
-    export NUMBA_CACHE_DIR
     cd "$ROOT" || exit 1
 }

@@ -1,8 +1,7 @@
-"""Set-up that every test shares: the kernels' cache, two threads, the long profile."""
+"""Set-up that every test shares: two threads, the long profile."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -12,16 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _fresh_kernel_cache() -> None:
-    spec = importlib.util.spec_from_file_location("_numba_cache", ROOT / "scripts" / "_numba_cache.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    os.environ["NUMBA_CACHE_DIR"] = str(module.cache_folder())
-
-
-# Both count only if they are set before numba is imported.
-assert "numba" not in sys.modules, "numba was imported before the tests could name its cache folder"
-_fresh_kernel_cache()
+# It counts only if it is set before numba is imported.
+assert "numba" not in sys.modules, "numba was imported before the tests could say how many threads it is to use"
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 
-from bragg_numba.cli.console import Parser, UsageError, guarded
+from bragg_numba.cli.console import REFUSED, Parser, UsageError, guarded, open_streams, printed
 
 #: Sub-command -> its module, and what it does. A module has ``HELP`` (a line), ``add_arguments(parser)`` and
 #: ``run(arguments) -> status``; it is imported when its sub-command is used.
@@ -51,7 +51,8 @@ def main(argv=None) -> int:
 
 def entry() -> None:
     """Console script."""
-    sys.exit(main())
+    open_streams()
+    sys.exit(printed(main(), REFUSED))
 
 
 def _run(words: list[str]) -> int:

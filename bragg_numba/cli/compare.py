@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from bragg_numba.cli.console import open_streams, printed, replace_missing_streams
 from bragg_numba.errors import InputError
 
 Number = TypeVar("Number", int, float)
@@ -36,10 +39,23 @@ OUTPUT_FLAGS = (
     *("-noisefile", "-noiseimage", "-stolout"),
 )
 #: Ours alone; matched whole.
-OUR_OUTPUT_FLAGS = ("-h5file", "-o")
+OUR_OUTPUT_FLAGS = ("-h5file", "-o", "-pngfile")
+#: What our command renders in float64, so that its bytes are the reference's; matched whole.
+INTEGER_FLAGS = ("-intfile", "-intimage", "-noisefile", "-noiseimage", "-pgmfile", "-pgmimage")
+
+#: Seconds of our run up to which it is repeated in the other arithmetic.
+LITTLE_SECONDS = 20.0
+
+#: What our command's report says of its arithmetic, and of its image's shape.
+_ARITHMETIC = re.compile(r"pixel-steps on (\S+) in (\S+)")
+_SHAPE = re.compile(r"\((\d+)x(\d+) pixels\)")
 
 _DESCRIPTION = "Compare nanoBragg.c with bragg-numba on the same flags, or two image files with each other."
 _EPILOG = f"""\
+Ours renders in the arithmetic in which the same flags alone would: float64 where the reference's integer, noise
+or grey images are made (without output flags they are), else what -precision auto chooses; a run of less than
+{LITTLE_SECONDS:g} s is repeated in the other one, and both are judged. The report says which they were.
+
 Images are compared whole and over a grid of tiles; the threshold applies to the correlation of the
 frame and to that of its worst tile, so that a good centre cannot hide a bad edge. With --roi it applies
 to the region, and a frame that is worse is warned of. Evidence goes to OUTDIR/YYYYMMDD-HHMMSS-HASH (with
@@ -91,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         read or write.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    replace_missing_streams()
     try:
         request = _parse(words)
         if request is None:
@@ -116,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """Run :func:`main` as a command."""
-    sys.exit(main())
+    open_streams()
+    sys.exit(printed(main(), UNREADABLE))
 
 
 def _parser() -> _Parser:
@@ -288,9 +306,10 @@ def _compare_programs(request: _Request) -> int:
     # The reference alone is held to one thread: its sums then come in one order.
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="nb-compare-") as scratch:
+        exact = _makes_integers(request.flags)
         plans = [
             _Plan("reference", "c", reference_command, one_thread, folder, Path(scratch)),
-            _Plan("ours", "py", our_command, dict(os.environ), folder, Path(scratch)),
+            _Plan("ours", "py", our_command, dict(os.environ), folder, Path(scratch), integers=exact),
         ]
         evidence.write_commands(folder, [(plan.comment(), plan.command(flags)) for plan in plans])
         runs = []
@@ -298,8 +317,15 @@ def _compare_programs(request: _Request) -> int:
             runs.append(_run(plan, flags, request.timeout))
             # One at a time: where the reference fails nobody waits for ours.
             _insist_on_success(runs, folder)
+        arithmetic = _arithmetic(runs[1].stdout)
+        again = _other_arithmetic(request, plans[1], arithmetic, runs[1].seconds)
+        if again is not None:
+            plans.append(again)
+            runs.append(_run(again, flags, request.timeout))
+            _insist_on_success(runs, folder)
+            evidence.write_commands(folder, [(plan.comment(), plan.command(flags)) for plan in plans])
         shapes = [plan.shape() for plan in plans]
-    reference, ours = (
+    reference, ours, *others = (
         images.load_image(run.floats, _fitting(run.floats, shape, shapes[0]))
         for run, shape in zip(runs, shapes, strict=True)
     )
@@ -308,6 +334,13 @@ def _compare_programs(request: _Request) -> int:
     except _ShapesDiffer as error:
         _write_failure(folder, runs, str(error))
         raise
+    also = []
+    for run, image in zip(runs[2:], others, strict=True):
+        name = _arithmetic(run.stdout)
+        if name == arithmetic:
+            notes = (*notes, f"ours renders this command line in {name} whichever files are asked for")
+        else:
+            also.append((name, _same_shape(reference, image, request)[1]))
     return _judge(
         request,
         reference,
@@ -317,7 +350,37 @@ def _compare_programs(request: _Request) -> int:
         notes=(*notes, *more),
         runs=tuple(runs),
         binary=reference_command[0],
+        arithmetic=arithmetic,
+        also=tuple(also),
     )
+
+
+def _makes_integers(flags: Sequence[str]) -> bool:
+    """Say whether a command line makes integer images: it names one, or no output at all."""
+    outputs = (*OUTPUT_FLAGS, *OUR_OUTPUT_FLAGS)
+    return any(word in INTEGER_FLAGS for word in flags) or not any(word in outputs for word in flags)
+
+
+def _arithmetic(stdout: Path) -> str:
+    """Return what our command said that it rendered in: "float64 on cpu"; empty where it said nothing."""
+    text = stdout.read_bytes().decode("utf-8", "replace")
+    said = _ARITHMETIC.search(text)
+    precision, backend = (said[2], said[1]) if said else ("", "")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        report = json.loads(text)
+        precision, backend = str(report["precision"]), str(report["backend"])
+    return f"{'float32 (tile)' if precision == 'tile' else precision} on {backend}" if precision else ""
+
+
+def _other_arithmetic(request: _Request, first: _Plan, arithmetic: str, seconds: float) -> _Plan | None:
+    """Return how to run ours again in its other arithmetic, unless one was asked for or it takes long."""
+    if not arithmetic or seconds > LITTLE_SECONDS or "-precision" in (*request.flags, *request.py_bin):
+        return None
+    if first.integers:  # the same command line, if it wrote photons alone
+        return replace(first, name="ours, photons alone", short="py2", integers=False)
+    if arithmetic.startswith("float64"):
+        return None
+    return replace(first, name="ours, float64", short="py2", extra=("-precision", "float64"))
 
 
 def _find_program(name: str, *, ours: bool = False) -> str:
@@ -369,6 +432,8 @@ class _Plan:
     variables: dict[str, str]
     folder: Path
     scratch: Path
+    integers: bool = True  #: make the integer image too, which decides our arithmetic
+    extra: tuple[str, ...] = ()
 
     @property
     def floats(self) -> Path:
@@ -379,7 +444,7 @@ class _Plan:
         return f"{self.name}, run in {Path.cwd()}{threads}"
 
     def command(self, flags: Sequence[str]) -> tuple[str, ...]:
-        return (*self.program, *self.outputs(flags), *flags)
+        return (*self.program, *self.outputs(flags), *self.extra, *flags)
 
     def _scratch_file(self, suffix: str) -> str:
         return str(self.scratch / f"{self.short}_{suffix}")
@@ -390,18 +455,25 @@ class _Plan:
         Noise and PGM do not enter the float image and are not made, unless the flags ask for them again. They
         come after the names, for naming a noise file asks for noise.
         """
-        words = ["-floatfile", str(self.floats), "-intfile", self._scratch_file("int.img")]
-        words += ["-noisefile", self._scratch_file("noise.img"), "-pgmfile", self._scratch_file("image.pgm")]
-        words += ["-nonoise", "-nopgm"]
+        words = ["-floatfile", str(self.floats)]
+        if self.integers:
+            words += ["-intfile", self._scratch_file("int.img")]
+            words += ["-noisefile", self._scratch_file("noise.img"), "-pgmfile", self._scratch_file("image.pgm")]
+            words += ["-nonoise", "-nopgm"]
         return words + (["-dump", self._scratch_file("Fdump.bin")] if "-hkl" in flags else [])
 
     def shape(self) -> tuple[int, int] | None:
-        """Return (slow, fast) from the integer image's header; the float image does not hold it."""
+        """Return (slow, fast) from the integer image's header, else from what was printed; floats do not hold it."""
         from bragg_numba.lab.parity import images
 
         with contextlib.suppress(InputError, OSError):
             return images.smv_shape(self._scratch_file("int.img"))
-        return None
+        text = (self.folder / f"{self.short}_stdout.txt").read_bytes().decode("utf-8", "replace")
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            fast, slow = json.loads(text)["plan"]["pixels_fast_slow"]
+            return slow, fast
+        found = _SHAPE.search(text)
+        return None if found is None else (int(found[2]), int(found[1]))
 
 
 def _run(plan: _Plan, flags: Sequence[str], timeout: float | None):
@@ -505,22 +577,31 @@ def _check_region(region, shape) -> None:
         raise _Usage(f"--roi reaches beyond the image of {shape[0]} x {shape[1]} (slow x fast) pixels")
 
 
-def _judge(request: _Request, reference, ours, *, folder, title, notes=(), runs=(), binary=None) -> int:
-    """Measure, print, keep; return the exit status."""
+def _judge(
+    request: _Request, reference, ours, *, folder, title, notes=(), runs=(), binary=None, arithmetic="", also=()
+) -> int:
+    """Measure, print, keep; return the exit status. ``also`` are (arithmetic, image) pairs of ours."""
     from bragg_numba.lab.parity import evidence, metrics
 
     _check_region(request.region, reference.shape)
-    region = None
-    if request.region is not None:
+
+    def measured(image):
+        if request.region is None:
+            return metrics.compare_images(reference, image), None
         origin = tuple(part.start for part in request.region)
-        region = metrics.compare_images(reference[request.region], ours[request.region], origin=origin)
+        part = metrics.compare_images(reference[request.region], image[request.region], origin=origin)
+        return metrics.compare_images(reference, image), part
+
+    whole, region = measured(ours)
     found = evidence.Evidence(
         title=title,
         threshold=request.threshold,
-        whole=metrics.compare_images(reference, ours),
+        whole=whole,
         region=region,
         runs=runs,
         notes=tuple(notes),
+        arithmetic=arithmetic,
+        also=tuple(evidence.InOtherArithmetic(name, *measured(image)) for name, image in also),
     )
     if folder is not None:
         evidence.write_evidence(
@@ -540,11 +621,7 @@ def _print_result(found, folder: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bragg_numba.lab.parity.evidence import metric_rows
-
-    columns = [("whole frame", dict(metric_rows(found.whole)))]
-    if found.region is not None:
-        columns.insert(0, ("region", dict(metric_rows(found.region))))
+    columns = [(title, dict(rows)) for title, rows in found.columns()]
     table = Table("", *(title for title, _ in columns), title=found.title, title_justify="left")
     for name in dict.fromkeys(name for _, rows in columns for name in rows):
         table.add_row(name, *(rows.get(name, "") for _, rows in columns))

@@ -1,12 +1,15 @@
-"""What every command shares: errors as one sentence, progress, exit status."""
+"""What every command shares: streams that do not stop the work, errors as one sentence, progress, exit status."""
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import io
 import os
+import select
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
@@ -53,11 +56,104 @@ def if_given(read: Callable[[str, str], Given], name: str, text: str | None) -> 
     return None if text is None else read(name, text)
 
 
+class _Unstoppable(io.RawIOBase):
+    """A descriptor to print on that does not stop the work: it waits where a pipe is full, and remembers what failed.
+
+    Parameters
+    ----------
+    number
+        The descriptor; it stays open.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def write(self, data) -> int:
+        while self.error is None:
+            try:
+                return os.write(self._number, data)
+            except BlockingIOError:  # a pipe that was opened not to be waited for
+                select.select([], [self._number], [])
+            except OSError as error:  # the reader has gone, the disk is full
+                self.error = error
+        return len(data)
+
+
+def open_streams() -> None:
+    """Make the streams of this process fit to be printed on, whatever it was started with.
+
+    Without it a closed stream, a reader that leaves, or a name that the terminal's encoding lacks ends a command in
+    the middle; and the first file that it opens where stdout or stderr is closed gets what libraries print there.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)  # the streams of programs that are started from here
+    os.close(number)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        stream.reconfigure(errors="backslashreplace")
+        if sys.platform == "win32" or stream is not getattr(sys, f"__{name}__") or stream.fileno() != number:
+            continue
+        stream.flush()
+        ours = io.TextIOWrapper(
+            io.BufferedWriter(_Unstoppable(number)),
+            encoding=stream.encoding,
+            errors="backslashreplace",
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, ours)
+    replace_missing_streams()
+    usual = warnings.showwarning
+
+    def show(message, category, *place, **options) -> None:
+        if issubclass(category, UserWarning):
+            say_notes([message])
+        else:
+            usual(message, category, *place, **options)
+
+    warnings.showwarning = show
+
+
+def replace_missing_streams() -> None:
+    """Print nowhere where there is no stdout or no stderr: ``print`` takes None for the other one."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
+
+
+def printed(status: int, refused: int) -> int:
+    """Exit status of a command after its last line: ``refused``, and why, if what it printed was lost.
+
+    A reader that has gone has read what it wanted.
+    """
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    error = getattr(getattr(buffer, "raw", None), "error", None)
+    if error is None or isinstance(error, BrokenPipeError):
+        return status
+    say_error(f"stdout cannot be written: {error.strerror or error}")
+    return status or refused
+
+
 def guarded(run: Callable[[], int]) -> int:
     """Run a command; what a person can mend becomes one sentence on stderr and status 2."""
+    replace_missing_streams()
     try:
         status = run()
-        sys.stdout.flush()  # here, where a reader that has gone can still be met
+        sys.stdout.flush()
         return status
     except BraggError as error:
         say_error(str(error))
@@ -67,9 +163,6 @@ def guarded(run: Callable[[], int]) -> int:
         return INTERRUPTED
     except MemoryError:
         say_error("the system has not enough memory for this job")
-        return REFUSED
-    except BrokenPipeError:
-        _forget_stdout()
         return REFUSED
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
@@ -92,18 +185,12 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _forget_stdout() -> None:
-    """Send what is still buffered nowhere: its reader has gone, and Python would complain at the end."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def say_error(sentence: str) -> None:
     """Print one sentence to stderr."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
 
 
-def say_notes(notes) -> None:
+def say_notes(notes: Iterable[object]) -> None:
     """Print what was done otherwise than one may expect."""
     for note in notes:
         print(f"WARNING: {note}", file=sys.stderr)

@@ -1,24 +1,24 @@
-"""``bragg-numba export``: what CrystFEL, XDS and DIALS want beside the frames."""
+"""``bragg-numba export``: what CrystFEL, DIALS, pyFAI and XDS want beside the frames."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "Write a CrystFEL geometry, an XDS.INP fragment, or a single NXmx file that DIALS imports."
+HELP = "Write what CrystFEL, DIALS, pyFAI and XDS want in text files, or a single NXmx file that DIALS imports."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command's arguments."""
     add = parser.add_argument
     add("source", help="s_master.h5, or a frame.h5")
-    add("-o", "--output", metavar="PREFIX", help="PREFIX.geom and PREFIX_XDS.INP; default: the source's name")
+    add("-o", "--output", metavar="PREFIX", help="PREFIX.geom, .phil, .poni, _XDS.INP; default: the source's name")
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files; print their names."""
     from bragg_numba.cli.console import progress_bar
-    from bragg_numba.io.atomic import write_bytes
+    from bragg_numba.io.atomic import write_text
     from bragg_numba.series.source import export_files, open_source, write_nxmx
 
     if arguments.nxmx:
@@ -29,9 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     prefix = arguments.output or arguments.source.removesuffix(".h5").removesuffix("_master")
     with open_source(arguments.source) as source:
         files = export_files(source, prefix)
+        for path in files:
+            source.require_other(path)
     for path, text in files.items():
-        write_bytes(path, text.encode())
+        write_text(path, text)
         print(f"wrote {path}")
-    if len(files) == 1:
-        print("no XDS.INP: these frames are no even sweep")
+    if f"{prefix}_XDS.INP" not in files:
+        print("no XDS.INP: it is for even sweeps, and for detectors with axes at right angles")
     return 0

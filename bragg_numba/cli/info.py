@@ -6,7 +6,12 @@ import argparse
 import json
 from typing import Any
 
-HELP = "Say what a frame, the master file of a series or a saved experiment holds."
+from bragg_numba.cli.console import say_notes
+
+HELP = "Say what a frame, the master file of a series or a saved experiment holds; status 1 if data files are bad."
+
+#: Exit status where data files of a master are missing or bad.
+BAD_DATA = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
     report = describe(arguments.file)
     if arguments.json:
         print(json.dumps(report))
-        return 0
-    for line in _lines(report):
-        print(line)
-    return 0
+    else:
+        for line in _lines(report):
+            print(line)
+    bad = report.get("bad_data_files", {})
+    if bad:
+        number = f"{len(bad)} of {len(report['data_files'])} data files are missing or bad"
+        say_notes([f"{number}: other programs read {report['fill_value']} in their place, which is no count"])
+    return BAD_DATA if bad else 0
 
 
 def describe(path: str) -> dict:
@@ -51,8 +60,9 @@ def describe(path: str) -> dict:
 def _describe_hdf5(path: str) -> dict:
     from bragg_numba.errors import read_from
     from bragg_numba.io.frame_file import PROCESS, open_frame
+    from bragg_numba.io.hdf5 import reading
 
-    with open_frame(path) as file, read_from(path):
+    with open_frame(path) as file, reading(path):
         data = file["/entry/data/data"]
         report: dict[str, Any] = {
             "file": path,
@@ -60,27 +70,28 @@ def _describe_hdf5(path: str) -> dict:
             "frames": data.shape[0] if data.ndim == 3 else 1,
             "pixels_slow_fast": list(data.shape[-2:]),
             "dtype": str(data.dtype),
-            # The frames of a master lie in its data files.
-            "compression": _filters(file.get("/entry/data/data_000001", data) if data.is_virtual else data),
         }
-        if data.is_virtual:
-            report["data_files"] = sorted({source.file_name for source in data.virtual_sources()})
-        process = file.get(PROCESS)
-        if process is None:
-            return report
-        for name in ("program", "version", "date", "command", "versions"):
-            if name in process:
-                report[name] = _plain(process[name][()])
-        if isinstance(report.get("versions"), str):
-            report["versions"] = _versions(report["versions"])
-        for name in ("seeds", "statistics"):
-            if name in process:
-                report[name] = {key: _plain(value[()]) for key, value in process[name].items()}
-        if "experiment" in process:
-            from bragg_numba.experiment import Experiment
-
-            report["experiment"] = _describe_experiment(Experiment.from_json(_plain(process["experiment"][()])))
+        _describe_storage(path, file, report)
+        if PROCESS in file:
+            with read_from(path):
+                _describe_process(file[PROCESS], report)
     return report
+
+
+def _describe_process(process, report: dict) -> None:
+    """Say what wrote the file, and of which experiment."""
+    for name in ("program", "version", "date", "command", "versions"):
+        if name in process:
+            report[name] = _plain(process[name][()])
+    if isinstance(report.get("versions"), str):
+        report["versions"] = _versions(report["versions"])
+    for name in ("seeds", "statistics"):
+        if name in process:
+            report[name] = {key: _plain(value[()]) for key, value in process[name].items()}
+    if "experiment" in process:
+        from bragg_numba.experiment import Experiment
+
+        report["experiment"] = _describe_experiment(Experiment.from_json(_plain(process["experiment"][()])))
 
 
 def _versions(text: str) -> dict:
@@ -90,6 +101,25 @@ def _versions(text: str) -> dict:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError("the list of versions", f"is not JSON: {error}") from None
+
+
+def _describe_storage(path: str, file, report: dict) -> None:
+    """Say how the frames are packed, in which data files they lie, and what is wrong with these."""
+    from contextlib import closing
+
+    from bragg_numba.io.data_file import DATA
+    from bragg_numba.io.frame_stack import FrameStack
+
+    data = file[DATA]
+    with closing(FrameStack(path, file, DATA)) as frames:
+        problems = {problem.name: problem.rule for problem in frames.problems()}
+        packed = None if problems else frames.beside(0, DATA)[1]
+        report["compression"] = "unknown" if packed is None else _filters(packed)
+        if frames.names:
+            report["data_files"] = frames.names
+            report["fill_value"] = str(data.fillvalue)
+        if problems:
+            report["bad_data_files"] = problems
 
 
 def _plain(value):

@@ -7,8 +7,19 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 
-from bragg_numba.cli.console import compilation_announced, guarded, leave, progress_bar, say_error, say_notes
+from bragg_numba.cli.console import (
+    REFUSED,
+    compilation_announced,
+    guarded,
+    leave,
+    open_streams,
+    printed,
+    progress_bar,
+    say_error,
+    say_notes,
+)
 from bragg_numba.errors import BraggError, InputError
 
 
@@ -32,7 +43,8 @@ def main(argv=None) -> int:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(100_000)  # imports make many objects and hardly any garbage: looking for it takes a tenth of them
-    leave(main())
+    open_streams()
+    leave(printed(main(), REFUSED))
 
 
 def _run(words: list[str]) -> int:
@@ -76,7 +88,7 @@ def render_request(experiment, request, command: str) -> int:
 
 def _render_request(experiment, request, command: str) -> int:
     from bragg_numba.cli.outputs import write_outputs
-    from bragg_numba.cli.report import plan_lines, plan_report
+    from bragg_numba.cli.report import plan_lines, plan_report, result_doubts
     from bragg_numba.cli.streaming import stream_outputs, streams
     from bragg_numba.io.atomic import require_writable
     from bragg_numba.render.simulator import Simulator
@@ -115,7 +127,9 @@ def _render_request(experiment, request, command: str) -> int:
         sim.require_finite()
         rendered = time.perf_counter()
         written = write_outputs(request, sim, image, command)
-    say_notes(sim.notes[len(sim.plan.notes) :])
+    doubts = result_doubts(sim.plan, sim.statistics, written)
+    request.notes += doubts
+    say_notes([*sim.notes[len(sim.plan.notes) :], *doubts])
     done = time.perf_counter()
     seconds = {"plan": planned - started, "render": rendered - planned, "write": done - rendered}
     if request.json:
@@ -135,7 +149,7 @@ def _render_request(experiment, request, command: str) -> int:
     for line in result_lines(sim, written):
         print(line)
     if request.printout:
-        for line in _pixel_lines(request, image):
+        for line in _printout(request, sim.plan, image):
             print(line)
     rate = sim.plan.pixel_steps / max(seconds["render"], 1e-9)
     print(
@@ -179,14 +193,17 @@ def _check_pixel(pixel: tuple[int, int], shape: tuple[int, int]) -> None:
         raise InputError("-printout_pixel", f"must lie on the {n_fast} x {n_slow} detector", pixel)
 
 
-def _pixel_lines(request, image) -> list[str]:
+def _printout(request, plan, image) -> Iterator[str]:
+    from bragg_numba.cli.report import pixel_lines
+
     n_slow, n_fast = image.shape
     if request.printout_pixel is not None:
         fast, slow = request.printout_pixel
-        return [f"{fast:4d} {slow:4d} : pixel {image[slow, fast]:15.10g}"]
-    return [
-        f"{fast:4d} {slow:4d} : pixel {image[slow, fast]:15.10g}" for slow in range(n_slow) for fast in range(n_fast)
-    ]
+        yield from pixel_lines(plan, fast, slow, float(image[slow, fast]))
+        return
+    for slow in range(n_slow):
+        for fast in range(n_fast):
+            yield f"{fast:4d} {slow:4d} : pixel {image[slow, fast]:15.10g}"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bragg_numba.cli.console import compilation_announced, if_given, number, progress_bar, whole
+from bragg_numba.cli.console import compilation_announced, if_given, number, progress_bar, say_notes, whole
 
 HELP = "Draw the Poisson counts of a file of photons: a series' master, or a frame."
 
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             compression=arguments.compression,
             progress=progress,
         )
+    say_notes(done["notes"])
     print(f"{done['photons']:.0f} photons on {done['frames']} frames ({done['overloads']} overloads)")
     print(f"wrote {arguments.output}")
     return 0

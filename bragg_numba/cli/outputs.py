@@ -120,6 +120,7 @@ def _write_integers(request, sim, image, written: dict) -> None:
         integers, scale = scaled_integers(image, scale, request.adc, plan.roi, statistics.max)
         write_bytes(request.int_file, smv_bytes(smv_header(plan), integers))
         written["intfile_scale"] = scale
+        written["int_overloads"] = int(np.count_nonzero(integers == 65535))
         written["files"].append(request.int_file)
     elif scale <= 0.0:
         scale = 55000.0 / statistics.max if statistics.max > 0.0 else 1.0
@@ -137,9 +138,16 @@ def _write_noise(request, plan: Plan, image, written: dict) -> None:
     if request.noise == "philox":
         counts, photons, overloads = _philox_counts(request, plan, image)
     else:
+        from bragg_numba.plan.orientations import stream_after_crystal
         from bragg_numba.response.classic import noise_image
 
-        counts, photons, overloads = noise_image(image, request.seed, request.adc, plan.roi)
+        # A negative seed goes on with what the crystal's random numbers left behind, as in C.
+        stream = (
+            stream_after_crystal(plan.experiment.crystal, plan.mosaic_spread, plan.domains)
+            if request.seed < 0
+            else None
+        )
+        counts, photons, overloads = noise_image(image, request.seed, request.adc, plan.roi, stream)
     write_bytes(request.noise_file, smv_bytes(smv_header(plan), counts))
     written["noise_photons"], written["overloads"] = photons, overloads
     written["files"].append(request.noise_file)

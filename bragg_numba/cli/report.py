@@ -7,6 +7,9 @@ import math
 from bragg_numba.conventions import DEGREES
 from bragg_numba.plan.plan import AVOGADRO, Plan
 
+#: Photons in the brightest pixel below which counts are next to none.
+FEWEST_PHOTONS = 1e-3
+
 #: What nanoBragg calls the shapes that it has.
 _SHAPE_WORDS = {"square": "parallelpiped", "round": "ellipsoidal", "gauss": "gaussian", "tophat": "tophat-spot"}
 
@@ -87,6 +90,79 @@ def plan_report(plan: Plan) -> dict:
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
     }
+
+
+#: Sub-steps of a pixel beyond which -printout_pixel prints its value alone: seconds of Python.
+MOST_PRINTED_STEPS = 100_000
+
+
+def pixel_lines(plan: Plan, fast: int, slow: int, photons: float) -> list[str]:
+    """What nanoBragg prints of one pixel: of its last sub-step, its factors and its value (``photons``).
+
+    Computed in float64. A pixel without sub-steps, or with very many, gets the line of its value alone.
+    """
+    value = "pixel   %15.10g" % photons
+    if plan.steps * plan.layers.n > MOST_PRINTED_STEPS:
+        return [f"{fast:4d} {slow:4d} : {plan.steps * plan.layers.n} sub-steps; bragg-numba trace lists them", value]
+    from bragg_numba.trace.pixel import trace_pixel
+
+    trace = trace_pixel(plan, slow, fast, max_steps=0)
+    last, final = trace.last, trace.final
+    if not last:
+        return [f"{fast:4d} {slow:4d} : no sub-step", value]
+    x, y, z = last["pixel_pos_meters"]
+    # C takes two theta from lab x, whatever the beam's direction.
+    from_x = math.sin(math.atan2(math.hypot(y, z), x) / 2.0) / plan.experiment.beam.wavelength_A
+    names = ("rot_a_angstroms", "rot_b_angstroms", "rot_c_angstroms")
+    return [
+        f"{fast:4d} {slow:4d} : stol = {0.5 * math.hypot(*last['scattering_vec_A_inv']):g} or {from_x:g}",
+        f"at {x:g} {y:g} {z:g}",
+        "hkl= %f %f %f  hkl0= %d %d %d" % (*last["hkl_frac"], *last["hkl_rounded"]),
+        " F_cell=%g  F_latt=%g   I = %g" % (last["F_cell"], last["F_latt"], final["I_before_scaling"]),
+        "I/steps %15.10g" % (final["I_before_scaling"] / plan.steps),
+        "polar   %15.10g" % final["polar"],
+        "omega   %15.10g" % final["omega_pixel"],
+        "capfrac %15.10g" % final["capture_fraction"],
+        value,
+        "real-space cell vectors (Angstrom):",
+        *_matrix_lines([last[name] for name in names], ("a", "b", "c")),
+    ]
+
+
+def result_doubts(plan: Plan, statistics, written: dict) -> list[str]:
+    """Say in a sentence each what of an image is hardly what somebody wants: nothing on it, or nothing but overloads.
+
+    ``statistics`` are those of the frame; ``written`` is what the outputs returned.
+    """
+    if statistics.max == 0.0:
+        return [f"no pixel has a photon: {_why_dark(plan)}"]
+    doubts = []
+    if "noise_photons" in written and statistics.max < FEWEST_PHOTONS:
+        doubts.append(
+            f"the brightest pixel expects {statistics.max:.2g} photons, so that the noise image holds next to none: "
+            f"the fluence is {plan.experiment.beam.photons_per_m2:.4g} photons/m^2"
+        )
+    for key, flag, remedy in (("overloads", "noise", "lower -fluence"), ("int_overloads", "integer", "lower -scale")):
+        if 2 * written.get(key, 0) > statistics.pixels:
+            shown = f"{written[key]} of {statistics.pixels} pixels"
+            doubts.append(f"{shown} of the {flag} image are saturated at 65535: {remedy}")
+    return doubts
+
+
+def _why_dark(plan: Plan) -> str:
+    """The likeliest reason why no pixel has a photon."""
+    if plan.experiment.beam.photons_per_m2 == 0.0:
+        return "the fluence is 0"
+    if plan.mask.size and not plan.mask.any():
+        return "the mask skips all of them (its pixels are 0)"
+    factors = plan.experiment.structure_factors
+    if factors.default_F == 0.0 and not plan.table.any():
+        return "all structure factors are 0"
+    if plan.experiment.sampling.dmin_A > 0.0:
+        return f"none lies within -dmin {plan.experiment.sampling.dmin_A:g} A, or no reflection does"
+    if plan.experiment.crystal.shape in ("gauss", "tophat"):
+        return "no spot is wide enough to meet one"
+    return "no reflection with a structure factor meets one"
 
 
 def _g(values, form: str = "%g") -> str:

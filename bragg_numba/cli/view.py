@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the picture or the page."""
     from bragg_numba import checks as check
     from bragg_numba.errors import InputError
-    from bragg_numba.io.atomic import atomic_path, write_bytes
+    from bragg_numba.io.atomic import atomic_path, write_text
     from bragg_numba.series.source import open_source
     from bragg_numba.series.view import page, picture
 
@@ -34,11 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     with open_source(arguments.source) as source:
         if not 0 <= frame < len(source.series):
             raise InputError("--frame", f"must lie between 0 and {len(source.series) - 1}", frame)
+        path = arguments.html or arguments.output or f"{arguments.source.removesuffix('.h5')}_{frame:06d}.png"
+        source.require_other(path)
         if arguments.html:
-            write_bytes(arguments.html, page(source, spots=arguments.spots).encode())
+            write_text(arguments.html, page(source, spots=arguments.spots))
             print(f"wrote {arguments.html}")
             return 0
-        path = arguments.output or f"{arguments.source.removesuffix('.h5')}_{frame:06d}.png"
         image = picture(source, frame, side=side, rings=not arguments.no_rings, spots=arguments.spots)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             image.save(file, "PNG")

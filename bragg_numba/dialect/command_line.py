@@ -13,8 +13,10 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A, FRAMES
+from bragg_numba.dialect.image_headers import read_image_headers
 from bragg_numba.dialect.parse import Given
 from bragg_numba.errors import InputError
+from bragg_numba.memory import parse_bytes, require
 
 #: Values of one noun's fields by name.
 Fields = dict[str, Any]
@@ -34,6 +36,7 @@ _VECTOR_FLAGS = {
     "spindle_axis": "spindle",
     "twotheta_axis": "twotheta",
 }
+_ORIGIN_FLAGS = ("pix0_vector", "pix0_vector_mm")
 #: Under custom vectors the reference's last word on the pivot is whichever of these came last.
 _PIVOT_EFFECT = {
     "distance": "beam",
@@ -53,6 +56,11 @@ _PIVOT_EFFECT = {
 }
 _BEAM_CENTRE = ("Xbeam", "Ybeam")
 _NEAR_POINT = ("Xclose", "Yclose", "ORGX", "ORGY")
+#: Flags that say which sources to make where none are listed.
+_GENERATED_SOURCES = (
+    *("dispersion", "dispsteps", "divergence", "hdivrange", "vdivrange", "hdivstep", "vdivstep"),
+    *("hdivsteps", "vdivsteps", "divsteps", "round_div", "square_div"),
+)
 _OUTPUTS = {
     "h5file": "h5_file",
     "pngfile": "png_file",
@@ -104,6 +112,7 @@ FLAGS_OF_FIELD = {
     "Detector.close_y_mm": "Yclose",
     "Detector.org_x_px": "ORGX",
     "Detector.org_y_px": "ORGY",
+    "Detector.twotheta_deg": "twotheta",
     "Detector.origin_mm": "pix0_vector pix0_vector_mm",
     "Detector.attenuation_depth_um": "detector_abs",
     "Detector.thickness_um": "detector_thick",
@@ -161,15 +170,18 @@ class CommandLine:
         For a value that cannot be honoured, here or in any of the above; it names the flag that brought it.
     """
 
-    def __init__(self, given: list[Given]) -> None:
+    def __init__(self, given: list[Given], folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = folder  #: where files lie that are named without a whole path; None: the working folder
         self.order = given
         self.last = {one.flag.key: one.values for one in given}
         self.notes: list[str] = []  #: what deserves a warning, of the nouns that were asked for
-        self.header: dict[str, float] = {}
-        self.mask: np.ndarray | None = None
-        for key in ("mask", "img"):  # img wins wherever both set a value
-            if key in self.last:
-                self._read_header(key, self.last[key][0])
+        own_centre = _NEAR_POINT[2:] if self._frame[0] in ("xds", "dials") else _BEAM_CENTRE
+        paths: dict[str, str] = {key: self.path(self.last[key][0]) for key in ("mask", "img") if key in self.last}
+        self.headers = read_image_headers(paths, self.last, own_centre)
+        self.notes += self.headers.notes
+        if "distance" in self.last and "close_distance" in self.headers.values:
+            place = self.headers.places["close_distance"]
+            self.notes.append(f"-distance has no effect: {place} wins, as in nanoBragg; give -close_distance")
         self.max_memory = self._memory()
 
     @contextmanager
@@ -182,6 +194,8 @@ class CommandLine:
             keys = FLAGS_OF_FIELD.get(field_name, "").split()
             name = next((one.name for one in reversed(self.order) if one.flag.key in keys), None)
             if name is None:
+                name = next((self.headers.places[key] for key in keys if key in self.headers.places), None)
+            if name is None:
                 raise
             raise InputError(name, str(error)[len(error.name) :].strip()) from None
 
@@ -192,7 +206,11 @@ class CommandLine:
         """The flag's (only) value, else the image header's, else the default."""
         if key in self.last:
             return self.last[key][0]
-        return self.header.get(key, default)
+        return self.headers.values.get(key, default)
+
+    def path(self, name: str) -> str:
+        """Where a file is that the line names."""
+        return name if self.folder is None else os.path.join(self.folder, name)
 
     def word(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
         return check.choice(f"-{key}", self.get(key, default), allowed)
@@ -201,36 +219,7 @@ class CommandLine:
         """Which of these flags came last."""
         return next((one.flag.key for one in reversed(self.order) if one.flag.key in keys), None)
 
-    def _read_header(self, key: str, path: str) -> None:
-        from bragg_numba.io.smv import read_smv
-
-        image = read_smv(path)
-        n_slow, n_fast = image.pixels.shape
-        self.header |= {"detpixels_f": n_fast, "detpixels_s": n_slow}
-        names = {
-            "PIXEL_SIZE": "pixel",
-            "DISTANCE": "distance",
-            "CLOSE_DISTANCE": "close_distance",
-            "WAVELENGTH": "lambda",
-            "BEAM_CENTER_X": "Xbeam",
-            "BEAM_CENTER_Y": "Ybeam",
-            "ORGX": "ORGX",
-            "ORGY": "ORGY",
-            "PHI": "phi",
-            "OSC_RANGE": "osc",
-        }
-        for keyword, name in names.items():
-            value = image.value_of(keyword)
-            if value is not None and value == value:
-                self.header[name] = value
-        if key == "mask":
-            self.mask = image.pixels != 0
-            if "Ybeam" in self.header:  # a mask counts it from the other edge
-                self.header["Ybeam"] = self.header.get("pixel", 0.1) * n_slow - self.header["Ybeam"]
-
     def _memory(self) -> int | None:
-        from bragg_numba.memory import parse_bytes
-
         text = self.get("max-memory")
         return None if text is None else parse_bytes("-max-memory", text)
 
@@ -269,7 +258,11 @@ class CommandLine:
         if "sourcefile" in self:
             from bragg_numba.io.text_files import read_sources
 
-            fields["sources"] = tuple(read_sources(self.get("sourcefile")))
+            fields["sources"] = tuple(read_sources(self.path(self.get("sourcefile"))))
+            replaced = [f"-{key}" for key in _GENERATED_SOURCES if key in self]
+            if replaced:
+                verb = "has" if len(replaced) == 1 else "have"
+                self.notes.append(f"{', '.join(replaced)} {verb} no effect beside -sourcefile, as in nanoBragg")
         return fields
 
     @cached_property
@@ -281,7 +274,8 @@ class CommandLine:
         if "mat" in self:
             from bragg_numba.io.text_files import read_matrix
 
-            fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in read_matrix(self.get("mat")))
+            matrix = read_matrix(self.path(self.get("mat")))
+            fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in matrix)
         if "misset" in self:
             misset = self.last["misset"]
             fields["misset_deg"] = "random" if misset == ("random",) else misset
@@ -294,6 +288,8 @@ class CommandLine:
         for one in self.order:
             key = one.flag.key
             if key in ("N", "Na", "Nb", "Nc"):
+                if one.values[0] < 0:
+                    self.notes.append(f"{one.name} {one.values[0]} is taken as 1, as in nanoBragg")
                 for i, axis in enumerate("abc"):
                     if key in ("N", "N" + axis):
                         counts[i] = max(1, one.values[0])
@@ -325,7 +321,7 @@ class CommandLine:
         for one in self.order:
             key = one.flag.key
             if key in _CONVENTION_FLAGS:
-                if axes:
+                if axes and self.last_of(*_VECTOR_FLAGS):
                     self.notes.append(
                         f"{one.name} comes after vector flags and replaces their vectors, as in nanoBragg"
                     )
@@ -336,20 +332,22 @@ class CommandLine:
                 if not axes:
                     axes = dict(FRAMES[convention if explicit else "custom"])
                 axes[_VECTOR_FLAGS[key]] = one.values
+            elif key in _ORIGIN_FLAGS and not axes:  # they, too, make the convention a custom one
+                axes = dict(FRAMES[convention if explicit else "custom"])
         return ("custom" if axes else convention), axes
 
     @cached_property
     def detector(self) -> Fields:
         """Fields of ``Detector``."""
         convention, axes = self._frame
-        fields: Fields = {"convention": convention, "mask": self.mask}
+        fields: Fields = {"convention": convention, "mask": self.headers.mask}
         for name in ("fast", "slow", "normal", "twotheta"):
             fields[f"{name}_axis"] = axes.get(name)
         simple = {"pixel": "pixel_mm", "distance": "distance_mm", "close_distance": "close_distance_mm"}
         fields |= {name: self.get(key) for key, name in simple.items() if self.get(key) is not None}
         for letter, axis in (("f", "fast"), ("s", "slow")):
             pixels = self.last_of("detpixels", f"detpixels_{letter}")
-            n = self.get(pixels) if pixels else self.header.get(f"detpixels_{letter}")
+            n = self.get(pixels) if pixels else self.headers.values.get(f"detpixels_{letter}")
             if n is not None:
                 fields[f"n_{axis}"] = n
             size = self.last_of("detsize", f"detsize_{letter}")
@@ -358,7 +356,7 @@ class CommandLine:
         fields |= self._centre_fields(convention)
         fields["rotation_deg"] = tuple(self.get(f"detector_rot{axis}", 0.0) for axis in "xyz")
         fields["twotheta_deg"] = self.get("twotheta", 0.0)
-        origin = self.last_of("pix0_vector", "pix0_vector_mm")
+        origin = self.last_of(*_ORIGIN_FLAGS)
         if origin:
             per_mm = 1000.0 if origin == "pix0_vector" else 1.0
             fields["origin_mm"] = tuple(x * per_mm for x in self.last[origin])
@@ -390,8 +388,10 @@ class CommandLine:
         typed = {key for key in names if key in self}
         other_style = typed and not typed & set(own_style)
         fields: Fields = {}
+        if self.headers.is_swung and not typed and not {"pivot", "distance", "close_distance"} & set(self.last):
+            return self._swung_centre_fields(convention)
         for key, name in names.items():
-            if key in self or (key in own_style and key in self.header and not other_style):
+            if key in self or (key in own_style and key in self.headers.values and not other_style):
                 fields[name] = self.get(key)
         if "pivot" in self:
             fields["pivot"] = self.word("pivot", "beam", ("beam", "sample"))
@@ -399,6 +399,17 @@ class CommandLine:
             fields["pivot"] = self._implied_pivot(*_PIVOT_EFFECT)
         elif typed & set(_BEAM_CENTRE) and typed & set(_NEAR_POINT):
             fields["pivot"] = self._implied_pivot(*_BEAM_CENTRE, *_NEAR_POINT)
+        return fields
+
+    def _swung_centre_fields(self, convention: str) -> Fields:
+        """The place of a detector whose header says its swing, near point and near distance.
+
+        A swing about the crystal keeps both, so that they place the detector under every convention; the beam
+        centre is what it was before the swing or after it, depending on who wrote it, and goes to our headers only.
+        """
+        fields: Fields = {"org_x_px": self.get("ORGX"), "org_y_px": self.get("ORGY"), "pivot": "sample"}
+        if convention != "custom":
+            fields |= {"beam_x_mm": self.get("Xbeam"), "beam_y_mm": self.get("Ybeam")}
         return fields
 
     def _implied_pivot(self, *keys: str) -> str:
@@ -435,12 +446,11 @@ class CommandLine:
     def read_structure_factors(self) -> Fields:
         """Fields of ``StructureFactors``: of -hkl, else of the cache of an earlier run, else only default_F."""
         from bragg_numba.io.structure_factor_files import read_dump, read_hkl
-        from bragg_numba.memory import require
 
         default_F = self.get("default_F", 0.0)
-        dump = self.get("dump", DEFAULT_DUMP)
+        dump = self.path(self.get("dump", DEFAULT_DUMP))
         if "hkl" in self:
-            indices, amplitudes = read_hkl(self.get("hkl"))
+            indices, amplitudes = read_hkl(self.path(self.get("hkl")))
             return {"default_F": default_F, "indices": indices, "amplitudes": amplitudes}
         if "dump" in self or os.path.exists(dump):
             first, _, table = read_dump(dump)
@@ -462,17 +472,21 @@ class CommandLine:
         request = Request(max_memory=self.max_memory, notes=self.notes)
         if "hkl" in self:
             request.dump_file = self.get("dump", DEFAULT_DUMP)
-        for key, name in _OUTPUTS.items():
-            if key in self:
-                setattr(request, name, self.get(key))
-        if not any(key in self for key in _OUTPUTS):
-            request.float_file, request.int_file = "floatimage.bin", "intimage.img"
-            request.noise_file = None if "nonoise" in self else "noiseimage.img"
-            request.pgm_file = None if "nopgm" in self else "image.pgm"
+        named_outputs = {name: self.get(key) for key, name in _OUTPUTS.items() if key in self}
         if self.last_of("noisefile", "nonoise") == "nonoise":
-            request.noise_file = None
-        if self.last_of("pgmfile", "nopgm") == "nopgm":
-            request.pgm_file = None
+            named_outputs.pop("noise_file", None)
+        if self.last_of("pgmfile", "pgmscale", "nopgm") == "nopgm":  # a scale asks for the picture again, as in C
+            named_outputs.pop("pgm_file", None)
+        elif named_outputs and "pgmscale" in self and "pgm_file" not in named_outputs:
+            self.notes.append("-pgmscale has no effect without -pgmfile: the outputs that are named are all there are")
+        if not named_outputs:  # none was named, or every one was taken back
+            named_outputs = {"float_file": "floatimage.bin", "int_file": "intimage.img"}
+            if "nonoise" not in self:
+                named_outputs["noise_file"] = "noiseimage.img"
+            if self.last_of("pgmscale", "nopgm") != "nopgm":
+                named_outputs["pgm_file"] = "image.pgm"
+        for name, path in named_outputs.items():
+            setattr(request, name, path)
         named = [getattr(request, name) for name in _OUTPUTS.values() if getattr(request, name)]
         twice = {os.path.realpath(path) for path in named}
         if len(twice) < len([path for path in named if path != os.devnull]):

@@ -54,10 +54,10 @@ FLAGS: tuple[Flag, ...] = tuple(
             "a [b c al be ga]: unit cell, angstrom and degrees; b, c default a, angles 90",
         ),
         ("misset", "", "crystal", "rx ry rz (degrees about lab x, y, z, in this order), or the word random"),
-        ("N", "n:count", "crystal", "unit cells along a, b and c; default 1"),
-        ("Na", "n:count", "crystal", "unit cells along a"),
-        ("Nb", "n:count", "crystal", "unit cells along b"),
-        ("Nc", "n:count", "crystal", "unit cells along c"),
+        ("N", "n:integer", "crystal", "unit cells along a, b and c; default 1"),
+        ("Na", "n:integer", "crystal", "unit cells along a"),
+        ("Nb", "n:integer", "crystal", "unit cells along b"),
+        ("Nc", "n:integer", "crystal", "unit cells along c"),
         ("xtalsize xtal_size samplesize sample_size", "mm:number", "crystal", "crystal edge, overrides -N"),
         ("xtal_thick xtal_x sample_thick sample_x", "mm:number", "crystal", "crystal size along a"),
         (
@@ -164,7 +164,7 @@ FLAGS: tuple[Flag, ...] = tuple(
         ),
         ("detector_thick", "um:number", "detector", "thickness of the sensor; default 0: none"),
         ("detector_thicksteps thicksteps", "n:count", "detector", "layers of the sensor; default 2"),
-        ("img", "FILE:file", "detector", "take the geometry from the header of an SMV image"),
+        ("img", "FILE:file", "detector", "geometry from an SMV header; pixels are not needed"),
         ("mask", "FILE:file", "detector", "SMV image whose zero pixels are skipped; its header counts too"),
         # --- sampling
         ("oversample", "n:count", "sampling", "sub-pixels along each pixel edge; default: from the crystal"),
@@ -211,10 +211,10 @@ FLAGS: tuple[Flag, ...] = tuple(
             "generator of -noisefile; default nanobragg's own, bit for bit",
         ),
         ("printout", "", "output", "print pixel values"),
-        ("printout_pixel", "fast:integer slow:integer", "output", "print one pixel's value"),
+        ("printout_pixel", "fast:integer slow:integer", "output", "print one pixel's value and what led to it"),
         ("json", "", "output", "print the report as JSON"),
         # --- seeds
-        ("seed", "n:integer", "seeds", "of the noise; default 1"),
+        ("seed", "n:integer", "seeds", "of the noise; default 1; negative: go on where the crystal's stopped"),
         ("mosaic_seed", "n:integer", "seeds", "of the mosaic domains; default 12345678"),
         ("misset_seed", "n:integer", "seeds", "of -misset random; default 1"),
         # --- running

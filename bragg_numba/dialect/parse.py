@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import shlex
+import sys
 from dataclasses import dataclass
 
 from bragg_numba.dialect.flags import BY_NAME, REFUSED, Flag
@@ -21,10 +22,17 @@ class Given:
 
 
 def split_words(words) -> list[str]:
-    """Split a command line into words; a list passes through. A leading program name is dropped."""
+    """Split a command line into words as a shell does; a list passes through. A leading program name is dropped.
+
+    On Windows a backslash stands for itself: it parts folders.
+    """
     if isinstance(words, str):
+        splitter = shlex.shlex(words, posix=True, punctuation_chars=False)
+        splitter.whitespace_split, splitter.commenters = True, ""
+        if sys.platform == "win32":
+            splitter.escape = ""
         try:
-            words = shlex.split(words)
+            words = list(splitter)
         except ValueError as error:
             raise InputError("command line", f"cannot be split into words: {error}") from None
     words = [str(word) for word in words]
@@ -69,7 +77,10 @@ def _find(word: str) -> tuple[Flag, str]:
         raise InputError(name, "is not supported", hint=REFUSED[name])
     if not word.startswith("-") or _is_number(word):
         raise InputError("command line", "has a word that belongs to no flag", word)
-    near = difflib.get_close_matches(word, [*BY_NAME, *REFUSED], n=3, cutoff=0.5)
+    known = [*BY_NAME, *REFUSED]
+    # nanoBragg's own comments shorten some: -hdiv, -dispstep.
+    longer = [other for other in known if len(word) > 2 and other.startswith(word)]
+    near = longer[:3] or difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists them"
     raise InputError(word[:80], "is not a known flag", hint=hint)
 

@@ -81,7 +81,7 @@ def _clean_cell(name: str, value) -> tuple:
     if not 1 <= len(parts) <= 6:
         raise InputError(name, "must be 1 to 6 numbers: a b c alpha beta gamma", value)
     parts += [parts[0]] * (3 - len(parts)) + [90.0] * (6 - max(len(parts), 3))
-    lengths = [check.number(f"{name} length", n, above=0.0, high=1e5, hint="angstrom") for n in parts[:3]]
+    lengths = [check.number(f"{name} length", n, low=1e-3, high=1e5, hint="angstrom") for n in parts[:3]]
     angles = [check.number(f"{name} angle", n, above=0.0, high=179.999, hint="degrees") for n in parts[3:]]
     al, be, ga = (math.radians(angle) for angle in angles)
     half = (al + be + ga) / 2

@@ -59,8 +59,8 @@ class Detector(Noun):
         for field in ("n_fast", "n_slow"):
             put(field, check.optional(check.count, pre + field, getattr(self, field), low=1, high=1_000_000))
         for field in ("size_fast_mm", "size_slow_mm", "distance_mm"):
-            put(field, check.number(pre + field, getattr(self, field), above=0.0, high=1e7))
-        close = check.optional(check.number, pre + "close_distance_mm", self.close_distance_mm, above=0.0, high=1e7)
+            put(field, check.number(pre + field, getattr(self, field), low=1e-9, high=1e7))
+        close = check.optional(check.number, pre + "close_distance_mm", self.close_distance_mm, low=1e-9, high=1e7)
         put("close_distance_mm", close)
         put("convention", check.choice(pre + "convention", self.convention, CONVENTIONS))
         put("pivot", check.optional(check.choice, pre + "pivot", self.pivot, allowed=PIVOTS))
@@ -74,7 +74,7 @@ class Detector(Noun):
         for field in ("curved", "point_pixel"):
             put(field, check.flag(pre + field, getattr(self, field)))
         put("attenuation_depth_um", self._clean_depth())
-        put("thickness_um", check.number(pre + "thickness_um", self.thickness_um, low=0.0, high=1e9))
+        put("thickness_um", _none_or_length(pre + "thickness_um", self.thickness_um, high=1e9))
         steps = check.optional(check.count, pre + "thickness_steps", self.thickness_steps, low=1, high=1_000_000)
         put("thickness_steps", steps)
         for n, name in ((self.shape[0], "slow"), (self.shape[1], "fast")):
@@ -94,7 +94,7 @@ class Detector(Noun):
             return None
         if isinstance(depth, float) and math.isinf(depth):
             return 0.0  # an infinite depth absorbs nothing: no sensor, like 0
-        return check.number("Detector.attenuation_depth_um", depth, low=0.0, high=1e12)
+        return _none_or_length("Detector.attenuation_depth_um", depth, high=1e12)
 
     @property
     def detector_size_m(self) -> tuple[float, float]:
@@ -110,3 +110,15 @@ class Detector(Noun):
         pixel = self.pixel_mm / 1000.0
         slow, fast = self.detector_size_m
         return math.ceil(slow / pixel - 0.5), math.ceil(fast / pixel - 0.5)
+
+
+#: Micrometres below which a length of the sensor is a slip: a thousandth of an atom.
+_THINNEST_UM = 1e-7
+
+
+def _none_or_length(name: str, value, high: float) -> float:
+    """Return a length of the sensor, micrometres; 0 stands for no sensor."""
+    clean = check.number(name, value, low=0.0, high=high)
+    if 0.0 < clean < _THINNEST_UM:
+        raise InputError(name, f"must be 0 or at least {_THINNEST_UM:g}", value, "micrometres")
+    return clean

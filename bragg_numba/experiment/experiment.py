@@ -67,11 +67,18 @@ class Experiment(Noun):
             )
 
     @classmethod
-    def from_nanobragg(cls, words) -> Experiment:
+    def from_nanobragg(cls, words, folder=None) -> Experiment:
         """Build from a nanoBragg command line: one string, or a list of words.
 
         What the command would print as a warning, say that it takes structure factors from an Fdump.bin that
         lies there, is a Python warning here.
+
+        Parameters
+        ----------
+        words
+            The command line.
+        folder
+            Where the files are that it names without a whole path; None: the working folder.
 
         Raises
         ------
@@ -80,7 +87,7 @@ class Experiment(Noun):
         """
         from bragg_numba.dialect import CommandLine, parse
 
-        line = CommandLine(parse(words))
+        line = CommandLine(parse(words), folder)
         experiment = cls.from_command_line(line)
         for note in line.notes:
             warnings.warn(note, stacklevel=2)

@@ -1,4 +1,4 @@
-"""Text attributes of HDF5 files, in the one form that every reader takes."""
+"""Text in HDF5 files, in the one form that every reader takes."""
 
 from __future__ import annotations
 
@@ -16,4 +16,9 @@ def set_attributes(item, **attributes) -> None:
         if isinstance(value, str) and value.isascii():
             item.attrs.create(name, value, dtype=ascii_text)
         else:
-            item.attrs[name] = value
+            item.attrs[name] = as_utf8(value) if isinstance(value, str) else value
+
+
+def as_utf8(text: str) -> str:
+    """Text with file names in it, fit for HDF5: what is not UTF-8, which Linux allows in names, as ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

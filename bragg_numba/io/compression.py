@@ -15,6 +15,7 @@ import zlib
 import numpy as np
 
 from bragg_numba import checks as check
+from bragg_numba.io.hdf5 import bring_filters
 
 #: What ``compression`` may be. Only "bslz4" and "none" are read by DECTRIS's plugin for XDS.
 COMPRESSIONS = ("bslz4", "none", "gzip", "zstd")
@@ -45,6 +46,7 @@ class Codec:
             return {"compression": "gzip", "compression_opts": GZIP_LEVEL}
         import hdf5plugin
 
+        bring_filters()
         if self.name == "bslz4":
             return dict(hdf5plugin.Bitshuffle(nelems=0, cname="lz4"))
         return dict(hdf5plugin.Bitshuffle(nelems=0, cname="zstd", clevel=1))
@@ -136,6 +138,7 @@ def _reads_back(functions) -> bool:
     import h5py
     import hdf5plugin
 
+    bring_filters()
     for dtype in (np.uint16, np.uint32, np.float32):
         frame = (np.arange(71 * 113) % 251).reshape(71, 113).astype(dtype)  # no whole number of blocks
         with h5py.File("probe", "w", driver="core", backing_store=False) as file:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.atomic import keep_mode, require_replaceable
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
+from bragg_numba.io.locks import lock_hint
 
 DATA = "/entry/data/data"
 
@@ -23,15 +26,22 @@ class PartFile:
     """A file under a temporary name in its own folder, until ``publish``.
 
     The name holds process and chance, so that two workers that were given the same job cannot meet.
+
+    Raises
+    ------
+    InputError
+        If ``path`` exists and must not be replaced: a folder, a device, a file that is write-protected.
     """
 
     def __init__(self, path) -> None:
         self.path = Path(path)
+        require_replaceable(self.path)
         self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
 
     def publish(self) -> None:
         """Wait until the contents are on the disk, then rename."""
         sync(self.part)
+        keep_mode(self.part, self.path)
         os.replace(self.part, self.path)
         sync(self.path.parent)
 
@@ -42,25 +52,36 @@ class PartFile:
 
 
 def sync(path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the names in a folder, are on the disk; on Windows files alone, and by a writer."""
+    is_folder = os.path.isdir(path)
+    if is_folder and sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
+def photons_folder(prefix) -> Path:
+    """Where the photons of a series are that has counts, too."""
+    prefix = Path(prefix)
+    return prefix.with_name(f"{prefix.name}_photons")
+
+
+def files_of(prefix) -> list[Path]:
+    """Everything whose name begins with a series' prefix, in its folder and in that of its photons."""
+    prefix = Path(prefix)
+    folders = [folder for folder in (prefix.parent, photons_folder(prefix)) if folder.is_dir()]
+    return [path for folder in folders for path in folder.iterdir() if path.name.startswith(prefix.name)]
+
+
 def leftovers(prefix) -> list[Path]:
     """Temporary files of data files and masters that nobody finished, under this prefix."""
     prefix = Path(prefix)
-    if not prefix.parent.is_dir():
-        return []
-    found = []
-    for path in prefix.parent.iterdir():
-        rest = path.name[len(prefix.name) :] if path.name.startswith(prefix.name) else ""
-        if rest.startswith(("_data_", "_master", "_counts_", ".geom", "_XDS.INP")) and rest.endswith(PART):
-            found.append(path)
-    return sorted(found)
+    starts = ("_data_", "_master", "_counts_", ".geom", ".phil", ".poni", "_XDS.INP")
+    found = [path for path in files_of(prefix) if path.name.endswith(PART)]
+    return sorted(path for path in found if path.name[len(prefix.name) :].startswith(starts))
 
 
 @contextmanager
@@ -111,8 +132,17 @@ def pixel_meaning(dtype: str) -> dict[str, str]:
     if dtype == "float32":
         meaning = "expected photons a pixel: Bragg reflections and background together, no noise"
         return {"units": "photons", "long_name": "photons (frame, slow, fast)", "meaning": meaning}
-    meaning = "Poisson counts of the expected photons times the scale, cut at saturation_value"
+    meaning = "Poisson counts of the expected photons times the scale, cut at one more than saturation_value"
     return {"units": "counts", "long_name": "counts (frame, slow, fast)", "meaning": meaning}
+
+
+def filler(dtype) -> np.generic:
+    """What a pixel is that nobody wrote or nobody can read: no count, no photons, and not the 0 that HDF5 would take.
+
+    The largest number of unsigned integers, which DIALS masks (it lies above saturation_value), and not-a-number.
+    """
+    dtype = np.dtype(dtype)
+    return dtype.type(np.nan if dtype.kind == "f" else np.iinfo(dtype).max)
 
 
 class FrameWriter:
@@ -125,7 +155,12 @@ class FrameWriter:
         data = entry.require_group("data")
         set_attributes(data, NX_class="NXdata", signal="data")
         self._data = data.create_dataset(
-            "data", (frames, *shape), np.dtype(dtype), chunks=(1, *shape), **codec.dataset_options()
+            "data",
+            (frames, *shape),
+            np.dtype(dtype),
+            chunks=(1, *shape),
+            fillvalue=filler(dtype),
+            **codec.dataset_options(),
         )
         set_attributes(self._data, **pixel_meaning(dtype))
 
@@ -148,4 +183,4 @@ def refusal(path, error: Exception) -> InputError:
         text = os.strerror(int(text.split("errno = ")[1].split(",")[0]))
     elif "No space left" in text:
         text = "No space left on device"
-    return InputError(os.fspath(path), f"cannot be written: {text}")
+    return InputError(os.fspath(path), f"cannot be written: {text}", hint=lock_hint(error))

@@ -1,15 +1,39 @@
-"""Geometry for programs that want it in a text file of their own: CrystFEL and XDS."""
+"""Geometry for programs that want it in a text file of their own: CrystFEL, DIALS, pyFAI and XDS."""
 
 from __future__ import annotations
+
+import json
+import math
 
 import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.errors import InputError
-from bragg_numba.io.nxmx import SATURATION, Description
+from bragg_numba.io.nxmx import LARGEST_VALID, SATURATION, Description
 
 #: XDS's customary frame (x right, y down, z along the beam) from that of McStas (x left, y up).
 _XDS = np.diag([-1.0, -1.0, 1.0])
+
+#: The frame of DIALS and imgCIF (z against the beam).
+_DIALS = np.diag([-1.0, 1.0, -1.0])
+
+#: pyFAI's three axes (up, to the right as seen along the beam, along the beam).
+_PYFAI = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+#: A sensor that absorbs every photon at every angle, for a DIALS that is told not to correct parallax; millimetres.
+_ABSORBS_ALL_MM = 10000
+
+_SHIFT = "/entry/instrument/detector/shift"
+
+
+def plain(value: float, decimals: int) -> str:
+    """A number without an exponent, which CrystFEL refuses in directions."""
+    return np.format_float_positional(round(float(value), decimals) + 0.0, trim="-")
+
+
+def has_right_angles(description: Description) -> bool:
+    """Whether the detector's axes are at right angles, which those of a custom one need not be."""
+    return bool(abs(description.geometry.fast @ description.geometry.slow) < 1e-9)
 
 
 def crystfel_geom(description: Description) -> str:
@@ -20,13 +44,11 @@ def crystfel_geom(description: Description) -> str:
         [
             "; CrystFEL geometry, written by bragg_numba. Axes: z along the beam, y up.",
             "; Give a master to indexamajig; HDF5_PLUGIN_PATH must lead to bitshuffle unless compression is none.",
+            *_geom_polarization(description),
             *_geom_wavelength(description),
             "adu_per_photon = 1",
-            f"; Counts end at {SATURATION['uint16']} (uint16) or {SATURATION['uint32']} (uint32), photons do not:",
-            "; for counts give --max-adu to process_hkl or partialator, which CrystFEL prefers to max_adu here.",
-            f"clen = {g.origin[2]:.12g} m",
-            f"res = {1.0 / pixel:.12g}",
-            *_geom_shift(description),
+            *_geom_place(description),
+            f"res = {plain(1.0 / pixel, 9)}",
             "",
             "dim0 = %",
             "dim1 = ss",
@@ -35,6 +57,7 @@ def crystfel_geom(description: Description) -> str:
             "mask0_data = /entry/instrument/detector/pixel_mask",
             "mask0_goodbits = 0x0",
             "mask0_badbits = 0xffffffff",
+            *_geom_saturation(description),
             "",
             "p0/min_fs = 0",
             f"p0/max_fs = {g.n_fast - 1}",
@@ -42,34 +65,162 @@ def crystfel_geom(description: Description) -> str:
             f"p0/max_ss = {g.n_slow - 1}",
             f"p0/fs = {_xyz(g.fast)}",
             f"p0/ss = {_xyz(g.slow)}",
-            f"p0/corner_x = {g.origin[0] / pixel:.12g}",
-            f"p0/corner_y = {g.origin[1] / pixel:.12g}",
+            f"p0/corner_x = {plain(g.origin[0] / pixel, 9)}",
+            f"p0/corner_y = {plain(g.origin[1] / pixel, 9)}",
+            *_geom_offset(description),
             "",
         ]
     )
 
 
-def _geom_wavelength(description: Description) -> list[str]:
-    if description.wavelength_of_frames:
-        return ["wavelength = /entry/instrument/beam/incident_wavelength A"]
-    mean = description.mean_wavelength_A
-    lines = [f"photon_energy = {ENERGY_WAVELENGTH_EV_A / mean:.10g} eV"]
-    weights = description.wavelength_weights
-    if weights is not None:
-        sigma = float(np.sqrt(np.average((description.wavelength_A - mean) ** 2, weights=weights)))
-        lines.append(f"bandwidth = {sigma / mean:.6g}")
+def _geom_polarization(description: Description) -> list[str]:
+    """What to give to partialator and process_hkl, whose own default is a beam that is all horizontal."""
+    if description.polarization is None:
+        return ["; No polarization factor: partialator and process_hkl want --polarisation=none"]
+    percent = 50.0 * (1.0 + description.polarization)
+    # The normal of the E-vector's plane is a quarter turn ahead of the E-vector.
+    x, y, _ = description.polarization_normal
+    degrees = math.degrees(math.atan2(-x, y)) % 180.0
+    kind, turn = "horiz", round(degrees) % 180
+    if round(percent) != 50 and turn:
+        kind = "vert" if turn == 90 else f"{turn}deg"
+    lines = [f"; partialator and process_hkl want --polarisation={kind}{round(percent)}"]
+    if abs(percent - round(percent)) > 1e-6 or (kind != "horiz" and abs(degrees - turn) > 1e-6):
+        lines.append(f"; (they take whole numbers: it is {plain(percent, 4)} % at {plain(degrees, 4)} degrees)")
     return lines
 
 
-def _geom_shift(description: Description) -> list[str]:
-    if description.shift_m is None:
+def _geom_wavelength(description: Description) -> list[str]:
+    if description.wavelength_of_frames:
+        lines = ["wavelength = /entry/instrument/beam/incident_wavelength A"]
+    else:
+        lines = [f"photon_energy = {plain(ENERGY_WAVELENGTH_EV_A / description.mean_wavelength_A, 5)} eV"]
+    if description.bandwidth:
+        lines.append(f"bandwidth = {plain(description.bandwidth, 12)}")
+    return lines
+
+
+def _geom_place(description: Description) -> list[str]:
+    """Where the detector is along the beam, and in which values of the master every frame's shift is."""
+    shift = description.shift_m
+    if shift is None:
+        return [f"clen = {plain(description.geometry.origin[2], 12)} m"]
+    along = f"{_SHIFT}/z" if shift[:, 2].any() else plain(description.geometry.origin[2], 12)
+    return [f"clen = {along} m", *(f"detector_shift_{axis} = {_SHIFT}/{axis} m" for axis in "xy")]
+
+
+def _geom_offset(description: Description) -> list[str]:
+    """What is to be added to a clen that is the frame's shift alone."""
+    shift = description.shift_m
+    if shift is None or not shift[:, 2].any():
         return []
-    return [f"detector_shift_{axis} = /entry/instrument/detector/shift/{axis} m" for axis in "xy"]
+    return [f"p0/coffset = {plain(description.geometry.origin[2], 12)}"]
+
+
+def _geom_saturation(description: Description) -> list[str]:
+    """Values that are no measurements. max_adu would mark reflections too; CrystFEL wants it when merging."""
+    if description.dtype == "float32":
+        return []
+    valid = LARGEST_VALID[description.dtype]
+    lines = [f"; Counts above {valid} are cut: give --max-adu={valid} to partialator and process_hkl."]
+    if description.dtype == "uint16":
+        # Photons, which are not cut, share this file. 65535 is what a missing data file reads as.
+        return [*lines, *(f"flag_equal = {value}" for value in (SATURATION["uint16"], 65535))]
+    # The largest number below all of the cut, no number and a missing file, as CrystFEL (float32) tells them apart.
+    return [*lines, f"flag_morethan = {2**31 - 256}"]
 
 
 def _xyz(vector) -> str:
-    terms = [f"{value:+.12g}{axis}" for value, axis in zip(vector, "xyz", strict=True) if abs(value) > 1e-15]
-    return " ".join(terms)
+    """A direction as CrystFEL reads it: signs, digits, points and axes alone."""
+    digits = {axis: (value < 0.0, plain(abs(value), 15)) for axis, value in zip("xyz", vector, strict=True)}
+    return " ".join(f"{'-' if minus else '+'}{size}{axis}" for axis, (minus, size) in digits.items() if size != "0")
+
+
+def dials_import(description: Description, name: str, master_name: str) -> str:
+    """Return parameters for ``dials.import`` that say what NXmx cannot, or DIALS does not read there.
+
+    ``name`` and ``master_name`` are those of this text and of a master, for the example in it.
+    """
+    return "\n".join(
+        [
+            "# Written by bragg_numba: what NXmx cannot say, or DIALS does not read there. For",
+            f"#     dials.import {name} {master_name}",
+            "geometry {",
+            *_phil_beam(description),
+            *_phil_sensor(description),
+            "}",
+            "",
+        ]
+    )
+
+
+def _phil_beam(description: Description) -> list[str]:
+    if description.polarization is None:
+        return [
+            "  # The images hold no polarization factor (-nopolar). DIALS corrects for one all the same:",
+            "  # no fraction undoes that.",
+        ]
+    normal = _DIALS @ description.polarization_normal
+    return [
+        "  beam {",
+        f"    polarization_fraction = {plain((1.0 + description.polarization) / 2.0, 12)}",
+        f"    polarization_normal = {','.join(plain(value, 12) for value in normal)}",
+        "  }",
+    ]
+
+
+def _phil_sensor(description: Description) -> list[str]:
+    if description.sensor_um is not None:
+        return []
+    return [
+        "  detector {",
+        "    panel {",
+        "      # No sensor: all photons are caught, at the surface. DIALS divides by 1 - exp(-mu t / cos).",
+        f"      thickness = {_ABSORBS_ALL_MM}",
+        "      parallax_correction = False",
+        "    }",
+        "  }",
+    ]
+
+
+def pyfai_poni(description: Description) -> str:
+    """Return a PONI file for pyFAI: the detector as it turns three times about its point of normal incidence.
+
+    Raises
+    ------
+    InputError
+        For axes that are not at right angles.
+    """
+    if not has_right_angles(description):
+        raise InputError("PONI", "needs detector axes at right angles")
+    g = description.geometry
+    down, across, origin = (_PYFAI @ v for v in (g.slow, g.fast, g.origin))
+    normal = np.cross(down, across)
+    # pyFAI's pixels run so that the third axis leads away from the sample; if not, slow runs against its first one.
+    flipped = normal @ origin < 0.0
+    if flipped:
+        origin = origin + g.n_slow * g.pixel_size * down
+        down, normal = -down, -normal
+    turns = (
+        math.atan2(-across[2], normal[2]),
+        math.asin(max(-1.0, min(1.0, down[2]))),
+        math.atan2(down[1], down[0]),
+    )
+    config = {"pixel1": g.pixel_size, "pixel2": g.pixel_size, "max_shape": [g.n_slow, g.n_fast]}
+    return "\n".join(
+        [
+            "# Written by bragg_numba. Pixels under the mask are those of /entry/instrument/detector/pixel_mask.",
+            "poni_version: 2.1",
+            "Detector: Detector",
+            f"Detector_config: {json.dumps({**config, 'orientation': 2 if flipped else 3})}",
+            f"Distance: {float(origin @ normal)!r}",
+            f"Poni1: {float(-origin @ down)!r}",
+            f"Poni2: {float(-origin @ across)!r}",
+            *(f"Rot{number}: {angle + 0.0!r}" for number, angle in enumerate(turns, start=1)),
+            f"Wavelength: {description.mean_wavelength_A * 1e-10:.12g}",
+            "",
+        ]
+    )
 
 
 def xds_input(description: Description, template: str) -> str:
@@ -89,13 +240,16 @@ def xds_input(description: Description, template: str) -> str:
     """
     if description.omega_deg is None:
         raise InputError("XDS.INP", "needs an even sweep: these frames are stills", hint="CrystFEL takes stills")
+    if not has_right_angles(description):
+        raise InputError("XDS.INP", "needs detector axes at right angles")
     g, omega = description.geometry, description.omega_deg
     fast, slow, origin, spindle = (_XDS @ v for v in (g.fast, g.slow, g.origin, g.spindle))
-    if abs(fast @ slow) > 1e-9:
-        raise InputError("XDS.INP", "needs detector axes at right angles")
     n = description.frames
     sensor = 0.0 if description.sensor_um is None else description.sensor_um / 1000.0
     pixel_mm = g.pixel_size * 1000.0
+    # Of photons, counts may be made: uint16, unless somebody asks for more.
+    overload = LARGEST_VALID["uint16" if description.dtype == "float32" else description.dtype]
+    fraction = 0.5 if description.polarization is None else (1.0 + description.polarization) / 2.0
     lines = [
         "! Written by bragg_numba: the part of XDS.INP that these frames fix. Add JOB, SPACE_GROUP_NUMBER, LIB.",
         *_xds_warnings(description),
@@ -110,25 +264,33 @@ def xds_input(description: Description, template: str) -> str:
         f"INCIDENT_BEAM_DIRECTION= {_three(_XDS @ np.array([0.0, 0.0, 1.0]))}",
         f"ROTATION_AXIS= {_three(spindle)}",
         f"POLARIZATION_PLANE_NORMAL= {_three(_XDS @ description.polarization_normal)}",
-        f"FRACTION_OF_POLARIZATION= {(1.0 + description.polarization) / 2.0:.6g}",
+        f"FRACTION_OF_POLARIZATION= {fraction:.6g}",
         f"NX= {g.n_fast}  NY= {g.n_slow}  QX= {pixel_mm:.10g}  QY= {pixel_mm:.10g}",
         f"DETECTOR_DISTANCE= {1000.0 * float(origin @ np.cross(fast, slow)):.10g}",
-        f"ORGX= {-(origin @ fast) / g.pixel_size + 0.5:.8g}  ORGY= {-(origin @ slow) / g.pixel_size + 0.5:.8g}",
+        f"ORGX= {-(origin @ fast) / g.pixel_size + 0.5:.10g}  ORGY= {-(origin @ slow) / g.pixel_size + 0.5:.10g}",
         f"DIRECTION_OF_DETECTOR_X-AXIS= {_three(fast)}",
         f"DIRECTION_OF_DETECTOR_Y-AXIS= {_three(slow)}",
         f"SENSOR_THICKNESS= {sensor:.6g}",
-        f"MINIMUM_VALID_PIXEL_VALUE= 0  OVERLOAD= {SATURATION[description.dtype]}",
+        f"MINIMUM_VALID_PIXEL_VALUE= 0  OVERLOAD= {overload}",
         "UNIT_CELL_CONSTANTS= " + " ".join(f"{value:.6g}" for value in description.cell),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _xds_warnings(description: Description) -> list[str]:
-    if description.dtype == "float32":
-        return ["! XDS takes whole numbers only: make counts of these photons (bragg-numba noise) and name their file."]
-    if description.dtype == "uint16":
-        return ["! LIB: dectris-neggia takes these counts; durin takes those above 32767 as negative (write uint32)."]
-    return []
+    warnings = {
+        "XDS takes whole numbers only: make counts of these photons (bragg-numba noise) and name their file.": (
+            description.dtype == "float32"
+        ),
+        "LIB: dectris-neggia takes these counts; durin takes those above 32767 as negative (write uint32).": (
+            description.dtype == "uint16"
+        ),
+        "These images hold no polarization factor (-nopolar), and XDS corrects for one all the same.": (
+            description.polarization is None
+        ),
+        "The beam centre varies from frame to frame: this is the first frame's.": description.shift_m is not None,
+    }
+    return [f"! {text}" for text, holds in warnings.items() if holds]
 
 
 def _three(vector) -> str:

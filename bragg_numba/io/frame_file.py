@@ -13,7 +13,10 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import atomic_path
-from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.attributes import as_utf8, set_attributes
+from bragg_numba.io.frame_stack import FrameStack
+from bragg_numba.io.hdf5 import open_hdf5, reading
+from bragg_numba.io.text_files import json_text
 from bragg_numba.versions import versions
 
 DATA = "/entry/data/data"
@@ -85,7 +88,7 @@ def _write_head(file, shape: tuple[int, int], experiment: str, command: str, see
     process["program"] = "bragg_numba"
     process["version"] = versions()["bragg-numba"]
     process["date"] = now
-    process["command"] = command
+    process["command"] = as_utf8(command)
     process["experiment"] = experiment
     process["versions"] = json.dumps(versions())
     seed_group = _group(process, "seeds", "NXcollection")
@@ -110,39 +113,30 @@ def write_frame(path, image: np.ndarray, experiment: str, *, command="", seeds=N
 def read_frame(path) -> np.ndarray:
     """Read the photons of a frame file: (slow, fast) float32."""
     with open_frame(path) as file:
-        return file[DATA][0]
+        return FrameStack(path, file, DATA).read(0)
 
 
 @contextmanager
 def open_frame(path):
     """Open a frame file for reading; anything that is not one is an InputError."""
     import h5py
-    import hdf5plugin  # noqa: F401  (registers the filters of compressed frames)
 
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        reason = "does not exist" if not os.path.exists(path) else f"is not a readable HDF5 file: {error}"
-        raise InputError(os.fspath(path), reason) from None
-    with file:
-        if not isinstance(file.get(DATA), h5py.Dataset):
+    with open_hdf5(path) as file:
+        with reading(path):
+            found = file.get(DATA)
+        if not isinstance(found, h5py.Dataset):
             raise InputError(os.fspath(path), f"holds no frame: it has no {DATA}")
         yield file
 
 
 def experiment_text(path: Path) -> str:
     """The Experiment's JSON from a JSON file or from a frame file."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-            if start != b"\x89HDF\r\n\x1a\n":
-                return (start + file.read()).decode("utf-8")
-    except OSError as error:
-        raise InputError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(os.fspath(path), "is neither JSON text nor an HDF5 frame") from None
+    text = json_text(path)
+    if text is not None:
+        return text
     with open_frame(path) as file:
         name = f"{PROCESS}/experiment"
         if name not in file:
             raise InputError(os.fspath(path), "holds no experiment", hint="it was not written by bragg_numba")
-        return file[name][()].decode("utf-8")
+        with reading(path):
+            return file[name][()].decode("utf-8")

@@ -12,17 +12,23 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
-from bragg_numba.errors import InputError
 from bragg_numba.io.attributes import set_attributes
 
-#: Largest valid count. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
-SATURATION = {"uint16": 65533, "uint32": 2**31 - 3, "float32": 2**31 - 3}
+#: Where counts are cut. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
+SATURATION = {"uint16": 65533, "uint32": 2**31 - 3}
+
+#: Largest pixel that is a measurement. Counts at the cut may have been more; photons are never cut.
+LARGEST_VALID = {**{dtype: cut - 1 for dtype, cut in SATURATION.items()}, "float32": 2**53}
 
 #: Bits of the pixel mask: no pixel there, and masked by the user. XDS's plugin takes bit 0 alone for "no data".
 GAP, USER = 1, 1 << 8
 
-#: DIALS refuses 0 and corrects parallax from the thickness: this much shifts no spot.
+#: DIALS refuses 0. It corrects parallax from the thickness, and this much shifts no spot; it also divides
+#: intensities by 1 - exp(-mu t / cos), which is then about mu t / cos: its import file says otherwise (io/exports.py).
 NO_SENSOR_M = 1e-9
+
+#: Bits of the pixel mask that DECTRIS's plugin for XDS looks at; it refuses a mask in chunks, so it has its own.
+XDS_BITS = 0x1F
 
 TRUTH = "/entry/truth"
 
@@ -48,9 +54,9 @@ class Description:
     """What a master says about its frames, besides their pixels: plain numbers and arrays.
 
     ``omega_deg`` is None for stills, else (n + 1,): where every frame starts, and where the last one ends.
-    ``wavelength_A`` is (1,), (n,) one a frame, or (m,) with ``wavelength_weights`` (m,). ``spectra`` (n, m, 2) are
-    the wavelengths and weights behind an (n,) of means. ``shift_m`` (n, 2) is how far every frame's detector
-    lies from the one that is described, along x and y.
+    ``wavelength_A`` is (1,), or (n,) one a frame; of a spectrum the mean. ``spectra`` are the wavelengths and weights
+    behind it: (1, m, 2) where all frames share them, else (n, m, 2), filled up with NaN. ``shift_m`` (n, 3) is how
+    far every frame's detector lies from the one that is described, McStas frame.
     """
 
     dtype: str  #: float32 for photons, uint16 or uint32 for counts
@@ -62,12 +68,11 @@ class Description:
     omega_deg: np.ndarray | None = None
     cell: tuple[float, ...]  #: edges and angles of the first frame, angstrom and degrees
     wavelength_A: np.ndarray
-    wavelength_weights: np.ndarray | None = None
     spectra: np.ndarray | None = None
     flux_per_s: float  #: 0: not known
     beam_size_mm: float
     exposure_s: float
-    polarization: float  #: Kahn factor
+    polarization: float | None  #: Kahn factor; None: no polarization factor at all
     polarization_normal: np.ndarray  #: of the plane that holds beam and E-vector, McStas frame
     stokes: np.ndarray  #: (1, 4), I = 1, with Q along x and U along x = y of the McStas frame
     process: dict[str, str]  #: text by name, for /entry/process
@@ -75,12 +80,21 @@ class Description:
     @property
     def wavelength_of_frames(self) -> bool:
         """Whether every frame has its own wavelength."""
-        return self.wavelength_weights is None and len(self.wavelength_A) > 1
+        return len(self.wavelength_A) > 1
 
     @property
     def mean_wavelength_A(self) -> float:
-        """Mean of the frames, or of the spectrum."""
-        return float(np.average(self.wavelength_A, weights=self.wavelength_weights))
+        """Mean of the frames."""
+        return float(np.mean(self.wavelength_A))
+
+    @property
+    def bandwidth(self) -> float:
+        """Standard deviation of a frame's spectrum over its mean; the root mean square of those of all frames."""
+        if self.spectra is None:
+            return 0.0
+        lines, weights = self.spectra[..., 0], np.nan_to_num(self.spectra[..., 1])
+        off = np.nan_to_num(lines / self.wavelength_A[:, None] - 1.0)
+        return float(np.sqrt(np.mean(np.sum(weights * off**2, axis=1) / np.sum(weights, axis=1))))
 
 
 def now() -> str:
@@ -141,16 +155,16 @@ def _put(parent, name: str, value, units: str | None = None):
 def _write_beam(beam_group, description: Description) -> None:
     wavelength = np.asarray(description.wavelength_A, dtype=np.float64)
     mean = _put(beam_group, "incident_wavelength", wavelength[0] if len(wavelength) == 1 else wavelength, "angstrom")
-    if description.wavelength_weights is not None:
-        _put(beam_group, "incident_wavelength_weights", np.asarray(description.wavelength_weights, dtype=np.float64))
     if description.spectra is not None:
-        # Who wants one wavelength a frame finds it above, who wants the spectrum follows the variant.
+        # Who wants one wavelength finds it above, who wants the spectrum follows the variant. Weights beside the
+        # wavelength itself would make DIALS before 3.13 take its first line, or stop.
         set_attributes(mean, variant="incident_wavelength_spectrum")
         lines, weights = description.spectra[..., 0], description.spectra[..., 1]
         filler = np.broadcast_to(wavelength[:, None], lines.shape)  # of spectra with fewer lines: weight 0
-        lines = np.where(np.isnan(lines), filler, lines)
-        _put(beam_group, "incident_wavelength_spectrum", lines, "angstrom")
-        _put(beam_group, "incident_wavelength_spectrum_weights", np.nan_to_num(weights))
+        lines, weights = np.where(np.isnan(lines), filler, lines), np.nan_to_num(weights)
+        shared = len(lines) == 1
+        _put(beam_group, "incident_wavelength_spectrum", lines[0] if shared else lines, "angstrom")
+        _put(beam_group, "incident_wavelength_spectrum_weights", weights[0] if shared else weights)
     _put(beam_group, "incident_polarization_stokes", description.stokes, "dimensionless")
     if description.flux_per_s:
         _put(beam_group, "total_flux", description.flux_per_s, "Hz")
@@ -168,7 +182,8 @@ def _write_detector(detector, description: Description) -> None:
     detector["description"] = "simulated pixel detector"
     length = float(np.linalg.norm(g.origin))
     direction = g.origin / length if length > 0.0 else np.array([0.0, 0.0, 1.0])
-    _axis(group(detector, "transformations", "NXtransformations"), "translation", length, "m", direction, ".")
+    base = "." if description.shift_m is None else _write_shifts(detector, description.shift_m)
+    _axis(group(detector, "transformations", "NXtransformations"), "translation", length, "m", direction, base)
     module = group(detector, "module", "NXdetector_module")
     module["data_origin"] = np.array([0, 0], dtype=np.int64)
     module["data_size"] = np.array([g.n_slow, g.n_fast], dtype=np.int64)
@@ -188,20 +203,24 @@ def _write_detector(detector, description: Description) -> None:
     bits = 16 if description.dtype == "uint16" else 32
     detector["bit_depth_readout"] = np.int64(bits)
     detector["bit_depth_image"] = np.int64(bits)
-    detector["saturation_value"] = np.int64(SATURATION[description.dtype])
+    detector["saturation_value"] = np.int64(LARGEST_VALID[description.dtype])
     detector["underload_value"] = np.int64(0)
     exposure = description.exposure_s
     _put(detector, "count_time", exposure, "s")
     _put(detector, "frame_time", exposure, "s")
     for name in ("countrate_correction_applied", "flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
-    mask = detector.create_dataset("pixel_mask", data=description.pixel_mask)
+    # A filter that every HDF5 has: a mask that cannot be read would stop who can read the frames.
+    mask = detector.create_dataset(
+        "pixel_mask",
+        data=description.pixel_mask,
+        chunks=(min(g.n_slow, 256), g.n_fast),
+        shuffle=True,
+        compression="gzip",
+        compression_opts=1,
+    )
     bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
     set_attributes(mask, bits=bits_text)
-    if description.shift_m is not None:
-        shift = group(detector, "shift", "NXcollection")
-        for name, values in zip("xy", description.shift_m.T, strict=True):
-            _put(shift, name, values, "m")
     specific = group(detector, "detectorSpecific", "NXcollection")
     import h5py
 
@@ -210,7 +229,20 @@ def _write_detector(detector, description: Description) -> None:
     specific["x_pixels_in_detector"] = np.int64(g.n_fast)
     specific["y_pixels_in_detector"] = np.int64(g.n_slow)
     _put(specific, "photon_energy", ENERGY_WAVELENGTH_EV_A / description.mean_wavelength_A, "eV")
-    specific["pixel_mask"] = h5py.SoftLink("/entry/instrument/detector/pixel_mask")
+    if description.dtype == "float32":  # which XDS takes in no case
+        specific["pixel_mask"] = h5py.SoftLink("/entry/instrument/detector/pixel_mask")
+    else:
+        specific.create_dataset("pixel_mask", data=(description.pixel_mask & XDS_BITS).astype(np.uint8))
+
+
+def _write_shifts(detector, shift_m: np.ndarray) -> str:
+    """Write how far every frame's detector is shifted, and return the first axis of the three."""
+    axes = group(detector, "shift", "NXtransformations")
+    below = "."
+    for name, values, vector in zip("zyx", shift_m.T[::-1], np.eye(3)[::-1], strict=True):
+        _axis(axes, name, values, "m", vector, below)
+        below = f"/entry/instrument/detector/shift/{name}"
+    return below
 
 
 def _axis(parent, name: str, value, units: str, vector: np.ndarray, depends_on: str, kind: str = "translation"):
@@ -237,35 +269,3 @@ def _write_sample(entry, description: Description) -> None:
     _axis(axes, "omega", omega[:-1], "deg", description.geometry.spindle, ".", "rotation")
     _put(axes, "omega_end", omega[1:], "deg")
     _put(axes, "omega_increment_set", float(np.mean(np.diff(omega))), "deg")
-
-
-def check_source(path, name: str, shape: tuple[int, ...], dtype: str, digest: str | None = None) -> None:
-    """Refuse a file whose dataset ``name`` is not there, or not of this shape, type and digest.
-
-    HDF5 itself would read a missing source of a virtual dataset as zeros.
-    """
-    problem = source_problem(path, name, shape, dtype, digest)
-    if problem:
-        raise InputError(os.fspath(path), problem)
-
-
-def source_problem(path, name: str, shape: tuple[int, ...], dtype: str, digest: str | None) -> str:
-    """What is wrong with a data file, or an empty text."""
-    import h5py
-
-    if not os.path.exists(path):
-        return "does not exist"
-    try:
-        with h5py.File(path, "r") as file:
-            if name not in file:
-                return f"has no {name}"
-            data = file[name]
-            if data.shape != shape or data.dtype != np.dtype(dtype):
-                return f"holds {data.dtype} {data.shape}, not {dtype} {shape}"
-            if digest is not None and file.attrs.get("bragg_numba_digest") != digest:
-                return "belongs to another series, or to other output options"
-            if not all(data.id.get_chunk_info_by_coord((i, 0, 0)).size for i in range(shape[0])):
-                return "lacks frames"
-    except (OSError, RuntimeError, KeyError) as error:
-        return f"is not a whole HDF5 file: {error}"
-    return ""

@@ -1,23 +1,23 @@
-"""SMV images: 16-bit pixels behind a text header, as nanoBragg writes and reads them."""
+"""SMV images: pixels behind a text header, as nanoBragg writes them and as it and others write what is read here."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import file_error
+from bragg_numba.io.smv_entries import HEADER_BYTES, SmvEntries, read_smv_header
 
 __all__ = ["SmvHeader", "SmvImage", "read_smv", "smv_bytes"]
 
-HEADER_BYTES = 512
-_MAGIC = b"{\nHEADER_BYTES="
-# The number at the start of a text, as C's atof reads it (without hexadecimal).
-_NUMBER = re.compile(r"\s*([+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?|nan))", re.IGNORECASE | re.ASCII)
+#: Keys that tell the type of the pixels: ADSC's, d*TREK's.
+_TYPE_KEYS = ("TYPE", "Data_type", "DATA_TYPE")
+#: What the type is where the header does not say: numpy's kind and size.
+_UNSIGNED_SHORT = "u2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,24 +94,15 @@ class SmvHeader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SmvImage:
-    """A file that was read: its header, entry by entry, and its pixels.
+    """A file that was read: its header and its pixels.
 
-    ``header_values`` holds numbers where an entry is nothing but a number, else text; ``pixels`` is
-    (slow, fast) uint16 in this machine's byte order.
+    ``pixels`` is (slow, fast) in the file's own type of number and this machine's byte order. ``notes`` say which
+    defaults were taken where the header does not say how its pixels are to be read.
     """
 
-    header_values: dict[str, float | str]
+    header: SmvEntries
     pixels: np.ndarray
-    header_text: str = field(repr=False, default="")
-
-    def value_of(self, keyword: str) -> float | None:
-        """Return the number that nanoBragg would take for ``keyword``, or None where it would find none.
-
-        It takes the last place where the letters occur, also inside a longer word: "DISTANCE" ends on
-        CLOSE_DISTANCE if that follows, "ORGX" finds XDS_ORGX. Text counts as 0.
-        """
-        value = _value_of(self.header_text, keyword)
-        return None if value is None or math.isnan(value) else value
+    notes: tuple[str, ...] = ()
 
 
 def smv_bytes(header: SmvHeader, image: np.ndarray) -> bytes:
@@ -131,95 +122,73 @@ def smv_bytes(header: SmvHeader, image: np.ndarray) -> bytes:
 
 
 def read_smv(path: str | os.PathLike[str]) -> SmvImage:
-    """Read an SMV image of unsigned 16-bit pixels in either byte order.
+    """Read an SMV image: integers of 8, 16, 32 or 64 bits or floats, in either byte order.
 
     Raises
     ------
     InputError
-        If the file is missing, is no SMV image, is cut short or states impossible sizes; nothing larger than
-        the file itself is allocated.
+        If the file is missing, is no SMV image, is cut short, is compressed or states impossible sizes or a type
+        or byte order that is not known; nothing larger than the file itself is allocated.
     """
-    name = os.fspath(path)
+    header = read_smv_header(path)
+    dtype, notes = _pixel_type(header)
+    n_slow, n_fast = header.shape
     try:
         with open(path, "rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
-            text = _header_text(name, file.read(HEADER_BYTES), file_bytes)
-            header_bytes = _header_bytes(name, text, file_bytes)
-            if header_bytes != HEADER_BYTES:
-                file.seek(0)
-                text = _c_string(file.read(header_bytes))
-            n_slow, n_fast = _sizes(name, text, file_bytes - header_bytes)
-            file.seek(header_bytes)
-            data = file.read(2 * n_slow * n_fast)
+            data_bytes = os.fstat(file.fileno()).st_size - header.header_bytes
+            _check_size(header, dtype.itemsize, data_bytes)
+            file.seek(header.header_bytes)
+            data = file.read(dtype.itemsize * n_slow * n_fast)
     except OSError as error:
         raise file_error(path, error, "read") from error
-    if len(data) != 2 * n_slow * n_fast:
-        raise InputError(name, "changed while it was read: pixels are missing")
-    order = ">u2" if text.rpartition("BYTE_ORDER=")[2].startswith("big_endian") else "<u2"
-    pixels = np.frombuffer(data, dtype=order).reshape(n_slow, n_fast).astype(np.uint16)
-    return SmvImage(_entries(text), pixels, text)
+    if len(data) != dtype.itemsize * n_slow * n_fast:
+        raise InputError(header.name, "changed while it was read: pixels are missing")
+    pixels = np.frombuffer(data, dtype=dtype).reshape(n_slow, n_fast).astype(dtype.newbyteorder("="))
+    return SmvImage(header, pixels, notes)
 
 
-def _header_text(name: str, start: bytes, file_bytes: int) -> str:
-    """Return the first 512 bytes as text, if they begin an SMV header."""
-    if not start.startswith(_MAGIC):
-        raise InputError(name, "is not an SMV image: it must begin with '{', a line end and HEADER_BYTES=")
-    if file_bytes < HEADER_BYTES:
-        raise InputError(name, f"is cut short: an SMV header has at least {HEADER_BYTES} bytes", file_bytes)
-    return _c_string(start)
+def _pixel_type(header: SmvEntries) -> tuple[np.dtype, tuple[str, ...]]:
+    """Return the type of the pixels as they stand in the file, and which of its parts were defaults."""
+    notes = []
+    compression = header.texts.get("COMPRESSION", "")
+    if compression.lower() not in ("", "none"):
+        raise InputError(header.name, "must hold pixels that are not compressed", f"COMPRESSION={compression}")
+    stated = next((header.texts[key] for key in _TYPE_KEYS if header.texts.get(key)), None)
+    kind = _UNSIGNED_SHORT if stated is None else _kind(header.name, stated)
+    if stated is None:
+        notes.append(f"{header.name} states no TYPE: reading its pixels as unsigned_short")
+    order = header.texts.get("BYTE_ORDER", "").lower()
+    if order[:3] not in ("", "lit", "big"):
+        raise InputError(header.name, "must state a BYTE_ORDER of little_endian or big_endian", order)
+    if not order:
+        notes.append(f"{header.name} states no BYTE_ORDER: reading its pixels as little_endian")
+    return np.dtype((">" if order.startswith("big") else "<") + kind), tuple(notes)
 
 
-def _header_bytes(name: str, text: str, file_bytes: int) -> int:
-    """Return how long the header says it is."""
-    size = _value_of(text, "HEADER_BYTES")
-    if size is None or not _is_whole(size) or not len(_MAGIC) < size <= file_bytes:
-        raise InputError(name, "states a HEADER_BYTES that does not fit the file", size)
-    return int(size)
+def _kind(name: str, stated: str) -> str:
+    """Return numpy's kind and size for what a header calls the type: unsigned_short, "long int", "float IEEE" ..."""
+    words = re.split(r"[\s_]+", stated.strip().lower())
+    sized = re.fullmatch(r"(u?int|float(?=32|64))(8|16|32|64)", words[0])
+    if len(words) == 1 and sized:
+        return {"int": "i", "uint": "u", "float": "f"}[sized[1]] + str(int(sized[2]) // 8)
+    rest = [word for word in words if word not in ("int", "integer", "ieee", "signed", "unsigned")]
+    size = {"": "4", "long": "4", "long long": "8", "short": "2", "char": "1", "byte": "1"}.get(" ".join(rest))
+    if size is not None:
+        return ("u" if "unsigned" in words or "byte" in words else "i") + size
+    if rest in (["float"], ["double"], ["real"]) and not {"unsigned", "signed", "int"} & set(words):
+        return "f8" if rest == ["double"] else "f4"
+    known = "unsigned_short, short int, unsigned_long, long int, signed char, unsigned char, float, double"
+    raise InputError(name, "must hold pixels of a type that is known", stated, hint=known)
 
 
-def _sizes(name: str, text: str, data_bytes: int) -> tuple[int, int]:
-    """Return (n_slow, n_fast), which must be stated, possible and no more than the file holds."""
-    if "TYPE=" in text and "unsigned_short" not in text:
-        raise InputError(name, "must hold unsigned_short pixels", text.rpartition("TYPE=")[2].partition(";")[0])
-    n_fast, n_slow = _value_of(text, "SIZE1"), _value_of(text, "SIZE2")
-    if not n_fast:
-        n_fast = n_slow = _value_of(text, "DETECTOR_DIMENSIONS")
-    if n_fast is None or n_slow is None:
-        raise InputError(name, "must state its size as SIZE1 and SIZE2 or DETECTOR_DIMENSIONS")
-    if not (_is_whole(n_fast) and _is_whole(n_slow) and n_fast >= 1 and n_slow >= 1):
-        raise InputError(name, "states an impossible size", (n_fast, n_slow))
-    n_fast, n_slow = int(n_fast), int(n_slow)
-    if 2 * n_fast * n_slow > data_bytes:
-        rule = f"is cut short: {n_fast} x {n_slow} pixels need {2 * n_fast * n_slow} bytes"
-        raise InputError(name, rule, data_bytes)
-    return n_slow, n_fast
-
-
-def _c_string(data: bytes) -> str:
-    """Return the text before the first zero byte, where a C string ends."""
-    return data.partition(b"\0")[0].decode("latin-1")
-
-
-def _value_of(text: str, keyword: str) -> float | None:
-    """Return the number after the "=" that follows the last occurrence of ``keyword``."""
-    _, found, rest = text.rpartition(keyword)
-    if not found:
-        return None
-    number = _NUMBER.match(rest.partition("=")[2])
-    return float(number[1]) if number else 0.0
-
-
-def _entries(text: str) -> dict[str, float | str]:
-    """Return the header's ``KEY=value`` lines; the last of equal keys counts."""
-    values: dict[str, float | str] = {}
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            value = value.strip().removesuffix(";").strip()
-            number = _NUMBER.fullmatch(value)
-            values[key.strip()] = float(number[1]) if number else value
-    return values
-
-
-def _is_whole(value: float) -> bool:
-    return math.isfinite(value) and value == int(value)
+def _check_size(header: SmvEntries, itemsize: int, data_bytes: int) -> None:
+    """Raise InputError if a file's pixels are missing, or are not of the size that was taken for want of a TYPE."""
+    n_slow, n_fast = header.shape
+    needed = itemsize * n_slow * n_fast
+    if needed > data_bytes:
+        raise InputError(
+            header.name, f"is cut short: {n_fast} x {n_slow} pixels need {needed} bytes", max(data_bytes, 0)
+        )
+    if not any(header.texts.get(key) for key in _TYPE_KEYS) and data_bytes in (2 * needed, 4 * needed):
+        each = data_bytes // (n_slow * n_fast)
+        raise InputError(header.name, f"must state the TYPE of its pixels, which have {each} bytes each")

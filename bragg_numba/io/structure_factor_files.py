@@ -11,13 +11,15 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import atomic_path, file_error
-from bragg_numba.io.text_files import read_lines
+from bragg_numba.io.text_files import read_text
 
 __all__ = ["dump_bytes", "read_dump", "read_hkl", "write_dump"]
 
 _INDEX_LIMIT = 2**31 - 1
-_DUMP_HEADER = re.compile(b" ".join([rb"(-?\d{1,10})"] * 6) + b"\n\f")
+_DUMP_HEADER = re.compile(rb"\s*" + rb"\s+".join([rb"([+-]?\d{1,10})"] * 6))
 _DUMP_HEADER_MOST = 80
+_HEADER_ENDS = b"\n\f"  # as nanoBragg writes it
+_WHITE = b" \t\n\v\f\r"
 
 
 def read_hkl(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -39,9 +41,10 @@ def read_hkl(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         an index that is not whole or a number that is not finite.
     """
     name = os.fspath(path)
-    table = _fast_columns(path)
+    text = read_text(path)
+    table = _fast_columns(text)
     if table is None or not _is_valid(table):
-        raise _first_complaint(name, read_lines(path))
+        raise _first_complaint(name, text.split("\n"))
     if not len(table):
         raise InputError(name, "must hold at least one line of h k l F")
     return table[:, :3].astype(np.int32), np.ascontiguousarray(table[:, 3])
@@ -50,7 +53,8 @@ def read_hkl(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
 def read_dump(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read a table of structure factors that nanoBragg dumped.
 
-    The header's length is counted in bytes, so that numbers that begin with white-space bytes stay whole.
+    The header is what the table leaves of the file's length, so that numbers that begin with white-space bytes stay
+    whole; it may end in other white space than nanoBragg's, or in none.
 
     Returns
     -------
@@ -68,11 +72,8 @@ def read_dump(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.
     try:
         with open(path, "rb") as file:
             file_bytes = os.fstat(file.fileno()).st_size
-            minima, maxima, start = _dump_limits(name, file.read(_DUMP_HEADER_MOST))
-            planes = [int(size) + 2 for size in maxima - minima]
-            if start + 8 * math.prod(planes) != file_bytes:
-                rule = f"must be {start + 8 * math.prod(planes)} bytes long to hold what its header says"
-                raise InputError(name, rule, file_bytes)
+            minima, maxima, start = _dump_limits(name, file.read(_DUMP_HEADER_MOST), file_bytes)
+            planes = _planes(minima, maxima)
             file.seek(start)
             table = np.fromfile(file, dtype="<f8")
     except OSError as error:
@@ -109,7 +110,7 @@ def write_dump(path: str | os.PathLike[str], minima: np.ndarray, table: np.ndarr
 def _dump_parts(minima: np.ndarray, table: np.ndarray) -> Iterator[bytes]:
     """Yield the header, then one plane of constant h after another."""
     limits = [(int(first), int(first) + size - 1) for first, size in zip(minima, table.shape, strict=True)]
-    yield (" ".join(f"{first} {last}" for first, last in limits) + "\n\f").encode("ascii")
+    yield (" ".join(f"{first} {last}" for first, last in limits)).encode("ascii") + _HEADER_ENDS
     plane = np.zeros((table.shape[1] + 1, table.shape[2] + 1), dtype="<f8")
     for values in table:
         plane[:-1, :-1] = values
@@ -117,27 +118,50 @@ def _dump_parts(minima: np.ndarray, table: np.ndarray) -> Iterator[bytes]:
     yield bytes(plane.nbytes)
 
 
-def _dump_limits(name: str, start: bytes) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return minima, maxima and the length of a dump's header."""
+def _planes(minima: np.ndarray, maxima: np.ndarray) -> list[int]:
+    """Numbers along each axis of a dump's table, the plane of zeros at its end included."""
+    return [int(size) + 2 for size in maxima - minima]
+
+
+def _dump_limits(name: str, start: bytes, file_bytes: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return minima, maxima and the length of a dump's header, from the file's first bytes and its length."""
     header = _DUMP_HEADER.match(start)
     if header is None:
         raise InputError(name, "is not a dump of structure factors: it must begin with six whole numbers")
-    limits = np.array([int(value) for value in header.groups()], dtype=np.int64).reshape(3, 2)
+    # Where no white space ends the header, digits of the last number may be bytes of the table.
+    first_end = header.start(6) + 1
+    for end in range(header.end(), first_end - 1, -1):
+        words = (*header.groups()[:5], start[header.start(6) : end])
+        if words[5] in (b"-", b"+"):
+            break
+        limits = np.array([int(word) for word in words], dtype=np.int64).reshape(3, 2)
+        if (limits[:, 0] > limits[:, 1]).any() or (abs(limits) > _INDEX_LIMIT).any():
+            continue
+        begins = file_bytes - 8 * math.prod(_planes(limits[:, 0], limits[:, 1]))
+        if start[end:].startswith(_HEADER_ENDS):  # any other length is a file cut short or spoilt
+            whole = begins == end + len(_HEADER_ENDS)
+        else:
+            whole = end <= begins <= len(start) and not start[end:begins].strip(_WHITE)
+        if whole:
+            return limits[:, 0].copy(), limits[:, 1].copy(), begins
+    limits = np.array([int(word) for word in header.groups()], dtype=np.int64).reshape(3, 2)
     if (limits[:, 0] > limits[:, 1]).any() or (abs(limits) > _INDEX_LIMIT).any():
         raise InputError(name, "states impossible index limits", tuple(limits.ravel().tolist()))
-    return limits[:, 0].copy(), limits[:, 1].copy(), header.end()
+    rest = 8 * math.prod(_planes(limits[:, 0], limits[:, 1]))
+    rule = f"must be {header.end() + len(_HEADER_ENDS) + rest} bytes long to hold what its header says"
+    raise InputError(name, rule, file_bytes)
 
 
-def _fast_columns(path: str | os.PathLike[str]) -> np.ndarray | None:
+def _fast_columns(text: str) -> np.ndarray | None:
     """Return the first four columns, (n, 4) float64, or None where a line does not have them."""
+    import io
     import warnings
 
     try:
-        with open(path, encoding="utf-8") as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty file is a warning here and an error above
-            return np.loadtxt(file, dtype=np.float64, comments="#", usecols=(0, 1, 2, 3), ndmin=2).reshape(-1, 4)
-    except OSError as error:
-        raise file_error(path, error, "read") from error
+            lines = io.StringIO(text)
+            return np.loadtxt(lines, dtype=np.float64, comments="#", usecols=(0, 1, 2, 3), ndmin=2).reshape(-1, 4)
     except (ValueError, IndexError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import re
@@ -10,8 +11,9 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import file_error
+from bragg_numba.io.hdf5 import SIGNATURE
 
-__all__ = ["Source", "read_lines", "read_matrix", "read_sources"]
+__all__ = ["Source", "json_text", "read_lines", "read_matrix", "read_sources", "read_text"]
 
 Source = tuple[float, float, float, float | None, float | None]
 
@@ -19,13 +21,66 @@ _SOURCE_DELIMITERS = re.compile(r"[ \t,;:!]+")
 _SOURCE_COLUMNS = 5
 
 
-def read_lines(path: str | os.PathLike[str]) -> list[str]:
-    """Return the lines of a text file without their ends; bytes that are no text become U+FFFD."""
+#: Byte order marks, the longer first where one begins like another.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return a text file's contents, with "\\n" at the end of every line.
+
+    A byte order mark says how the text is encoded; without one it is UTF-8, or else Latin-1, which older programs
+    wrote into comments.
+    """
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().split("\n")
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise file_error(path, error, "read") from error
+    encoding = _marked_encoding(data)
+    if encoding is not None:
+        text = data.decode(encoding, errors="replace")
+    else:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _marked_encoding(data: bytes) -> str | None:
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[str]:
+    """Return the lines of ``read_text`` without their ends."""
+    return read_text(path).split("\n")
+
+
+def json_text(path: str | os.PathLike[str]) -> str | None:
+    """Return the text of a JSON file, which may begin with a byte order mark; None for an HDF5 file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is no text.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(len(SIGNATURE))
+            if data == SIGNATURE:
+                return None
+            data += file.read()
+        return data.decode(_marked_encoding(data) or "utf-8")
+    except OSError as error:
+        raise file_error(path, error, "read") from None
+    except UnicodeDecodeError:
+        raise InputError(os.fspath(path), "is neither JSON text nor an HDF5 file") from None
 
 
 def read_matrix(path: str | os.PathLike[str]) -> np.ndarray:

@@ -14,6 +14,9 @@ from bragg_numba.plan.vectors import Vector, as_vector, combine, cross, dot, len
 #: Conventions whose detector turns about the crystal unless told otherwise.
 _SAMPLE_PIVOT = ("xds", "dials")
 
+#: A plane closer to the crystal than this, metres, passes through it.
+NEAREST = 1e-13
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedDetector:
@@ -189,7 +192,8 @@ def place_detector(experiment: Experiment) -> PlacedDetector:
 
     close_fast, close_slow = -dot(origin, fast), -dot(origin, slow)
     close_distance = dot(origin, normal)
-    if not close_distance > 8.0 * sys.float_info.epsilon * length(origin):  # less is a rounded 0: edge-on
+    # Less is a rounded 0: edge-on, or in the crystal.
+    if not close_distance > max(NEAREST, 8.0 * sys.float_info.epsilon * length(origin)):
         raise InputError(
             "Detector",
             "must have its plane in front of the crystal, on the side its normal points to",

@@ -28,6 +28,19 @@ def draw_misset(crystal: Crystal, stream: ClassicStream, *, physical: bool) -> V
     return _angles_of_rotation(random_rotation(stream, crystal.misset_seed))
 
 
+def stream_after_crystal(crystal: Crystal, spread: float, domains: int) -> ClassicStream:
+    """The run's generator after the orientation and the mosaic domains have drawn from it.
+
+    ``spread`` (radians) and ``domains`` are the plan's. The reference draws for every domain, also for the one of a
+    perfect crystal.
+    """
+    stream = ClassicStream()
+    if crystal.misset_deg == "random":
+        stream.uniforms(crystal.misset_seed, 3)
+    stream.mosaic_umats(spread, domains, crystal.mosaic_seed)
+    return stream
+
+
 #: Slots of the classic generator's shuffle table.
 _SLOTS = 32
 

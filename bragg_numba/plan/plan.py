@@ -15,6 +15,7 @@ from bragg_numba.memory import require
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.detector import PlacedDetector, place_detector
+from bragg_numba.plan.doubts import list_doubts
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.sources import Sources, list_sources
 from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps, require_listable
@@ -68,6 +69,13 @@ class Plan:
     def shape(self) -> tuple[int, int]:
         """(slow, fast) pixels of the frame."""
         return self.detector.n_slow, self.detector.n_fast
+
+    @property
+    def covers_frame(self) -> bool:
+        """Whether every pixel of the frame is rendered, so that none need be cleared."""
+        n_slow, n_fast = self.shape
+        pixels = sum(panel.n_slow * panel.n_fast for panel in self.panels)
+        return not self.mask.size and self.roi == (0, n_fast - 1, 0, n_slow - 1) and pixels == n_slow * n_fast
 
     @property
     def arguments(self) -> tuple:
@@ -155,6 +163,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         first, table = dense_table(experiment.structure_factors, max_memory)
     steps = len(sources.wavelength) * len(cells) * oversample**2
     has_table = experiment.structure_factors.indices is not None
+    gram = _gram(experiment, cell, counts, physical=physical)
+    notes += list_doubts(experiment, detector, cell, counts, sources, gram)
     mask = experiment.detector.mask
     if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
         notes.append(
@@ -172,7 +182,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
         roi=roi,
         panels=(_panel(experiment, detector, oversample, layers, attenuation, physical=physical),),
-        lattice=_lattice(experiment, cell, counts, physical=physical),
+        lattice=_lattice(experiment, gram, counts),
         lookup=parameters.Table(
             *first,
             *table.shape,
@@ -336,8 +346,8 @@ def _triple(u, v, w) -> float:
     return float(np.dot(np.cross(u, v), w))
 
 
-def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> parameters.Lattice:
-    """Shape, size and the metric of the radius (eq. 14): cells, or |dq| times the volume as in C."""
+def _gram(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> np.ndarray:
+    """The metric of the radius (eq. 14), float64 (3, 3): cells, or |dq| times the volume as in C."""
     crystal = experiment.crystal
     n_a, n_b, n_c = (float(n) for n in counts)
     if crystal.shape in _SPOTS_OF_VOLUME and not physical:
@@ -345,7 +355,23 @@ def _lattice(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> p
         gram = stars @ stars.T * (n_a * n_a * n_b * n_b * n_c * n_c)
     else:
         gram = np.diag([n_a * n_a, n_b * n_b, n_c * n_c])
+    if crystal.shape == "square":  # has fringes along each axis, and no radius
+        return gram
     gram = gram * crystal.fudge
+    if not 1e-100 < float(np.linalg.eigvalsh(gram)[0]) < math.inf:
+        raise InputError(
+            "Crystal.fudge",
+            f"must leave the spots of a {crystal.shape} crystal a size",
+            crystal.fudge,
+            "-fudge multiplies their squared radius, and 0 lights all of reciprocal space",
+        )
+    return gram
+
+
+def _lattice(experiment: Experiment, gram: np.ndarray, counts) -> parameters.Lattice:
+    """Shape, size and the metric of the radius."""
+    crystal = experiment.crystal
+    n_a, n_b, n_c = (float(n) for n in counts)
     shape = parameters.SHAPE_NAMES.index(crystal.shape)
     if shape not in walk.SHAPES_IN_FLOAT64:
         raise InputError("Crystal.shape", "has no lattice factor in the kernels", crystal.shape)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bragg_numba.errors import InputError
 from bragg_numba.experiment import Beam
 from bragg_numba.kernels import parameters
 from bragg_numba.plan.detector import PlacedDetector
@@ -59,6 +60,14 @@ def _kept_directions(beam: Beam, horizontal: Steps, vertical: Steps) -> list[tup
                 if test * 4.0 > 1.1:
                     continue
             kept.append((across, up))
+    if not kept:
+        raise InputError(
+            "the beam's divergence",
+            "must leave a direction within its ellipse",
+            f"a grid of {horizontal.n} x {vertical.n} directions over "
+            f"{1000.0 * horizontal.range:g} x {1000.0 * vertical.range:g} mrad",
+            "-square_div keeps the whole grid; a single direction needs neither ranges nor steps",
+        )
     return kept
 
 

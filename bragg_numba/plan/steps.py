@@ -74,14 +74,24 @@ def layer_steps(thickness: float, n: int | None, *, physical: bool) -> Steps:
 
 
 def phi_steps(osc: float | None, step: float | None, n: int | None, *, one_degree: float) -> Steps:
-    """Steps of the spindle; ``one_degree`` is the range assumed when only the number is given."""
+    """Steps of the spindle; ``one_degree`` is the range assumed when only the number is given.
+
+    Raises
+    ------
+    InputError
+        If a range holds no step: nanoBragg then divides by none of them.
+    """
     given = step if step is not None else -1.0
     if n is None:
         if osc is None:
             return Steps(2, given, given) if given > 0.0 else ONE
         if given <= 0.0:
             return Steps(2, osc / 2.0, osc)
-        return Steps(steps_within(osc, given), given, osc)
+        covering = steps_within(osc, given)
+        if covering < 1:
+            hint = "-osc and -phistep; leave out the step for a crystal that stands still"
+            raise InputError("the number of phi steps", "must be at least 1, but a range of 0 has none", covering, hint)
+        return Steps(covering, given, osc)
     if osc is None:
         return Steps(2, given, given) if given > 0.0 else Steps(n, one_degree / n, one_degree)
     return Steps(n, osc / n if given < 0.0 else given, osc)

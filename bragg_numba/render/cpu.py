@@ -13,6 +13,7 @@ from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
+from bragg_numba.render.statistics import Tally
 
 
 @contextmanager
@@ -37,15 +38,12 @@ def threads(count: int | None):
 #: Terms in one call of a kernel: a fraction of a second, so that progress shows and Ctrl-C is heard.
 PIXEL_STEPS_IN_CALL = 4e8
 
-#: Fewer tiles than this would leave threads without work.
-LEAST_TILES_IN_CALL = 64
+#: Fewer tiles than this for each thread would leave some without work.
+LEAST_TILES_OF_THREAD = 2
 
 
 class CpuRenderer:
-    """Renders rows of a plan with the CPU kernels.
-
-    ``missed`` counts the interpolations that left the structure factor table, over all rows so far.
-    """
+    """Renders rows of a plan with the CPU kernels; several threads may use one at the same time."""
 
     name = "cpu"
 
@@ -53,7 +51,6 @@ class CpuRenderer:
         self, plan: Plan, precision: str = "auto", thread_count: int | None = None, reason: str = "asked for"
     ) -> None:
         self.plan, self.reason = plan, reason
-        self.missed = 0
         self._threads = thread_count
         self.use(choose(plan, precision))
 
@@ -76,57 +73,59 @@ class CpuRenderer:
         """``"tile"`` or ``"float64"``."""
         return self.choice.precision
 
-    def render_into(self, out: np.ndarray) -> Iterator[float]:
+    def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[float]:
         """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
-        if not covers_frame(self.plan):
+        if not self.plan.covers_frame:
             out[:] = 0.0
-        yield from self._render(0, self.plan.shape[0], out)
+        yield from self._render(0, self.plan.shape[0], out, tally)
 
-    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+    def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
         """Render rows of the frame: yield each range's first row and (n, n_fast) float32 photons, in one array."""
         cuts = list(ranges)
         buffer = np.zeros((max(stop - start for start, stop in cuts), self.plan.shape[1]), dtype=np.float32)
         for start, stop in cuts:
             rows = buffer[: stop - start]
             rows[:] = 0.0
-            self.render_rows(start, stop, rows)
+            self.render_rows(start, stop, rows, tally)
             yield start, rows
 
-    def render_rows(self, row_start: int, row_stop: int, out: np.ndarray) -> None:
+    def render_rows(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally | None = None) -> None:
         """Render rows into ``out``, C-contiguous float32 (row_stop - row_start, n_fast), in photons.
 
         Pixels outside the region of interest and masked ones are left as they are.
         """
-        for _ in self._render(row_start, row_stop, out):
+        for _ in self._render(row_start, row_stop, out, Tally() if tally is None else tally):
             pass
 
-    def _render(self, row_start: int, row_stop: int, out: np.ndarray) -> Iterator[float]:
+    def _render(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally) -> Iterator[float]:
         plan = self.plan
         frame = Frame(out, plan.mask, row_start)
         work = list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), (row_start, row_stop))
         render = self._render_tile if self.precision == "tile" else self._render_float64
         for start, stop in self._calls(len(work)):
             with threads(self._threads):
-                render(work[start:stop], frame)
+                render(work[start:stop], frame, tally)
             yield stop / len(work)
 
     def _calls(self, n_tiles: int) -> Iterator[tuple[int, int]]:
         """Cut a work list into calls that take a fraction of a second each."""
+        import numba
+
         of_tile = ROWS * COLUMNS * self.plan.steps * self.plan.layers.n
-        tiles = max(int(PIXEL_STEPS_IN_CALL // of_tile), LEAST_TILES_IN_CALL)
+        tiles = max(int(PIXEL_STEPS_IN_CALL // of_tile), LEAST_TILES_OF_THREAD * numba.get_num_threads())
         for start in range(0, n_tiles, tiles):
             yield start, min(start + tiles, n_tiles)
 
-    def _render_float64(self, work: np.ndarray, frame: Frame, *, only_nans: bool = False) -> None:
+    def _render_float64(self, work: np.ndarray, frame: Frame, tally: Tally, *, only_nans: bool = False) -> None:
         from bragg_numba.kernels.pixels import cpu
 
         kernel = self._kernels.get("float64")
         if kernel is None:
             kernel = self._kernels["float64"] = cpu.float64_kernel(self._arguments, frame)
         missed = cpu.add_bragg_float64(kernel, *self._arguments, work, only_nans, frame, cpu.float64_scratch())
-        self.missed += int(missed.sum())
+        tally.missed += int(missed.sum())
 
-    def _render_tile(self, work: np.ndarray, frame: Frame) -> None:
+    def _render_tile(self, work: np.ndarray, frame: Frame, tally: Tally) -> None:
         """Render tiles in float32, and in float64 what float32 could not decide."""
         from bragg_numba.kernels.pixels import cpu
 
@@ -138,11 +137,4 @@ class CpuRenderer:
         nouns = (panels, lattice, self._padded, rules, self._phases, sources, cells, self._squared)
         doubts = cpu.add_bragg_tile(kernel, *nouns, work, frame, cpu.tile_scratch())
         if doubts.any():
-            self._render_float64(np.ascontiguousarray(work[doubts != 0]), frame, only_nans=True)
-
-
-def covers_frame(plan: Plan) -> bool:
-    """Whether every pixel of the frame is rendered, so that none need be cleared."""
-    n_slow, n_fast = plan.shape
-    pixels = sum(panel.n_fast * panel.n_slow for panel in plan.panels)
-    return not plan.mask.size and plan.roi == (0, n_fast - 1, 0, n_slow - 1) and pixels == n_slow * n_fast
+            self._render_float64(np.ascontiguousarray(work[doubts != 0]), frame, tally, only_nans=True)

@@ -20,8 +20,8 @@ from bragg_numba.kernels.work import PANEL
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.render import devices
-from bragg_numba.render.cpu import covers_frame
 from bragg_numba.render.devices import Device
+from bragg_numba.render.statistics import Tally
 
 #: Bands that are on their way at once: one is rendered while the one before is copied to the host.
 HALVES = 2
@@ -45,8 +45,6 @@ LAUNCH_PIXEL_STEPS = {"tile": 2e10, "float64": 2e9}
 class CudaRenderer:
     """Renders rows of a plan on one GPU.
 
-    ``missed`` counts the interpolations that left the structure factor table, over all rows so far.
-
     Raises
     ------
     InputError
@@ -58,7 +56,6 @@ class CudaRenderer:
 
         self.plan, self.device, self.reason = plan, device, reason
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
-        self.missed = 0
         self.choice = choose(plan, precision)
         self.singles = tuple(single(plan, self.choice, panel) for panel in plan.panels) if self.choice.side else ()
         with self._on_device():
@@ -80,13 +77,13 @@ class CudaRenderer:
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
-    def render_into(self, out: np.ndarray) -> Iterator[float]:
+    def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[float]:
         """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
-        for start, band in self.stream(self.ranges()):
+        for start, band in self.stream(self.ranges(), tally):
             out[start : start + len(band)] = band
             yield (start + len(band)) / len(out)
 
-    def stream(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+    def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
         """Render bands of rows; while the caller uses one, the next is rendered and copied.
 
         Yields
@@ -106,17 +103,17 @@ class CudaRenderer:
                 with self._on_device():
                     half.begin(self, start, stop)
                 if waiting is not None:
-                    yield self._finish(waiting)
+                    yield self._finish(waiting, tally)
                 waiting = half
             if waiting is not None:
-                yield self._finish(waiting)
+                yield self._finish(waiting, tally)
         finally:
             with self._on_device():
                 for half in halves:
                     half.stream.synchronize()
             _give_halves(self, halves)
 
-    def render_on_device(self, frame) -> Iterator[float]:
+    def render_on_device(self, frame, tally: Tally) -> Iterator[float]:
         """Render into a device array (slow, fast) float32; yield the share of it that is there. Nothing is copied."""
         with self._on_device():
             half = _Half(self, self._rows, host=False)
@@ -125,8 +122,8 @@ class CudaRenderer:
                     part = frame[start:stop]
                     half.render(self, start, stop, part)
                     half.stream.synchronize()
-                    self.missed += half.count_missed()
-                    yield stop / len(frame)
+                    tally.missed += half.count_missed()
+                    yield stop / self.plan.shape[0]
             finally:
                 half.stream.synchronize()
 
@@ -188,9 +185,9 @@ class CudaRenderer:
             for first in range(start, stop, self._rows):
                 yield first, min(first + self._rows, stop)
 
-    def _finish(self, half: _Half) -> tuple[int, np.ndarray]:
+    def _finish(self, half: _Half, tally: Tally) -> tuple[int, np.ndarray]:
         start, band = half.finish()
-        self.missed += half.count_missed()
+        tally.missed += half.count_missed()
         return start, band
 
     # --- launches ---------------------------------------------------------------------------------
@@ -276,7 +273,7 @@ class _Half:
     def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:
         """Start rendering rows into ``image``; returns at once."""
         self.missed.copy_to_device(self._none_missed, stream=self.stream)
-        if not covers_frame(renderer.plan):
+        if not renderer.plan.covers_frame:
             image.copy_to_device(self._zero_rows(renderer, row_stop - row_start), stream=self.stream)
         renderer.launch(row_start, row_stop, image, self)
         self.missed.copy_to_host(self._missed, stream=self.stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,13 +16,43 @@ from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.cpu import CpuRenderer
 from bragg_numba.render.devices import is_device_array
-from bragg_numba.render.statistics import Statistics, StatisticsCollector
+from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
 
 PRECISIONS = ("auto", "tile", "float64")
 
 
+class _Rendering:
+    """What one call of ``render`` or ``tiles`` leaves behind."""
+
+    def __init__(self, tally: Tally, frame: Any = None, statistics: Statistics | None = None) -> None:
+        self.tally = tally
+        self.frame = frame  # on the host or on a device
+        self.statistics = statistics  # made of the frame when they are asked for
+
+
+class _LastRenderings:
+    """The last rendering of each thread, and of all; a copy, or what another process gets, begins without any."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+        self._of_all: _Rendering | None = None
+
+    def __reduce__(self):
+        return _LastRenderings, ()
+
+    def add(self, rendering: _Rendering) -> None:
+        self._of_thread.last = self._of_all = rendering
+
+    def get(self) -> _Rendering | None:
+        """That of the calling thread; where it has rendered nothing, that of any."""
+        return getattr(self._of_thread, "last", self._of_all)
+
+
 class Simulator:
     """Renders one experiment; making it makes the plan.
+
+    Threads may share one. What ``render`` returns belongs to the call. ``statistics`` and ``notes`` are about the
+    frame that the calling thread rendered last; in a thread that has rendered none, about the last one of any.
 
     Parameters
     ----------
@@ -64,8 +95,7 @@ class Simulator:
         self.plan: Plan = make_plan(experiment, max_memory) if plan is None else plan
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
-        self._statistics: Statistics | None = None
-        self._last: Any = None  # the frame, on the host or on a device
+        self._last = _LastRenderings()
 
     def __repr__(self) -> str:
         n_slow, n_fast = self.shape
@@ -107,12 +137,12 @@ class Simulator:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done otherwise than a user may expect, one sentence each."""
-        missed = self._renderer.missed
-        if not missed:
+        last = self._last.get()
+        if last is None or not last.tally.missed:
             return self.plan.notes
         return (
             *self.plan.notes,
-            f"{missed} interpolations reached beyond the structure factor table and took the nearest entry",
+            f"{last.tally.missed} interpolations reached beyond the structure factor table and took the nearest entry",
         )
 
     def render(self, out=None, progress: Callable[[float], None] | None = None, *, device_array: bool = False):
@@ -131,23 +161,24 @@ class Simulator:
         Returns
         -------
         numpy.ndarray or cupy.ndarray
-            (slow, fast) float32, photons. Pixels outside the region of interest or masked are 0.
+            (slow, fast) float32, photons. Pixels outside the region of interest or masked are 0. Kept, for
+            ``statistics``, until the thread renders the next one or ends.
         """
         on_device = device_array or (out is not None and is_device_array(out))
+        tally = Tally()
         if on_device:
-            out, parts = self._start_on_device(out, device_array)
+            out, parts = self._start_on_device(out, device_array, tally)
         else:
             if out is None:
                 self.require_image_memory()
                 out = np.zeros(self.shape, dtype=np.float32)
             else:
                 self._check_out(out)
-            parts = self._renderer.render_into(out)
-        self._statistics, self._last = None, out
-        self._renderer.missed = 0
+            parts = self._renderer.render_into(out, tally)
         for done in parts:
             if progress is not None:
                 progress(done)
+        self._last.add(_Rendering(tally, frame=out))
         return out
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -161,23 +192,24 @@ class Simulator:
         n_slow, n_fast = self.shape
         rows = rows or max(1, min(n_slow, 2**25 // n_fast))
         collector = StatisticsCollector(self.plan)
-        self._renderer.missed = 0
+        tally = Tally()
         cuts = ((start, min(start + rows, n_slow)) for start in range(0, n_slow, rows))
-        for start, tile in self._renderer.stream(cuts):
+        for start, tile in self._renderer.stream(cuts, tally):
             collector.add(tile, start)
             yield start, tile
-        self._last, self._statistics = None, collector.result()
+        self._last.add(_Rendering(tally, statistics=collector.result()))
 
     @property
     def statistics(self) -> Statistics:
-        """Statistics of the last frame, by nanoBragg's definitions."""
-        if self._statistics is None:
-            if self._last is None:
-                raise InputError("Simulator.statistics", "needs a rendered frame", hint="call render() first")
+        """Statistics of the calling thread's last frame, by nanoBragg's definitions."""
+        last = self._last.get()
+        if last is None:
+            raise InputError("Simulator.statistics", "needs a rendered frame", hint="call render() first")
+        if last.statistics is None:
             collector = StatisticsCollector(self.plan)
-            collector.add(_on_host(self._last))
-            self._statistics = collector.result()
-        return self._statistics
+            collector.add(_on_host(last.frame))
+            last.statistics = collector.result()
+        return last.statistics
 
     def require_image_memory(self) -> None:
         """Raise InputError if a whole frame takes more memory than is allowed."""
@@ -218,7 +250,7 @@ class Simulator:
         if not out.flags.c_contiguous or not out.flags.writeable:
             raise InputError("out", "must be C-contiguous and writeable")
 
-    def _start_on_device(self, out, device_array: bool):
+    def _start_on_device(self, out, device_array: bool, tally: Tally):
         """The device array that gets the photons, and the rendering into it, not yet begun."""
         if not hasattr(self._renderer, "render_on_device"):
             name = "device_array" if device_array else "out"
@@ -229,12 +261,12 @@ class Simulator:
         if out is None:
             cuda.require_cupy()
             frame = self._renderer.new_frame()
-            return cuda.as_caller_array(frame), self._renderer.render_on_device(frame)
+            return cuda.as_caller_array(frame), self._renderer.render_on_device(frame, tally)
         frame = cuda.as_numba_array("out", out, self._renderer.device.index)
         if tuple(frame.shape) != self.shape or frame.dtype != np.float32 or not frame.is_c_contiguous():
             shown = f"{frame.dtype} {tuple(frame.shape)}"
             raise InputError("out", f"must be a C-contiguous float32 array of shape {self.shape}", shown)
-        return out, self._renderer.render_on_device(frame)
+        return out, self._renderer.render_on_device(frame, tally)
 
 
 def _on_host(image) -> np.ndarray:

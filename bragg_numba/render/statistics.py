@@ -44,6 +44,13 @@ class Statistics:
         return faces.html_table("Statistics", [("", list(self.as_dict().items()))])
 
 
+@dataclass(slots=True)
+class Tally:
+    """What one rendering counts besides photons."""
+
+    missed: int = 0  #: interpolations that left the structure factor table
+
+
 class StatisticsCollector:
     """Gathers the sums of a frame's rows, tile by tile, in any order."""
 

@@ -42,12 +42,12 @@ def noise_image(
     InputError
         If a pixel is NaN or negative.
     """
-    from bragg_numba.kernels.random.classic import noise_image
+    from bragg_numba.kernels.random import classic as classic_random
 
     photons = check_photons(photons)
     n_slow, n_fast = photons.shape
     region = (0, n_fast - 1, 0, n_slow - 1) if roi is None else tuple(int(edge) for edge in roi)
     image = np.zeros(photons.shape, dtype=np.uint16)
     state = (ClassicStream() if stream is None else stream).start(seed)
-    photon_sum, overloads = noise_image(photons, float(adc), region, state, image)
+    photon_sum, overloads = classic_random.noise_image(photons, float(adc), region, state, image)
     return image, photon_sum, overloads

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.hdf5 import reading
 
 PATH = "/entry/background"
 
@@ -112,7 +113,7 @@ class BackgroundReader:
         found = backgrounds(series)
         if found is None:
             raise InputError("--background", "needs frames with a background: this series has no water")
-        self._series, self._found = series, found
+        self._series, self._found, self._name = series, found, file.filename
         self._stored = file.get(f"{PATH}/photons")
         self._last: tuple[int, np.ndarray] | None = None
 
@@ -122,7 +123,11 @@ class BackgroundReader:
         if self._last is None or self._last[0] != place:
             stored = self._stored is not None and len(self._stored) == len(self._found.frames)
             source = int(self._found.frames[place])
-            image = self._stored[place] if stored else render_background(self._series.experiment_of(source))
+            if stored:
+                with reading(self._name):
+                    image = self._stored[place]
+            else:
+                image = render_background(self._series.experiment_of(source))
             self._last = (place, image)
         scale = np.float32(self._found.scale[frame])
         return self._last[1] if scale == 1.0 else self._last[1] * scale

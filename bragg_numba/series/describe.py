@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from bragg_numba.io.exports import crystfel_geom, xds_input
+from bragg_numba.io.exports import crystfel_geom, dials_import, has_right_angles, pyfai_poni, xds_input
 from bragg_numba.io.nxmx import GAP, USER, Description
 from bragg_numba.plan.detector import place_detector
 from bragg_numba.plan.plan import Plan, make_plan
@@ -19,21 +19,19 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     """What the master of a series says, and notes on what NXmx cannot say."""
     notes: list[str] = []
     table = series.frames
-    centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
     experiment, shift = series.experiment_of(0), None
-    if any(np.ptp(values) > 0.0 for values in centres):
-        notes.append(
-            "the beam centre varies: the master's geometry is the experiment's own, the table of frames and "
-            "detector/shift have every frame's"
-        )
-        experiment = experiment.replace(detector=series.experiment.detector)
     plan = make_plan(experiment)
-    if notes:
+    centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
+    if any(np.ptp(values) > 0.0 for values in centres):
         shift = _shifts(series, plan)
+        notes.append(
+            "the beam centre varies: detector/shift has every frame's, and CrystFEL follows it; DIALS, XDS and pyFAI "
+            "know one geometry a file, that of the first frame"
+        )
     if experiment.detector.curved:
         notes.append("NXmx knows no curved detectors: the master describes the plane that touches at the beam centre")
     omega = _omega(series, plan, notes)
-    wavelength, weights, spectra = _wavelengths(series, plan)
+    wavelength, spectra = _wavelengths(series, plan)
     beam, detector, cell = experiment.beam, plan.detector, plan.cell
     geometry = mcstas_geometry(experiment, detector)
     return Description(
@@ -46,12 +44,11 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
         omega_deg=omega,
         cell=(*cell.lengths_A, *cell.angles_deg),
         wavelength_A=wavelength,
-        wavelength_weights=weights,
         spectra=spectra,
         flux_per_s=beam.flux_per_s,
         beam_size_mm=beam.beam_size_mm,
         exposure_s=beam.exposure_s,
-        polarization=beam.polarization,
+        polarization=beam.polarization if beam.polarized else None,
         polarization_normal=geometry.rotation @ _unit_normal(detector.beam, detector.polarization),
         stokes=_stokes(plan),
         process={
@@ -62,20 +59,15 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     ), notes
 
 
-def _shifts(series, plan) -> np.ndarray | None:
-    """How far each frame's detector lies from the plan's, (n, 2), metres along x and y of the McStas frame.
+def _shifts(series, plan: Plan) -> np.ndarray:
+    """How far each frame's detector lies from the plan's, (n, 3), metres in the McStas frame.
 
-    None where a detector turns with its beam centre, so that no shift says where it is.
+    A beam centre moves the detector and never turns it. Along the beam it moves where it is tilted.
     """
     turn = mcstas_rotation(plan.experiment, plan.detector)
-    own = plan.detector
-    shifts = np.zeros((len(series), 3))
-    for index in range(len(series)):
-        there = place_detector(series.experiment_of(index))
-        if not np.allclose([there.fast, there.slow], [own.fast, own.slow], rtol=0.0, atol=1e-12):
-            return None
-        shifts[index] = turn @ (np.array(there.origin) - np.array(own.origin))
-    return shifts[:, :2] if np.abs(shifts[:, 2]).max() < 1e-9 else None
+    origins = [place_detector(series.experiment_of(index)).origin for index in range(len(series))]
+    shifts: np.ndarray = (np.array(origins) - np.array(plan.detector.origin)) @ turn.T
+    return np.where(np.abs(shifts) < 1e-12, 0.0, shifts)  # rounding is no shift
 
 
 def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
@@ -89,21 +81,26 @@ def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
     return np.append(starts, starts[-1] + width)
 
 
-def _wavelengths(series, plan) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Wavelengths as ``Description`` wants them: ``wavelength_A``, ``wavelength_weights`` and ``spectra``."""
-    table = series.frames
-    if "wavelength_A" in table:
-        return table["wavelength_A"], None, None
+def _wavelengths(series, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
+    """Wavelengths as ``Description`` wants them: ``wavelength_A`` and ``spectra``."""
+    table, beam = series.frames, series.experiment.beam
     if "spectrum" in table:
         lines = table["spectrum"]
         mean = np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1)
-        return mean, None, lines
+        return mean, lines
     weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
     wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
     if len(wavelengths) == 1:
-        listed = series.experiment.beam.sources is not None
-        return np.array([wavelengths[0] * 1e10 if listed else series.experiment.beam.wavelength_A]), None, None
-    return wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum(), None
+        if "wavelength_A" in table:
+            return table["wavelength_A"], None
+        return np.array([wavelengths[0] * 1e10 if beam.sources is not None else beam.wavelength_A]), None
+    lines = np.stack([wavelengths * 1e10, np.bincount(place, weights=weights) / weights.sum()], axis=1)[None]
+    if "wavelength_A" in table:
+        # A dispersion is a part of the central wavelength: every frame has the first one's lines, in proportion.
+        ratio = table["wavelength_A"] / table["wavelength_A"][0]
+        lines = np.repeat(lines, len(ratio), axis=0)
+        lines[..., 0] *= ratio[:, None]
+    return np.sum(lines[..., 0] * lines[..., 1], axis=1), lines
 
 
 def _pixel_mask(plan: Plan) -> np.ndarray:
@@ -134,9 +131,18 @@ def _unit_normal(u, v) -> np.ndarray:
 
 
 def export_texts(description: Description, prefix, master_name: str) -> dict[str, str]:
-    """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
+    """Text files for other programs: name to contents.
+
+    A PONI file is for axes at right angles alone, and so are lines of XDS.INP, which want an even sweep besides.
+    """
     prefix = os.fspath(prefix)
-    files = {f"{prefix}.geom": crystfel_geom(description)}
+    files = {
+        f"{prefix}.geom": crystfel_geom(description),
+        f"{prefix}.phil": dials_import(description, f"{os.path.basename(prefix)}.phil", master_name),
+    }
+    if not has_right_angles(description):
+        return files
+    files[f"{prefix}.poni"] = pyfai_poni(description)
     if description.omega_deg is not None:
         end = "_master.h5"
         template = master_name.removesuffix(end) + "_??????.h5" if master_name.endswith(end) else master_name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment.noun import Noun, plain_value, unpack_array
+from bragg_numba.io.text_files import read_text
 
 #: Columns of the table: type and shape of one frame's value. None: any length, rows of wavelength and weight.
 COLUMNS: dict[str, tuple[type, tuple | None]] = {
@@ -312,10 +314,10 @@ def _from_rows(rows: Iterable[Mapping]) -> dict[str, list]:
 def _read_csv(path) -> dict[str, np.ndarray | list[int]]:
     name = os.fspath(path)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line and not line[0].lstrip().startswith("#")]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        rows = csv.reader(io.StringIO(read_text(path)))
+        lines = [line for line in rows if line and not line[0].lstrip().startswith("#")]
+    except csv.Error as error:
+        raise InputError(name, f"cannot be read: {error}") from None
     if len(lines) < 2:
         raise InputError(name, "must hold a line of column names and at least one frame")
     names = [word.strip() for word in lines[0]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.io.compression import COMPRESSIONS
+from bragg_numba.io.data_file import photons_folder
 
 COUNT_TYPES = ("uint16", "uint32")
 
@@ -20,7 +20,7 @@ class OutputOptions:
     """What is written for every frame."""
 
     photons: bool = True  #: expected photons, float32
-    counts: str | None = None  #: Poisson counts as "uint16" or "uint32"; None: none
+    counts: str | None = None  #: Poisson counts as "uint16" or "uint32"; None or "none": none
     seed: int = 1  #: of the noise, where the table of frames has no seed
     scale: float = 1.0  #: photons are multiplied by this before noise
     compression: str = "bslz4"  #: or "none", "gzip", "zstd"
@@ -29,11 +29,13 @@ class OutputOptions:
     spot_threshold: float = 1.0  #: photons below which a reflection is left out of it
     backend: str = "auto"
     precision: str = "auto"
-    exports: bool = True  #: write a CrystFEL geometry, and lines of XDS.INP for a sweep, beside the masters
+    exports: bool = True  #: write text files for CrystFEL, DIALS, pyFAI and XDS beside the masters
 
     def __post_init__(self) -> None:
         put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
         put("photons", check.flag(pre + "photons", self.photons))
+        # As the command line says it, a plan may say it.
+        put("counts", None if self.counts == "none" else self.counts)
         put("counts", check.optional(check.choice, pre + "counts", self.counts, allowed=COUNT_TYPES))
         if not self.photons and self.counts is None:
             raise InputError("output", "must write photons or counts")
@@ -77,7 +79,11 @@ class OutputOptions:
 
 
 def master_path(prefix, product: str, options: OutputOptions) -> Path:
-    """Name of a product's master: PREFIX_master.h5; counts beside photons: PREFIX_counts_master.h5."""
+    """Name of a product's master: PREFIX_master.h5; where both are written, PREFIX_counts_master.h5 for the counts.
+
+    The photons then have a folder of their own, PREFIX_photons: DIALS takes all masters of a folder for one
+    experiment if it is told to import ``*.h5``.
+    """
     return _named(prefix, product, options, "master.h5")
 
 
@@ -87,5 +93,9 @@ def data_path(prefix, product: str, options: OutputOptions, number: int) -> Path
 
 
 def _named(prefix, product: str, options: OutputOptions, end: str) -> Path:
-    middle = "counts_" if product == "counts" and options.photons else ""
-    return Path(f"{os.fspath(prefix)}_{middle}{end}")
+    prefix = Path(prefix)
+    if not (options.photons and options.counts):
+        return prefix.with_name(f"{prefix.name}_{end}")
+    if product == "counts":
+        return prefix.with_name(f"{prefix.name}_counts_{end}")
+    return photons_folder(prefix) / f"{prefix.name}_{end}"

@@ -14,22 +14,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bragg_numba.errors import InputError
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
+from bragg_numba.io.frame_stack import DIGEST
+from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
 
-if TYPE_CHECKING:
-    from bragg_numba.plan.plan import Plan
-
-#: Not every one of numba's threading layers can be entered twice, nor does a GPU gain from it.
+#: Frames take turns, whole ones, where kernels have to, and on a GPU, which gains nothing from two at the same time.
 KERNELS = threading.Lock()
 
 #: Frames that are made at the same time, at most: each takes memory, and more cores than this may share a frame.
@@ -37,8 +36,6 @@ MOST_LANES = 4
 
 #: Part of the free memory that frames in flight may take; one lane works with less.
 MEMORY_SHARE = 0.25
-
-DIGEST = "bragg_numba_digest"
 
 
 class Slot:
@@ -71,7 +68,7 @@ class Slot:
 def draw_counts(slot: Slot, seed: int, frame: int, scale: float):
     """Draw the Poisson counts of ``slot.photons`` times ``scale`` into ``slot.counts``; return ``Drawn``.
 
-    Counts end at the largest valid one of their type.
+    Counts are cut at their type's ``SATURATION``.
     """
     from bragg_numba.io.nxmx import SATURATION
     from bragg_numba.response import counter
@@ -86,7 +83,7 @@ class Layout:
 
     lanes: int
     threads: int | None  #: None: as many as numba chooses
-    alone: bool  #: only one lane at a time may run kernels
+    alone: bool  #: only one lane at a time renders
 
 
 def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int | None) -> Layout:
@@ -107,14 +104,12 @@ def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int |
 
 def _kernels_run_side_by_side() -> bool:
     """Tell whether two threads may run parallel kernels at the same time."""
-    import numba
-
+    from bragg_numba.kernels._launch import launches_overlap
     from bragg_numba.response.counter import sum_photons
 
-    with KERNELS:
-        # The layer is only known once a kernel ran.
-        sum_photons(np.zeros((1, 1), dtype=np.float32))
-    return numba.threading_layer() in ("omp", "tbb")
+    # Not known before a kernel ran.
+    sum_photons(np.zeros((1, 1), dtype=np.float32))
+    return launches_overlap()
 
 
 class Stopped(Exception):
@@ -132,8 +127,6 @@ class Renderer:
 
     def plan(self, index: int):
         """The plan of one frame."""
-        from bragg_numba.plan.plan import make_plan
-
         plan = make_plan(self.series.experiment_of(index), like=self._plan)
         self._plan = plan
         return plan
@@ -292,7 +285,10 @@ class _Job:
         with clock("render"):
             renderer.render(plan, slot.photons)
         with clock("noise"):
-            found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
+            try:
+                found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
+            except InputError as error:  # photons that overflow
+                raise InputError(f"frame {index}:", str(error)) from None
         record["noise_seed"], record["overloads"] = renderer.seed(index), found.overloads
         record["max_photons"], record["sum_photons"] = found.most, found.photons
         with clock("compress"):

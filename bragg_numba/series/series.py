@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
+from bragg_numba.io.hdf5 import reading
+from bragg_numba.io.text_files import json_text
 from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
 
 
@@ -60,8 +63,9 @@ class Series(SeriesPlan):
         Parameters
         ----------
         prefix
-            ``run7/s`` makes ``run7/s_master.h5`` and ``run7/s_data_000001.h5`` and so on; with counts beside
-            photons also ``run7/s_counts_master.h5`` and its data files. The folder is made if need be.
+            ``run7/s`` makes ``run7/s_master.h5`` and ``run7/s_data_000001.h5`` and so on; where both
+            photons and counts are written, ``run7/s_counts_master.h5`` and ``run7/s_photons/s_master.h5``. Folders
+            are made if need be.
         workers
             None: threads of this process. A number or ``"local:4"``: as many Dask processes on this machine.
         scheduler
@@ -118,18 +122,11 @@ class Series(SeriesPlan):
 def load_plan(path) -> tuple[Series, dict]:
     """Read a plan: the series and its output options."""
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-            text = None if start == b"\x89HDF\r\n\x1a\n" else (start + file.read()).decode("utf-8")
-    except OSError as error:
-        raise InputError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(os.fspath(path), "is neither JSON text nor a master") from None
+    text = json_text(path)
     if text is None:
         from bragg_numba.io.frame_file import open_frame
 
-        with open_frame(path) as file:
+        with open_frame(path) as file, reading(path):
             if "/entry/process/series" not in file:
                 raise InputError(os.fspath(path), "holds no series")
             text = file["/entry/process/series"][()].decode("utf-8")
@@ -138,7 +135,7 @@ def load_plan(path) -> tuple[Series, dict]:
 
 
 def read_plan(text: str, folder=".") -> tuple[Series, dict]:
-    """Build a series and its output options from a plan's JSON text."""
+    """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
     try:
         values = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -147,7 +144,8 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
         raise InputError("series plan", f'must be a JSON object with "format": "{FORMAT}" and "version": {VERSION}')
     known = {"format", "version", "experiment", "nanobragg", "frames", "rotation", "stills", "output"}
     _need_known("series plan", "part", values, known)
-    experiment = _experiment(values, Path(folder))
+    folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
+    experiment = _experiment(values, folder)
     ways = [name for name in ("frames", "rotation", "stills") if name in values]
     if len(ways) != 1:
         raise InputError("series plan", "must hold exactly one of frames, rotation and stills", ways)
@@ -156,7 +154,7 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
         raise InputError("series plan: output", "must be a JSON object", output)
     if not isinstance(output.get("prefix", ""), str):
         raise InputError("series plan: output.prefix", "must be text: how file names begin", output["prefix"])
-    return _series(experiment, ways[0], values[ways[0]], Path(folder)), output
+    return _series(experiment, ways[0], values[ways[0]], folder), output
 
 
 def _experiment(values: dict, folder: Path) -> Experiment:
@@ -165,7 +163,7 @@ def _experiment(values: dict, folder: Path) -> Experiment:
             "series plan", "must hold either experiment (or its file's name) or nanobragg (a command line)"
         )
     if "nanobragg" in values:
-        return Experiment.from_nanobragg(values["nanobragg"])
+        return Experiment.from_nanobragg(values["nanobragg"], folder)
     given = values["experiment"]
     if isinstance(given, str):
         return Experiment.load(folder / given)
@@ -209,8 +207,6 @@ def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, 
     >>> rotation_series(experiment, start_deg=10.0, width_deg=0.5, n=3).frames["phi_deg"]
     array([10. , 10.5, 11. ])
     """
-    from bragg_numba import checks as check
-
     start = check.number("start_deg", start_deg)
     width = check.number("width_deg", width_deg, above=0.0, high=360.0)
     n = check.count("n", n, low=1, high=10_000_000)
@@ -243,8 +239,6 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
     >>> series.frames["orientation"].shape
     (4, 3, 3)
     """
-    from bragg_numba import checks as check
-
     n = check.count("n", n, low=1, high=10_000_000)
     seed = check.count("seed", seed, low=0, high=2**63 - 1)
     columns: dict[str, object] = {}
@@ -289,8 +283,6 @@ def _draw(name: str, how, generator: np.random.Generator, n: int) -> np.ndarray:
         return values[generator.integers(len(values), size=n)]
     if kind not in ("normal", "uniform", "lognormal"):
         raise InputError(where, "must be one of normal, uniform, lognormal, choice", kind)
-    from bragg_numba import checks as check
-
     first, second = check.vector(where, numbers, length=2)
     if kind == "uniform":
         if second < first:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_file import PROCESS, open_frame
+from bragg_numba.io.frame_stack import DIGEST, FrameStack, digests_of
+from bragg_numba.io.hdf5 import BadFile, open_hdf5, reading
+from bragg_numba.response.counter import Drawn
 from bragg_numba.series.series import Series, read_plan
+
+_TEXTS = ("experiment", "series")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +33,136 @@ class Source:
 
     path: Path
     file: Any  #: h5py.File
+    frames: FrameStack
     series: Series
     output: dict  #: the options it was written with, where known
-
-    @property
-    def frames(self):
-        """The dataset (n, slow, fast)."""
-        return self.file[DATA]
 
     @property
     def dtype(self) -> str:
         """Name of the pixels' type."""
         return self.frames.dtype.name
 
+    def frame(self, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Read one frame, (slow, fast), into ``out`` or a new array.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read, or is not the frame that the truth was written for: zeros, say, where a part of
+            the file was never copied.
+        """
+        frame = self.frames.read(index, out)
+        row = self._row(index)
+        if row is not None:
+            self._compare(index, frame, row)
+        return frame
+
+    def _compare(self, index: int, frame: np.ndarray, row) -> None:
+        if self.dtype == "float32":
+            good = float(frame.max()) == row["max_photons"]
+        else:
+            # Where a thousand counts are expected, a frame without any does not happen.
+            altered = "background_scale" in self.file[DATA].attrs
+            good = altered or row["sum_photons"] * self.output.get("scale", 1.0) < 1e3 or bool(frame.any())
+        if not good:
+            rule = f"holds a frame {index} that is not the one its truth was written for"
+            raise InputError(os.fspath(self.path), rule, hint="a data file was damaged or not copied whole")
+
+    def _row(self, index: int) -> np.void | None:
+        with reading(self.path):
+            group = self.file.get(nxmx.TRUTH)
+            return None if group is None or "frames" not in group else group["frames"][index]
+
+    @property
+    def has_spots(self) -> bool:
+        """Whether there is a table of spots."""
+        with reading(self.path):
+            # Names alone: the tables of a series lie in its data files.
+            return any(name.startswith("spots") for name in self.file.get(nxmx.TRUTH, ()))
+
     def truth(self, index: int) -> tuple[np.void | None, np.ndarray | None]:
         """One frame's row and its spots, where the file has them."""
-        group = self.file.get(nxmx.TRUTH)
-        if group is None or "frames" not in group:
-            return None, None
-        row = group["frames"][index]
-        if "spots" in group:
-            table = group["spots"]
-        else:
-            per_file = int(group["frames"].attrs.get("frames_per_file", 1))
-            table = group.get(f"spots_{index // per_file + 1:06d}")
-        if table is None:
+        row = self._row(index)
+        if row is None or not self.has_spots:
             return row, None
-        first = int(row["first_spot"])
-        return row, table[first : first + int(row["spots"])]
+        path, table = self.frames.beside(index, f"{nxmx.TRUTH}/spots")
+        first, count = int(row["first_spot"]), int(row["spots"])
+        if table is None or len(table) < first + count:
+            raise InputError(os.fspath(path), f"lacks spots of frame {index}")
+        with reading(path):
+            return row, table[first : first + count]
+
+    def require_other(self, path) -> None:
+        """Refuse to write a file of the series that is read, under whatever name.
+
+        Raises
+        ------
+        InputError
+            If ``path`` is the file that is read, one of its data files, or a file that belongs to the same series.
+        """
+        try:
+            found = os.stat(path)
+        except OSError:
+            return  # not there yet
+        for own in self.frames.paths:
+            with suppress(OSError):
+                if os.path.samestat(os.stat(own), found):
+                    raise InputError(os.fspath(path), f"must not be a file that is read: it is {own}")
+        if not self.frames.digests:
+            return
+        try:
+            with open_hdf5(path) as file, reading(path):
+                held = {file.attrs.get(DIGEST), *digests_of(file)}
+        except BadFile:
+            return  # no file of a series, whatever it is
+        if held & set(self.frames.digests):
+            raise InputError(os.fspath(path), f"must not be a file of the series that is read, {self.path.name}")
 
 
 @contextmanager
 def open_source(path) -> Iterator[Source]:
-    """Open a master or frame that this package wrote; check that its data files are there.
+    """Open a master or frame that this package wrote; verify every data file.
 
     Raises
     ------
     InputError
-        If it is not one, or a data file is missing: HDF5 alone would read zeros.
+        If it is not one, or a data file is missing, unreadable, not whole or of another series: HDF5 alone would
+        read what it cannot find as if it were pixels.
     """
+    with open_unchecked(path) as source:
+        source.frames.check()
+        yield source
+
+
+@contextmanager
+def open_unchecked(path) -> Iterator[Source]:
+    """Open a master or frame that this package wrote, whatever its data files are."""
     path = Path(path)
-    with open_frame(path) as file:
-        if f"{PROCESS}/experiment" not in file:
-            part = "bragg_numba_digest" in file.attrs
-            hint = "it is part of a series: name the master" if part else "it was not written by bragg_numba"
-            raise InputError(os.fspath(path), "holds no experiment", hint=hint)
-        data = file[DATA]
-        if data.ndim != 3:
-            raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
-        if data.is_virtual:
-            for source in data.virtual_sources():
-                if not (path.parent / source.file_name).exists():
-                    raise InputError(os.fspath(path), f"lacks its data file {source.file_name}")
+    with open_frame(path) as file, ExitStack() as stack:
+        with reading(path):
+            if f"{PROCESS}/experiment" not in file:
+                part = DIGEST in file.attrs
+                hint = "it is part of a series: name the master" if part else "it was not written by bragg_numba"
+                raise InputError(os.fspath(path), "holds no experiment", hint=hint)
+            data = file[DATA]
+            if data.ndim != 3:
+                raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
+            texts = {name: file[f"{PROCESS}/{name}"][()].decode("utf-8") for name in _TEXTS if name in file[PROCESS]}
+        frames = FrameStack(path, file, DATA)
+        if data.is_virtual and not frames.digests:
+            hint = "bragg-numba series MASTER --resume writes the master anew"
+            raise InputError(os.fspath(path), "does not say which data files are its own", hint=hint)
+        stack.callback(frames.close)
         output: dict = {}
         with read_from(path):
-            if f"{PROCESS}/series" in file:
-                series, output = read_plan(file[f"{PROCESS}/series"][()].decode("utf-8"))
+            if "series" in texts:
+                series, output = read_plan(texts["series"])
             else:
-                experiment = Experiment.from_json(file[f"{PROCESS}/experiment"][()].decode("utf-8"))
-                series = Series(experiment, {"phi_deg": np.full(len(data), experiment.rotation.phi_deg)})
-        if len(series) != len(data):
-            raise InputError(os.fspath(path), f"holds {len(data)} frames of a series of {len(series)}")
-        yield Source(path, file, series, output)
+                experiment = Experiment.from_json(texts["experiment"])
+                series = Series(experiment, {"phi_deg": np.full(len(frames), experiment.rotation.phi_deg)})
+        if len(series) != len(frames):
+            raise InputError(os.fspath(path), f"holds {len(frames)} frames of a series of {len(series)}")
+        yield Source(path, file, frames, series, output)
 
 
 def write_counts(
@@ -128,7 +201,7 @@ def write_counts(
     Returns
     -------
     dict
-        ``frames``, ``photons`` (their sum) and ``overloads``.
+        ``frames``, ``photons`` (their sum), ``overloads`` and ``notes``: sentences about frames that no one can want.
     """
     from bragg_numba.series.options import OutputOptions
 
@@ -152,13 +225,13 @@ def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) 
 def _rewrite(source: Source, path, options, seed: int | None, progress, background: float = 1.0) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
     from bragg_numba.series.describe import describe
+    from bragg_numba.series.exposure import dark_frames, exposure_notes
     from bragg_numba.series.pipeline import Slot, draw_counts
     from bragg_numba.series.truth import TruthWriter
 
-    if Path(path).exists() and os.path.samefile(source.path, path):
-        raise InputError(os.fspath(path), "must not be the file that is read")
+    source.require_other(path)
     drawn = not options.photons
-    n, shape = len(source.series), tuple(source.frames.shape[1:])
+    n, shape = len(source.series), source.frames.shape[1:]
     dtype = options.counts if drawn else source.dtype
     own_seeds = "seed" in source.series.frames and seed is None
     default_seed = int(source.output.get("seed", 1)) if seed is None else seed
@@ -166,16 +239,17 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
     output["seed"] = default_seed
     description, _ = describe(source.series, dtype, n, output)
     codec = Codec(options.compression)
-    part = PartFile(path)
+    part = PartFile(os.path.realpath(path))  # through a link to its file, as any program that opens it would go
     reader = None if background == 1.0 else BackgroundReader(source.file, source.series)
     slots = [Slot(shape, {"counts": dtype} if drawn else {}) for _ in range(2)]
-    total, overloads = 0.0, 0
+    total = 0.0
+    drawings: list[Drawn] = []
     try:
         with create_hdf5(part.part, path) as file, ThreadPoolExecutor(max_workers=1) as pool:
             nxmx.write_head(file, description, nxmx.now())
             writer = FrameWriter(file, n, shape, dtype, codec)
             has_truth = source.truth(0)[0] is not None
-            tables = TruthWriter(file, n, spots=source.truth(0)[1] is not None) if has_truth else None
+            tables = TruthWriter(file, n, spots=source.has_spots) if has_truth else None
             pending = None
 
             def finish(item) -> None:
@@ -189,19 +263,18 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
             for index in range(n):
                 slot = slots[index % 2]
                 row, spots = source.truth(index)
-                frame = slot.photons if drawn else np.empty(shape, source.frames.dtype)
-                source.frames.read_direct(frame, np.s_[index])
+                frame = source.frame(index, slot.photons if drawn else None)
                 if drawn:
                     if reader is not None:
                         # Photons are Bragg + background; rounding may leave less than nothing of the Bragg part.
                         frame += np.float32(background - 1.0) * reader.of(index)
                         np.maximum(frame, 0.0, out=frame)
                     its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
-                    over = draw_counts(slot, its_seed, index, options.scale).overloads
+                    drawings.append(draw_counts(slot, its_seed, index, options.scale))
                     frame = slot.counts
-                    total, overloads = total + float(frame.sum(dtype=np.uint64)), overloads + over
+                    total += float(frame.sum(dtype=np.uint64))
                     if row is not None:
-                        row["overloads"], row["noise_seed"] = over, its_seed
+                        row["overloads"], row["noise_seed"] = drawings[-1].overloads, its_seed
                 # Packed while the next frame is read and drawn into the other slot.
                 future = pool.submit(codec.pack, frame)
                 if pending is not None:
@@ -209,7 +282,8 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
                 pending = (index, frame, future, row, spots)
             finish(pending)
             if PATH in source.file and not drawn:
-                source.file.copy(PATH, file["/entry"])
+                with reading(source.path):
+                    source.file.copy(PATH, file["/entry"])
             if background != 1.0:
                 file[DATA].attrs["background_scale"] = background
             file["/entry"]["end_time"] = nxmx.now()
@@ -218,7 +292,16 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
         raise refusal(path, error) from error
     finally:
         part.discard()
-    return {"frames": n, "photons": total, "overloads": overloads}
+    notes = []
+    if drawn:
+        notes = exposure_notes(
+            overloads=np.array([one.overloads for one in drawings]),
+            expected=np.array([one.photons for one in drawings]) * options.scale,
+            pixels=int(np.count_nonzero(description.pixel_mask == 0)),
+            counts=dtype,
+            dark=dark_frames(source.series),
+        )
+    return {"frames": n, "photons": total, "overloads": sum(one.overloads for one in drawings), "notes": notes}
 
 
 def export_files(source: Source, prefix) -> dict[str, str]:

@@ -56,7 +56,7 @@ def picture(source: Source, index: int, *, side: int = 1024, rings: bool = True,
     """Draw one frame in logarithmic colours; return a PIL image, fast to the right and slow downwards."""
     from PIL import Image, ImageDraw
 
-    small, factor = pooled(source.frames[index], side)
+    small, factor = pooled(source.frame(index), side)
     image = Image.fromarray(brightness(small, True, 99.9))
     image.putpalette(palette().tobytes())
     image = image.convert("RGB")
@@ -129,7 +129,7 @@ def page(source: Source, *, thumbnails: int = 12, spots: bool = False) -> str:
             f'<figure><img alt="frame {index}" src="data:image/png;base64,{text}">'
             f"<figcaption>frame {index}</figcaption></figure>"
         )
-    frame = source.frames[0]
+    frame = source.frame(0)
     geometry, _ = _geometry(source, 0)
     angle, mean = radial_profile(frame, geometry)
     lit = frame[frame > 0].astype(np.float64)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bragg_numba.errors import BraggError, InputError
-from bragg_numba.io.data_file import PartFile, sync
+from bragg_numba.io.data_file import PartFile, leftovers, sync
 from bragg_numba.series.options import OutputOptions
 from bragg_numba.series.series_plan import read_back
 from bragg_numba.series.stages import StageClock
@@ -99,8 +99,6 @@ def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tel
     finally:
         with suppress(Exception):
             cluster.close(timeout=10)
-        from bragg_numba.io.data_file import leftovers
-
         # Nobody writes any more: what is left belongs to workers that died.
         for path in leftovers(prefix):
             with suppress(OSError):
@@ -254,12 +252,6 @@ def render_job(plan: str, prefix, number: int, start: int, stop: int, digest: st
     from bragg_numba.series.pipeline import write_data_files
 
     clock = StageClock()
-    try:
-        series, options = _series_of(plan)
-        write_data_files(
-            series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock
-        )
-    except BraggError as error:
-        # A BraggError made of several parts does not travel; one made of text does.
-        raise BraggError(str(error)) from None
+    series, options = _series_of(plan)
+    write_data_files(series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock)
     return clock.seconds

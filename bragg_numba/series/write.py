@@ -15,12 +15,26 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io import nxmx
+from bragg_numba.io.atomic import require_replaceable
 from bragg_numba.io.attributes import set_attributes
-from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, leftovers, pixel_meaning, refusal
+from bragg_numba.io.data_file import (
+    DATA,
+    PartFile,
+    create_hdf5,
+    files_of,
+    filler,
+    leftovers,
+    photons_folder,
+    pixel_meaning,
+    refusal,
+)
+from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
+from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
 from bragg_numba.series import interrupts
 from bragg_numba.series import workers as crews
 from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
+from bragg_numba.series.exposure import dark_frames, exposure_notes
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
@@ -55,14 +69,14 @@ def write_series(
     if not prefix.name or prefix.is_dir():
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
     options = _settled(series, options)
-    _make_folder(prefix)
+    for product in options.products:
+        _make_folder(master_path(prefix, product, options))
     with _only_writer(prefix), interrupts.listening():
         jobs = list_jobs(series, options)
         log = SeriesLog(prefix)
         if overwrite:
-            _remove(prefix)
-            log.remove()
-        missing = _missing(prefix, options, jobs, series, resume=resume)
+            _remove(prefix, log)
+        missing, remade = _missing(prefix, options, jobs, series, resume=resume)
         _sweep_up(prefix)
         clock = StageClock()
         kept = len(series) - sum(len(job.frames) for job in missing)
@@ -82,6 +96,10 @@ def write_series(
             if isinstance(error, OSError):
                 raise refusal(prefix, error) from error
             raise
+        finally:
+            # Made before any work; nothing is in it after a failure, or after photons that were written alone.
+            with suppress(OSError):
+                photons_folder(prefix).rmdir()
         files = [data_path(prefix, product, options, job.number) for product in options.products for job in jobs]
         result = SeriesResult(
             masters=tuple(str(path) for path in masters),
@@ -91,7 +109,7 @@ def write_series(
             bytes=sum(path.stat().st_size for path in [*files, *exports, *masters]),
             seconds=time.perf_counter() - started,
             stages=dict(clock.seconds),
-            notes=tuple(notes),
+            notes=(*remade, *notes),
             exports=tuple(str(path) for path in exports),
             log=str(log.path),
         )
@@ -128,14 +146,14 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
     return replace(options, backend=Simulator(series.experiment_of(0), precision=options.precision).backend)
 
 
-def _make_folder(prefix: Path) -> None:
-    """Make the folder and try to write in it, before any work is done."""
-    probe = PartFile(prefix.with_name(f"{prefix.name}_data_probe"))
+def _make_folder(master: Path) -> None:
+    """Make a master's folder and try to write in it, before any work is done."""
+    probe = PartFile(master.with_name(master.name.replace("_master.h5", "_data_probe")))
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
+        master.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(probe.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
-        raise InputError(os.fspath(prefix.parent), f"cannot be written: {error.strerror or error}") from None
+        raise InputError(os.fspath(master.parent), f"cannot be written: {error.strerror or error}") from None
     finally:
         probe.discard()
 
@@ -171,47 +189,69 @@ class _only_writer:
 
 def _existing(prefix: Path) -> list[Path]:
     """Masters first, then data files, of any earlier series of this name."""
-    names = [path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name) and path.suffix == ".h5"]
+    names = [path for path in files_of(prefix) if path.suffix == ".h5"]
     rests = {path: path.name[len(prefix.name) :] for path in names}
     masters = [path for path, rest in rests.items() if rest in ("_master.h5", "_counts_master.h5")]
     data = [path for path, rest in rests.items() if rest.startswith(("_data_", "_counts_data_"))]
     return sorted(masters) + sorted(data)
 
 
-def _remove(prefix: Path) -> None:
+def _remove(prefix: Path, log: SeriesLog) -> None:
+    existing = _existing(prefix)
+    # Nothing is removed of a series of which a part is protected.
+    for path in (*existing, log.path):
+        if not path.is_dir():
+            require_replaceable(path)
     # Masters first: at no moment does one stand beside files that are not its own.
-    for path in _existing(prefix):
+    for path in existing:
         try:
             path.unlink()
         except OSError as error:
             raise refusal(path, error) from None
+    log.remove()
 
 
-def _missing(prefix: Path, options: OutputOptions, jobs: list[Job], series, *, resume: bool) -> list[Job]:
-    """Jobs that are still to be done."""
+def _wanted(series, options: OutputOptions, product: str, job: Job) -> Wanted:
+    """What a data file has to be."""
+    dtype = np.dtype(options.products[product])
+    return Wanted(DATA, (len(job.frames), *series.experiment.detector.shape), dtype, job.digest)
+
+
+def _missing(
+    prefix: Path, options: OutputOptions, jobs: list[Job], series, *, resume: bool
+) -> tuple[list[Job], list[str]]:
+    """Jobs that are still to be done, and notes on files that are there and of no use."""
     existing = _existing(prefix)
     if existing and not resume:
         raise InputError(
             os.fspath(existing[0]), "exists already", hint="resume completes the series, overwrite starts it anew"
         )
-    shape = series.experiment.detector.shape
-    missing = []
+    missing, notes = [], []
     for job in jobs:
         problems = []
-        for product, dtype in options.products.items():
+        for product in options.products:
             path = data_path(prefix, product, options, job.number)
-            problem = nxmx.source_problem(path, DATA, (len(job.frames), *shape), dtype, job.digest)
-            if problem.startswith(("belongs", "holds")):
-                raise InputError(os.fspath(path), problem, hint="overwrite starts the series anew")
+            problem = problem_of(path, _wanted(series, options, product, job))
+            if problem is None:
+                continue
+            if problem.kind not in (MISSING, BROKEN):
+                # What the system does not let us read may be whole; what is another series' is somebody's.
+                hint = "overwrite starts the series anew" if problem.kind == FOREIGN else ""
+                raise BadFile(path, problem.rule, problem.kind, hint=hint)
+            if problem.kind == BROKEN:
+                notes.append(f"{path.name} {problem.rule}: it was made again")
             problems.append(problem)
-        if any(problems):
+        if problems:
+            for product in options.products:
+                require_replaceable(data_path(prefix, product, options, job.number))
             missing.append(job)
     # A master beside missing data would be a lie until the end of this run.
     if missing:
         for path in existing:
             if path.name.endswith("master.h5"):
+                require_replaceable(path)
                 path.unlink()
-    return missing
+    return missing, notes
 
 
 def _teller(progress, kept: int, total: int, started: float) -> Callable[[int], None]:
@@ -236,11 +276,10 @@ def publish_masters(
     (list, list, list)
         Names of the masters, names of the text files, and notes.
     """
-    shape = series.experiment.detector.shape
-    for product, dtype in options.products.items():
+    for product in options.products:
         for job in jobs:
-            path = data_path(prefix, product, options, job.number)
-            nxmx.check_source(path, DATA, (len(job.frames), *shape), dtype, job.digest)
+            with verified(data_path(prefix, product, options, job.number), _wanted(series, options, product, job)):
+                pass
     masters, exports = [], []
     # XDS reads counts alone: they come last, and the text files are theirs.
     dtype = list(options.products.values())[-1]
@@ -251,12 +290,22 @@ def publish_masters(
     for place, (product, dtype) in enumerate(options.products.items()):
         part = PartFile(master_path(prefix, product, options))
         try:
-            note = _write_master(part, replace(description, dtype=dtype), options, prefix, product, jobs, series, place)
+            rows, note = _write_master(
+                part, replace(description, dtype=dtype), options, prefix, product, jobs, series, place
+            )
             part.publish()
         finally:
             part.discard()
         masters.append(part.path)
         notes += [note] if note else []
+    expected = rows["sum_photons"] * (options.scale if options.counts else 1.0)
+    notes += exposure_notes(
+        overloads=rows["overloads"],
+        expected=expected,
+        pixels=int(np.count_nonzero(description.pixel_mask == 0)),
+        counts=options.counts,
+        dark=dark_frames(series),
+    )
     return masters, exports, notes
 
 
@@ -265,14 +314,14 @@ def _write_exports(description, options: OutputOptions, prefix: Path, *, overwri
     product = list(options.products)[-1]
     found, notes = [], []
     for name, text in export_texts(description, prefix, master_path(prefix, product, options).name).items():
-        part = PartFile(name)
+        part, data = PartFile(name), text.encode("utf-8", "surrogateescape")  # names of files keep their bytes
         found.append(part.path)
         if part.path.exists() and not overwrite:
-            if part.path.read_bytes() != text.encode():
+            if part.path.read_bytes() != data:
                 notes.append(f"{part.path.name} was there already and was left as it is; it may not fit this series")
             continue
         try:
-            part.part.write_bytes(text.encode())
+            part.part.write_bytes(data)
             part.publish()
         finally:
             part.discard()
@@ -281,8 +330,11 @@ def _write_exports(description, options: OutputOptions, prefix: Path, *, overwri
 
 def _write_master(
     part: PartFile, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job], series, place: int
-) -> str | None:
-    """Write one master; return a note on what it does not hold. The first one (``place`` 0) holds the background."""
+) -> tuple[np.ndarray, str | None]:
+    """Write one master; return the truth's table of frames, and a note on what the file does not hold.
+
+    The first one (``place`` 0) holds the background.
+    """
     import h5py
 
     started = nxmx.now()
@@ -297,20 +349,25 @@ def _write_master(
         for job in jobs:
             source = data_path(prefix, product, options, job.number)
             # Names alone: the series can be moved as a whole.
-            virtual = h5py.VirtualSource(source.name, DATA, (len(job.frames), *shape), np.dtype(description.dtype))
+            # HDF5 takes a single % in them for the beginning of a pattern.
+            name = source.name.replace("%", "%%")
+            virtual = h5py.VirtualSource(name, DATA, (len(job.frames), *shape), np.dtype(description.dtype))
             layout[job.frames.start : job.frames.stop] = virtual
             data[f"data_{job.number:06d}"] = h5py.ExternalLink(source.name, DATA)
             if options.spots:
                 truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
-            with h5py.File(source, "r") as whole:
+            with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 rows.append(whole["/entry/truth/frames"][()])
                 set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
-        frames = data.create_virtual_dataset("data", layout)
+        # What another program reads where a data file is missing, in place of HDF5's zeros.
+        frames = data.create_virtual_dataset("data", layout, fillvalue=filler(description.dtype))
         set_attributes(frames, **pixel_meaning(description.dtype))
-        truth["frames"] = np.concatenate(rows)
+        file[DIGESTS] = np.array([job.digest for job in jobs], dtype="S")
+        table = np.concatenate(rows)
+        truth["frames"] = table
         truth["frames"].attrs["frames_per_file"] = options.frames_per_file
         if place == 0:
             note = write_background(file, series, options)
         # The mark of a whole file.
         file["/entry"]["end_time"] = nxmx.now()
-    return note
+    return table, note

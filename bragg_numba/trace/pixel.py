@@ -54,6 +54,7 @@ class Trace(Mapping):
     steps: dict[str, list] = field(repr=False)  #: tap -> one value per kept sub-step
     final: dict = field(repr=False)  #: taps made after all sub-steps
     step_count: int  #: sub-steps of the pixel, kept or not, sensor layers included
+    last: dict = field(repr=False)  #: taps of the last sub-step within dmin, listed or not; empty if there is none
     notes: tuple[str, ...] = ()
 
     @property
@@ -197,6 +198,7 @@ class _Walk:
         self.count = 0
         self.dropped = 0  #: beyond dmin
         self.missed = 0  #: interpolations that left the table
+        self.latest: tuple | None = None  #: what the taps of the last sub-step within dmin are made from
         self.total = float(plan.rules.background)
         self.flat = 0.0  #: the flat background's share
         self.capture = self.omega = 1.0
@@ -218,6 +220,7 @@ class _Walk:
             steps=self.steps,
             final=self._final(rendered=why_not is None),
             step_count=self.count,
+            last={} if self.latest is None else self._taps(*self.latest),
             notes=tuple(self._notes(why_not)),
         )
 
@@ -293,11 +296,16 @@ class _Walk:
             self.total = walk.add_running(self.plan.rules, self.total, term, square, *factors)
         else:
             self.total += keep * term
+        made = (place, ray, cell, hkl, square, f_cell, term, self.total)
         if self.count < self.max_steps:
-            self._record(place, ray, cell, hkl, square, f_cell, term)
+            for name, value in self._taps(*made).items():
+                self.steps[name].append(value)
+        if keep != 0.0:
+            self.latest = made
         self.count += 1
 
-    def _record(self, place, ray: dict, cell, hkl, square: float, f_cell: float, term: float) -> None:
+    def _taps(self, place, ray: dict, cell, hkl, square: float, f_cell: float, term: float, total: float) -> dict:
+        """Every tap of one sub-step."""
         taps = dict(zip(PLACE_NAMES, place, strict=True)) | ray
         a, b, c = (scale(cell[i : i + 3], 1e10) for i in (0, 3, 6))
         taps |= {"rot_a_angstroms": a, "rot_b_angstroms": b, "rot_c_angstroms": c}
@@ -314,9 +322,7 @@ class _Walk:
         taps |= {"phi_deg": phi * DEGREES, "hkl_frac": hkl}
         taps["hkl_rounded"] = tuple(float(physics.nearest_index(x)) for x in hkl)
         taps |= self._lattice_amplitudes(hkl, square)
-        taps |= {"F_cell": float(f_cell), "term": term, "I_running": self.total}
-        for name, value in taps.items():
-            self.steps[name].append(value)
+        return taps | {"F_cell": float(f_cell), "term": term, "I_running": total}
 
     def _lattice_amplitudes(self, hkl, square: float) -> dict[str, float]:
         """Amplitudes, for people: the kernels need only their squares."""

@@ -29,6 +29,11 @@ if {ours} and "-spoil" in words:
     image[-12:, -12:] = 0
 if {ours} and "-nan" in words:
     image[3, 4] = np.nan
+if {ours} and "-says" in words:
+    exact = value.get("-precision") == "float64" or "-intfile" in words
+    print(f"  rendering 1e+03 pixel-steps on cpu in {{'float64' if exact or '-always64' in words else 'tile'}}")
+    if not exact and "-coarse" in words:
+        image[:20] *= 1.2
 if "-sleep" in words:
     __import__("time").sleep(60)
 if "-usage" in words:
@@ -36,7 +41,7 @@ if "-usage" in words:
     sys.exit(9)
 if "-nothing" not in words:
     image.tofile(value["-floatfile"])
-if "-header" in words:
+if "-header" in words and "-intfile" in words:
     with open(value["-intfile"], "w") as file:
         file.write(f"{{{{\\nHEADER_BYTES=512;\\nSIZE1={{fast}};\\nSIZE2={{slow}};\\n}}}}")
 if "-hkl" in words:
@@ -92,6 +97,58 @@ def test_nothing_is_written_beside_the_evidence(programs):
 
     assert {path.name for path in (programs / "here").iterdir()} == {"my.hkl", "comparisons"}
     assert "0 0 1 10" in (evidence() / "c_stdout.txt").read_text()  # relative names still mean what they say
+
+
+@pytest.mark.parametrize(
+    ("flags", "first", "second"),
+    [
+        ((), "float64", "float32 (tile)"),  # the four default files hold integers
+        (("-intfile", "i.img"), "float64", "float32 (tile)"),
+        (("-floatfile", "f.bin", "-pgmfile", "p.pgm"), "float64", "float32 (tile)"),
+        (("-floatfile", "f.bin"), "float32 (tile)", "float64"),
+        (("-o", "f.h5"), "float32 (tile)", "float64"),
+        (("-pngfile", "f.png"), "float32 (tile)", "float64"),
+        (("-precision", "float64"), "float64", None),  # what was asked for, and nothing else
+        (("-o", "f.h5", "-always64"), "float64", None),
+        (("-always64",), "float64", None),
+    ],
+)
+def test_what_the_flags_alone_would_render_is_compared_and_the_other_arithmetic_too(
+    programs, capsys, flags, first, second
+):
+    assert compare(programs, flags=("-says", *flags)) == 0
+
+    summary = json.loads((evidence() / "summary.json").read_text())
+    assert summary["arithmetic"] == f"{first} on cpu"
+    assert [other["arithmetic"] for other in summary["also"]] == ([] if second is None else [f"{second} on cpu"])
+    assert summary["verdict"].startswith(f"Ours in {first} on cpu: Good")
+    printed = capsys.readouterr().out
+    assert (f"In {second} on cpu: Good" in printed) == (second is not None)
+    assert "whole frame, " in (evidence() / "report.html").read_text()
+
+
+def test_a_fault_of_the_arithmetic_without_integers_has_status_3(programs):
+    """The default command line renders float64: that alone would have passed."""
+    assert compare(programs, flags=("-says", "-coarse")) == 3
+
+    summary = json.loads((evidence() / "summary.json").read_text())
+    assert summary["whole"]["correlation"] == 1.0 and not summary["passed"]
+    assert "In float32 (tile) on cpu: Bad" in summary["verdict"]
+
+
+def test_a_run_that_takes_long_is_not_repeated(programs, monkeypatch):
+    monkeypatch.setattr("bragg_numba.cli.compare.LITTLE_SECONDS", 0.0)
+    assert compare(programs, flags=("-says",)) == 0
+    assert json.loads((evidence() / "summary.json").read_text())["also"] == []
+
+
+def test_the_real_command_renders_float32_where_no_integers_are_asked_for(programs):
+    flags = ["-cell", "100", "-default_F", "100", "-N", "5", "-detpixels_f", "48", "-detpixels_s", "40", "-o", "f.h5"]
+    main(["--c-bin", str(programs / "fake_c"), "--threshold", "-1", "--outdir", "real", "--resample", "--", *flags])
+
+    summary = json.loads((evidence("real") / "summary.json").read_text())
+    assert summary["arithmetic"].startswith("float32 (tile) on ")
+    assert [other["arithmetic"].split()[0] for other in summary["also"]] == ["float64"]
 
 
 def test_outputs_that_the_flags_name_are_left_out_with_a_note(programs, capsys):

@@ -107,10 +107,10 @@ TAKES_VALUES = [flag for flag in FLAGS if flag.values or flag.key in ("cell", "m
 IMPOSSIBLE = {
     "default_F": ["1e20"],
     "cell": ["0", "-5", "100 100 100 0 90 90", "100 100 100 90 90 180", "100 100 100 30 30 90", "1e9"],
-    "N": ["-1", "1.5", "2e6", "3e9"],
-    "Na": ["-1", "1.5"],
-    "Nb": ["-1", "1.5"],
-    "Nc": ["-1", "1.5"],
+    "N": ["1.5", "2e6", "3e9", "-3e9"],
+    "Na": ["1.5"],
+    "Nb": ["1.5"],
+    "Nc": ["1.5"],
     "xtalsize": ["-1", "1e9"],
     "xtal_thick": ["-1"],
     "xtal_width": ["-1"],
@@ -256,6 +256,33 @@ def test_an_unknown_flag_names_the_nearest_known_ones(capsys):
     assert "-mosaic_domains" in refusal(capsys, [*BASE, "-mosiac_domains", "3"])
 
 
+@pytest.mark.parametrize(
+    ("short", "meant"),
+    [
+        ("-hdiv", "-hdivrange"),
+        ("-vdiv", "-vdivrange"),
+        ("-dispstep", "-dispsteps"),
+        ("-detector_thickstep", "-detector_"),
+    ],
+)
+def test_a_flag_that_is_cut_short_names_those_that_begin_with_it(short, meant, capsys):
+    sentence = refusal(capsys, [*BASE, short, "3"])
+    assert meant in sentence
+    assert "-phi" not in sentence
+
+
+@pytest.mark.parametrize("flag", ["-N", "-Na", "-Nb", "-Nc"])
+def test_fewer_than_no_cells_are_one_as_in_the_c_program(flag, capsys):
+    assert np.array_equal(image_of(flag, "-5"), image_of(flag, "1"))
+    assert f"WARNING: {flag} -5 is taken as 1" in capsys.readouterr().err
+
+
+def test_flags_that_a_source_file_replaces_are_said(folder, capsys):
+    (folder / "one.src").write_text("-10 0 0 1 1e-10\n")
+    image_of("-sourcefile", "one.src", "-hdivrange", "2", "-dispersion", "1")
+    assert "WARNING: -dispersion, -hdivrange have no effect beside -sourcefile" in capsys.readouterr().err
+
+
 # --- work that cannot be done
 
 
@@ -311,6 +338,8 @@ BAD_FILES = {
 @pytest.mark.parametrize("flag", ["-hkl", "-mat", "-sourcefile", "-img", "-mask", "-dump"])
 @pytest.mark.parametrize("kind", BAD_FILES)
 def test_a_file_that_cannot_be_read_is_refused_by_name(flag, kind, folder, capsys):
+    if flag == "-img" and kind in ("smv cut short", "smv of a giant"):
+        pytest.skip("the pixels of -img are not looked at")
     if BAD_FILES[kind] is not None:
         (folder / "bad.file").write_bytes(BAD_FILES[kind])
     sentence = refusal(capsys, [*BASE, flag, "bad.file"])
@@ -366,6 +395,29 @@ def test_a_command_that_names_no_output_writes_the_four_of_the_c_program(folder)
 def test_a_default_output_can_be_left_out(word, left_out, folder):
     assert main([*CRYSTAL, "-detpixels", "16", word]) == 0
     assert written(folder) == FOUR - {left_out}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-noisefile", "n.img", "-nonoise"], FOUR - {"noiseimage.img"}),  # every output taken back: as without any
+        (["-pgmfile", "p.pgm", "-nopgm"], FOUR - {"image.pgm"}),
+        (["-pgmfile", "p.pgm", "-noisefile", "n.img", "-nonoise"], {"p.pgm"}),
+        (["-nonoise", "-noisefile", "n.img"], {"n.img"}),
+        (["-nopgm", "-pgmscale", "2"], FOUR),  # a scale asks for the picture again
+        (["-pgmscale", "2", "-nopgm"], FOUR - {"image.pgm"}),
+        (["-pgmfile", "p.pgm", "-nopgm", "-pgmscale", "2"], {"p.pgm"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_last_word_on_an_output_counts_as_in_the_c_program(words, expected, folder):
+    assert main([*CRYSTAL, "-detpixels", "16", *words]) == 0
+    assert written(folder) == expected
+
+
+def test_a_scale_of_a_picture_that_is_not_written_is_said(capsys):
+    image_of("-pgmscale", "2")
+    assert "WARNING: -pgmscale has no effect" in capsys.readouterr().err
 
 
 def test_a_command_that_names_outputs_writes_those(folder):
@@ -428,10 +480,22 @@ def test_pixels_outside_the_region_stay_zero_and_those_inside_are_as_without_it(
     assert (part[~inside] == 0).all()
 
 
-def test_one_pixel_can_be_printed(capsys):
+def test_one_pixel_is_printed_as_the_c_program_prints_it(capsys):
     image = image_of("-printout_pixel", "5", "11")
-    line = next(line for line in capsys.readouterr().out.splitlines() if "pixel " in line and "5   11 :" in line)
-    assert float(line.split()[-1]) == pytest.approx(image[11, 5], rel=1e-9)
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line.startswith("   5   11 : stol = "))
+    printed = lines[first : first + 14]
+    starts = ["   5", "at ", "hkl=", " F_cell=", "I/steps", "polar", "omega", "capfrac", "pixel"]
+    starts += ["real-space cell", "     a", "X:", "Y:", "Z:"]
+    assert all(line.startswith(start) for line, start in zip(printed, starts, strict=True))
+    assert float(printed[8].split()[-1]) == pytest.approx(image[11, 5], rel=1e-9)
+    scaled = [float(line.split()[-1]) for line in printed[4:8]]
+    assert np.prod(scaled) == pytest.approx(image[11, 5], rel=1e-6)  # r_e^2 times the default fluence is 1
+
+
+def test_a_pixel_without_sub_steps_is_printed_as_its_value(capsys):
+    image_of("-printout_pixel", "5", "11", "-roi", "0", "3", "0", "3")
+    assert "   5   11 : no sub-step\npixel                 0\n" in capsys.readouterr().out
 
 
 # --- images as input

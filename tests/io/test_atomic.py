@@ -7,7 +7,8 @@ import os
 import pytest
 
 from bragg_numba.errors import InputError
-from bragg_numba.io.atomic import atomic_path, write_bytes
+from bragg_numba.io.atomic import atomic_path, require_writable, write_bytes
+from bragg_numba.io.data_file import PartFile
 
 
 def test_file_appears_under_its_name_and_nothing_else_is_left(tmp_path):
@@ -101,3 +102,50 @@ def test_link_stays_a_link(tmp_path):
 
     assert link.is_symlink()
     assert (tmp_path / "data" / "real.bin").read_bytes() == b"photons"
+
+
+def test_a_write_protected_file_is_not_replaced(tmp_path):
+    target = tmp_path / "kept.bin"
+    target.write_bytes(b"kept")
+    target.chmod(0o444)
+    (tmp_path / "link.bin").symlink_to(target)
+    for name in ("kept.bin", "link.bin"):
+        for write in (lambda path: write_bytes(path, b"new"), require_writable, lambda path: PartFile(path)):
+            with pytest.raises(InputError, match=rf"{name} exists and is write-protected"):
+                write(tmp_path / name)
+
+    assert target.read_bytes() == b"kept"
+    assert target.stat().st_mode & 0o777 == 0o444
+    assert sorted(os.listdir(tmp_path)) == ["kept.bin", "link.bin"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755, 0o200])
+def test_a_file_that_is_replaced_hands_its_mode_on(tmp_path, mode):
+    for name, write in (("a", _write_at_once), ("b", _write_part)):
+        (tmp_path / name).write_bytes(b"old")
+        (tmp_path / name).chmod(mode)
+        write(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode
+        assert (tmp_path / name).stat().st_size == 3
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        _write_at_once(tmp_path / "a")
+        _write_part(tmp_path / "b")
+    finally:
+        os.umask(before)
+    for name in "ab":
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def _write_at_once(path):
+    write_bytes(path, b"new")
+
+
+def _write_part(path):
+    part = PartFile(path)
+    part.part.write_bytes(b"new")
+    part.publish()

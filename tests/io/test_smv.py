@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.smv import SmvHeader, read_smv, smv_bytes
+from bragg_numba.io.smv_entries import read_smv_header
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "golden.h5"
 with h5py.File(GOLDEN) as _file:
@@ -82,7 +83,7 @@ def test_header_has_the_bytes_that_nanobragg_wrote(case, tmp_path):
     sizes = dict(re.findall(r"(SIZE\d)=(\d+)", written.decode()))
     small = write(tmp_path / "small.img", re.sub(r"(SIZE\d)=\d+", r"\1=1", written.decode()), b"\0\0")
 
-    assert header_of(read_smv(small).header_values | sizes).encode() == written
+    assert header_of(read_smv_header(small).values | sizes).encode() == written
 
 
 @pytest.mark.parametrize("case", WHOLE)
@@ -92,7 +93,7 @@ def test_whole_file_of_nanobragg_survives_reading_and_writing(case, item, tmp_pa
     (tmp_path / "image.img").write_bytes(written)
     image = read_smv(tmp_path / "image.img")
 
-    assert smv_bytes(header_of(image.header_values), image.pixels) == written
+    assert smv_bytes(header_of(image.header.values), image.pixels) == written
 
 
 def test_fabio_reads_our_image(tmp_path):
@@ -111,7 +112,7 @@ def test_numbers_too_long_for_512_bytes_make_a_longer_header_that_can_be_read(tm
     image = read_smv(path)
 
     assert path.stat().st_size == 1024 + 2 * 12
-    assert image.header_values["HEADER_BYTES"] == 1024
+    assert image.header.values["HEADER_BYTES"] == 1024
     assert np.array_equal(image.pixels, an_image())
     assert np.array_equal(fabio.open(str(path)).data, an_image())
 
@@ -139,25 +140,153 @@ def test_bytes_after_the_pixels_are_left(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value"),
+    ("line", "keyword", "value"),
     [
-        ("DISTANCE", 99.0),  # the last occurrence is inside CLOSE_DISTANCE
-        ("ORGX", 12.5),  # inside XDS_ORGX
-        ("CLOSE_DISTANCE", 99.0),
-        ("WAVELENGTH", 0.0),  # text counts as 0
-        ("PHI", -0.25),  # what follows the number does not matter
-        ("TWOTHETA", None),
-        ("OSC_RANGE", None),  # "nan" is as good as none
+        ("DISTANCE=100;\nCLOSE_DISTANCE=99;", "DISTANCE", 100.0),  # C takes the 99 of the longer word
+        ("CLOSE_DISTANCE=99;", "DISTANCE", None),
+        ("DISTANCE=100;\nDISTANCE=120;", "DISTANCE", 120.0),  # the last of equal keys, as C
+        ("DISTANCE=100;\nCOMMENT=old DISTANCE=999;", "DISTANCE", 100.0),
+        ("COMMENT=DISTANCE=999;", "DISTANCE", None),
+        ("DISTANCE=100;\nCOMMENT=old; DISTANCE=999;", "DISTANCE", 100.0),
+        ("COMMENT=old; DISTANCE=999;\nDISTANCE=100;", "DISTANCE", 100.0),
+        ("PIXEL_SIZE=0.1; DISTANCE=100;", "DISTANCE", 100.0),  # two entries on a line are two entries
+        ("DISTANCE = 100 ;\r\nPHI=3;\r", "DISTANCE", 100.0),
+        ("DISTANCE=100 mm;", "DISTANCE", 100.0),
+        ("}\fDISTANCE=100;", "DISTANCE", None),  # what follows the header is none of it
+        ("XDS_ORGX=12.5;", "ORGX", 12.5),
+        ("XDS_ORGX=12.5;\nORGX=3;", "ORGX", 3.0),
+        ("OSC_START=4;", "PHI", 4.0),
+        ("OSC_START=4;\nPHI= -2.5e-1degrees;", "PHI", -0.25),
+        ("SOURCE_WAVELENGTH=1 1.5418;", "WAVELENGTH", 1.5418),  # d*TREK: the count comes first
+        ("SOURCE_WAVELENGTH= 1  1.5418 ;\nSCAN_WAVELENGTH=1.2;", "WAVELENGTH", 1.2),
+        ("WAVELENGTH=1 0.9;", "WAVELENGTH", 0.9),
+        ("WAVELENGTH=;\nSOURCE_WAVELENGTH=1 1.5418;", "WAVELENGTH", 1.5418),
+        ("WAVELENGTH=long;", "WAVELENGTH", None),  # C takes 0
+        ("OSC_RANGE=nan;", "OSC_RANGE", None),
+        ("DISTANCE=inf;", "DISTANCE", None),
+        ("PIXEL_SIZE=0.1 0.1;", "PIXEL_SIZE", 0.1),
+        ("PIXEL_SIZE=0.1,0.1;", "PIXEL_SIZE", 0.1),
+        ("PIXEL_SIZE=2 0.1 0.1;", "PIXEL_SIZE", 0.1),
     ],
 )
-def test_value_of_finds_what_nanobragg_would_find(tmp_path, keyword, value):
-    text = (
-        "{\nHEADER_BYTES=512;\nSIZE1=1;\nSIZE2=1;\nDISTANCE=100;\nXDS_ORGX=12.5;\nCLOSE_DISTANCE=99;\n"
-        "WAVELENGTH=long;\nPHI= -2.5e-1degrees;\nOSC_RANGE=nan;\n}\f"
-    )
-    image = read_smv(write(tmp_path / "image.img", text, b"\0\0"))
+def test_a_key_counts_where_an_assignment_begins(tmp_path, line, keyword, value):
+    text = f"{{\nHEADER_BYTES=512;\nSIZE1=1;\nSIZE2=1;\n{line}\n}}\f"
 
-    assert image.value_of(keyword) == value
+    assert read_smv_header(write(tmp_path / "image.img", text, b"")).number(keyword) == value
+
+
+@pytest.mark.parametrize("line", ["PIXEL_SIZE=0.1 0.2", "SOURCE_WAVELENGTH=2 1.5406 1.3922", "DISTANCE=100 200"])
+def test_several_numbers_where_one_is_wanted_are_refused(tmp_path, line):
+    path = write(tmp_path / "image.img", f"{{\nHEADER_BYTES=512;\nSIZE1=1;\nSIZE2=1;\n{line};\n}}\f", b"")
+    key = {"SOURCE_WAVELENGTH": "WAVELENGTH"}.get(line.partition("=")[0], line.partition("=")[0])
+
+    with pytest.raises(InputError, match="must be one number") as caught:
+        read_smv_header(path).number(key)
+    assert str(path) in caught.value.name
+
+
+DTREK = """{
+HEADER_BYTES= 1024;
+COMMENT=DISTANCE=999 SIZE1=77;
+BYTE_ORDER=little_endian;
+Data_type=long int;
+COMPRESSION=None;
+DETECTOR_NUMBER=1;
+DETECTOR_NAMES=CCD_;
+CCD_GONIO_NUM_VALUES=3;
+CCD_GONIO_NAMES=RotZ RotX/Swing TransZ/Dist;
+CCD_GONIO_UNITS=deg deg mm;
+CCD_GONIO_VALUES=0 -20 -45.5;
+CCD_SPATIAL_DISTORTION_INFO=1024.5 1020.5 0.0732 0.0732;
+ROTATION=10.0 10.5 0.5 30.0 0 0 0 0 0 0;
+SOURCE_WAVELENGTH=1 1.5418;
+SIZE1=4;
+SIZE2=3;
+}
+"""
+
+
+def test_a_header_of_dtrek_is_read_by_its_own_keys(tmp_path):
+    path = tmp_path / "saturn.img"
+    path.write_bytes(DTREK.encode().ljust(1024) + np.arange(12, dtype="<i4").tobytes())
+    image = read_smv(path)
+
+    expected = {"WAVELENGTH": 1.5418, "PIXEL_SIZE": 0.0732, "DISTANCE": 45.5, "PHI": 10.0, "OSC_RANGE": 0.5}
+    assert {key: image.header.number(key) for key in expected} == expected
+    assert image.header.number("BEAM_CENTER_X") is None
+    assert image.header.unused == ("RotX/Swing=-20",)
+    assert image.pixels.dtype == np.int32
+    assert image.pixels.tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("stated", "dtype"),
+    [
+        ("TYPE=unsigned_short", "u2"),
+        ("TYPE=signed_short", "i2"),
+        ("TYPE=unsigned_long", "u4"),
+        ("TYPE=float", "f4"),
+        ("TYPE=uint16", "u2"),
+        ("TYPE=float64", "f8"),
+        ("Data_type=unsigned short int", "u2"),
+        ("Data_type=short int", "i2"),
+        ("Data_type=long int", "i4"),
+        ("Data_type=unsigned long int", "u4"),
+        ("Data_type=signed char", "i1"),
+        ("Data_type=unsigned char", "u1"),
+        ("Data_type=float IEEE", "f4"),
+        ("Data_type=double", "f8"),
+    ],
+)
+@pytest.mark.parametrize(("order", "mark"), [("little_endian", "<"), ("big_endian", ">")])
+def test_pixels_are_read_in_the_type_that_the_header_states(tmp_path, stated, dtype, order, mark):
+    text = f"{{\nHEADER_BYTES=512;\nBYTE_ORDER={order};\n{stated};\nSIZE1=3;\nSIZE2=2;\n}}\f"
+    pixels = np.array([[0, 1, 2], [100, 0, 7]], dtype=mark + dtype)
+    image = read_smv(write(tmp_path / "image.img", text, pixels.tobytes()))
+
+    assert image.notes == ()
+    assert image.pixels.dtype == np.dtype(dtype)
+    assert np.array_equal(image.pixels, pixels)
+
+
+def test_what_the_header_leaves_open_of_its_pixels_is_said(tmp_path):
+    image = read_smv(write(tmp_path / "image.img", "{\nHEADER_BYTES=512;\nSIZE1=2;\nSIZE2=1;\n}\f", bytes(4)))
+
+    assert [note.split()[2:4] for note in image.notes] == [["no", "TYPE:"], ["no", "BYTE_ORDER:"]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "pixels", "reason"),
+    [
+        ("TYPE=complex", 64, "type that is known"),
+        ("Data_type=Compressed", 64, "type that is known"),
+        ("TYPE=unsigned_short;\nCOMPRESSION=RLE", 64, "not compressed"),
+        ("TYPE=unsigned_short;\nBYTE_ORDER=middle_endian", 64, "BYTE_ORDER"),
+        ("TYPE=long int", 15, "cut short"),
+        ("DIM=2", 16, "must state the TYPE"),  # four bytes a pixel are no unsigned_short
+    ],
+)
+def test_pixels_that_cannot_be_read_are_refused_with_a_reason(tmp_path, lines, pixels, reason):
+    text = f"{{\nHEADER_BYTES=512;\n{lines};\nSIZE1=2;\nSIZE2=2;\n}}\f"
+    path = write(tmp_path / "image.img", text, bytes(pixels))
+    with pytest.raises(InputError, match=reason):
+        read_smv(path)
+    assert read_smv_header(path).shape == (2, 2)
+
+
+@pytest.mark.parametrize("length", [60, 200, 512, 600])
+def test_a_header_alone_can_be_read(tmp_path, length):
+    text = "{\nHEADER_BYTES=512;\nSIZE1=20;\nSIZE2=30;\nDISTANCE=80;\n}\f"
+    (tmp_path / "alone.img").write_bytes(text.encode().ljust(length))
+
+    header = read_smv_header(tmp_path / "alone.img")
+    assert (header.shape, header.number("DISTANCE")) == ((30, 20), 80.0)
+
+
+def test_detector_dimensions_state_fast_and_slow(tmp_path):
+    text = "{\nHEADER_BYTES=512;\nDETECTOR_DIMENSIONS=4 3;\n}\f"  # C takes the first number for both
+
+    assert read_smv_header(write(tmp_path / "image.img", text, b"")).shape == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +300,12 @@ def test_value_of_finds_what_nanobragg_would_find(tmp_path, keyword, value):
         ("{\nHEADER_BYTES=512;\nSIZE1=-2;\nSIZE2=-3;\n}\f", bytes(12), "impossible size"),
         ("{\nHEADER_BYTES=512;\nSIZE1=2.5;\nSIZE2=2;\n}\f", bytes(12), "impossible size"),
         ("{\nHEADER_BYTES=512;\nSIZE1=1e9;\nSIZE2=1e9;\n}\f", bytes(12), "is cut short"),
-        ("{\nHEADER_BYTES=512;\nSIZE1=1e300;\nSIZE2=inf;\n}\f", bytes(12), "impossible size"),
-        ("{\nHEADER_BYTES=4096;\nSIZE1=1;\nSIZE2=1;\n}\f", bytes(12), "HEADER_BYTES"),
+        ("{\nHEADER_BYTES=512;\nSIZE1=1e300;\nSIZE2=1e300;\n}\f", bytes(12), "cut short"),
+        ("{\nHEADER_BYTES=512;\nSIZE1=1;\nSIZE2=inf;\n}\f", bytes(12), "must state its size"),
+        ("{\nHEADER_BYTES=4096;\nSIZE1=1;\nSIZE2=1;\n}\f", bytes(12), "cut short"),
+        ("{\nHEADER_BYTES=1e9;\nSIZE1=1;\nSIZE2=1;\n}\f", bytes(12), "HEADER_BYTES"),
+        ("{\nHEADER_BYTES=512;\nSIZE1=1 2 3;\nSIZE2=1;\n}\f", bytes(12), "impossible size"),
         ("{\nHEADER_BYTES=-512;\nSIZE1=1;\nSIZE2=1;\n}\f", bytes(12), "HEADER_BYTES"),
-        ("{\nHEADER_BYTES=512;\nTYPE=long_integer;\nSIZE1=1;\nSIZE2=1;\n}\f", bytes(4), "unsigned_short"),
     ],
 )
 def test_broken_files_are_refused_with_a_reason(tmp_path, text, pixels, reason):

@@ -144,11 +144,26 @@ def test_first_number_may_begin_with_a_white_space_byte(tmp_path, first_byte):
     assert np.array_equal(read_dump(tmp_path / "Fdump.bin")[2], table)
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b" ", b"\r\n\f", b"\f"], ids=repr)
+@pytest.mark.parametrize("first_byte", [0x00, 0x20, 0x0B, 0x35, 0x2D], ids=hex)
+def test_the_header_may_end_in_any_white_space_or_in_none(tmp_path, end, first_byte):
+    """C reads such files too, but eats first bytes of the table that are white space or digits."""
+    table = a_table()
+    table[0, 0, 0] = np.frombuffer(bytes([first_byte, 0, 0, 0, 0, 0, 0x59, 0x40]), "<f8")[0]
+    data = dump_bytes(np.array([-1, 0, 2]), table)
+    header, _, numbers = data.partition(b"\n\f")
+    (tmp_path / "Fdump.bin").write_bytes(header + end + numbers)
+    minima, maxima, found = read_dump(tmp_path / "Fdump.bin")
+
+    assert (minima.tolist(), maxima.tolist()) == ([-1, 0, 2], [1, 3, 3])
+    assert np.array_equal(found, table)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "is not a dump"),
-        (b"0 1 0 1 0 1\n", "is not a dump"),
+        (b"0 1 0 1 0 1\n", "bytes long"),
         (b"0 1 0 1 0 x\n\f" + bytes(216), "is not a dump"),
         (b"0 1 0 1 0 1\n\f" + bytes(215), "229 bytes long"),
         (b"0 1 0 1 0 1\n\f" + bytes(217), "229 bytes long"),

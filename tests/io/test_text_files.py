@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bragg_numba import Experiment
 from bragg_numba.errors import InputError
+from bragg_numba.io.structure_factor_files import read_hkl
 from bragg_numba.io.text_files import read_matrix, read_sources
+from bragg_numba.series import Series, rotation_series
+from bragg_numba.series.frames import FrameTable
 
 INPUTS = Path(__file__).resolve().parents[1] / "golden" / "inputs"
 
@@ -118,3 +122,49 @@ def test_garbage_is_read_or_refused_and_nothing_else(tmp_path_factory, read, bod
     else:
         assert found.shape == (3, 3) if read is read_matrix else found.shape[1:] == (5,)
         assert np.isfinite(found[:, :3]).all()
+
+
+#: A comment as people write them, in every encoding that their editors use.
+ENCODINGS = ["utf-8", "latin-1", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"]
+
+
+def encoded(path: Path, text: str, encoding: str) -> Path:
+    mark = "\ufeff" if encoding.endswith("be") else ""  # the others bring theirs
+    path.write_bytes((mark + text).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_comments_and_byte_order_marks_of_any_editor_are_read(tmp_path, encoding, ending):
+    def file(name, *lines):
+        return encoded(tmp_path / name, ending.join([*lines, ""]), encoding)
+
+    hkl = file("a.hkl", "1 2 3 4.5", "# Größe in Å, 5 µm", "-1 0 2 7 # näher")
+    indices, amplitudes = read_hkl(hkl)
+    assert indices.tolist() == [[1, 2, 3], [-1, 0, 2]]
+    assert amplitudes.tolist() == [4.5, 7.0]
+    matrix = file("a.mat", " 1 2 3", " 4 5 6", " 7 8 9", " Kristall Nº 5, 100 Å")
+    assert read_matrix(matrix).tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert read_sources(file("a.src", "-1 0 0 1 1e-10 # Ångström")) == [(-1.0, 0.0, 0.0, 1.0, 1e-10)]
+    table = FrameTable.from_any(file("frames.csv", "# Drehung in °", "phi_deg,seed", "1.5,7", "2.5,8"))
+    assert table["phi_deg"].tolist() == [1.5, 2.5]
+    assert table["seed"].tolist() == [7, 8]
+
+
+def test_a_bad_line_behind_a_latin_comment_is_still_named(tmp_path):
+    path = encoded(tmp_path / "a.hkl", "# Å\n1 2 3 4\n1 2 drei 4\n", "latin-1")
+    with pytest.raises(InputError, match=r"a\.hkl line 3 must hold the numbers h k l F"):
+        read_hkl(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_files_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    experiment = Experiment.from_nanobragg("-cell 100 -default_F 100 -N 5 -detpixels 64")
+    path = encoded(tmp_path / "experiment.json", experiment.to_json(), encoding)
+    assert Experiment.load(path) == experiment
+    plan = rotation_series(experiment, 0.0, 1.0, 3).to_json()
+    assert len(Series.load(encoded(tmp_path / "plan.json", plan, encoding))) == 3
+    path.write_bytes(b"\xff\x00\x80")
+    with pytest.raises(InputError, match="neither JSON text nor an HDF5 file"):
+        Series.load(path)

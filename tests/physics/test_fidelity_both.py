@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from bragg_numba.kernels import physics
 
 from bragg_numba import Crystal, Detector, Experiment, InputError, Rotation, Sampling, Simulator, StructureFactors
 from bragg_numba.cli.nanobragg import main
@@ -208,3 +209,56 @@ def test_an_experiment_says_what_it_refuses_in_one_sentence():
         Experiment.from_nanobragg("-cell 50 -default_F 1 -fidelity exact")
     assert str(error.value).count("\n") == 0
     assert "physical" in str(error.value)
+
+
+# --- what C computes or writes wrongly ------------------------------------------------------------
+
+
+def test_a_round_crystal_exactly_on_a_peak_has_the_peak():
+    """C's 3 (sin x / x - cos x) / x^2 cancels beside x = 0: to 0 below 1e-8, and wrong by percents at 1e-7."""
+
+    def of_c(x: float) -> float:
+        return 3.0 * (np.sin(x) / x - np.cos(x)) / (x * x)
+
+    for radius in (1e-9, 1e-8, 1e-7, 1e-3, 0.1):
+        x = np.pi * radius
+        expected = np.pi / 6.0 * (1.0 - x**2 / 10.0 + x**4 / 280.0) ** 2  # a ball holds pi / 6 of its cube
+        assert physics.sphere_squared(radius**2) == pytest.approx(expected, rel=1e-6)
+    assert of_c(np.pi * 1e-9) == 0.0
+    # The pixel that the direct beam meets is one, to the last bits of h, k, l.
+    words = "-cell 100 -default_F 1 -N 5 -round_xtal -detpixels 9 -pixel 0.01 -oversample 1 -nopolar -point_pixel"
+    image = Simulator(Experiment.from_nanobragg(f"{words} -Xbeam 0.04 -Ybeam 0.04")).render()
+    assert image.max() == image[4, 4] > 0.99 * image[4, 5] > 0.0
+
+
+def test_a_sensor_that_absorbs_nothing_is_none_wherever_its_flags_stand(folder):
+    """C forgets the thickness of an earlier flag, and captures nothing with that of a later one: a black image."""
+    plain = rendered(SMALL)
+    for words in (["-detector_abs", "inf", "-detector_thick", "100"], ["-detector_thick", "100", "-detector_abs", "0"]):
+        np.testing.assert_array_equal(rendered([*SMALL, *words]), plain)
+
+
+def test_the_solid_angle_that_is_printed_is_that_of_the_pixels(folder, capsys):
+    """C divides what it added once for each source, sub-pixel and layer by its steps, which count other loops."""
+
+    def printed(*words: str) -> float:
+        assert main([*SMALL, *words, "-floatfile", "f.bin"]) == 0
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("solid angle"))
+        return float(line.split("=")[1].split()[0])
+
+    once = printed()
+    assert once == pytest.approx(16 * 16 * 1e-6 / 0.1**2, rel=0.02)
+    for words in (["-dispersion", "1", "-dispsteps", "3"], ["-mosaic", "1"], ["-detector_thick", "100"], ["-osc", "1"]):
+        assert printed(*words) == once
+
+
+@pytest.mark.parametrize("cell", ["100 100 100 30 30 90", "100 100 100 120 120 120", "50 50 50 170 10 90"])
+def test_a_cell_that_does_not_close_is_refused(folder, capsys, cell):
+    """C says "impossible unit cell" and goes on with a volume of 1e-308, or with the angles' sines clipped."""
+    assert "enclose a volume" in refusal([*SMALL, "-cell", *cell.split()], capsys)
+
+
+def test_a_cache_that_is_named_and_missing_is_refused(folder, capsys):
+    """With -default_F C renders without it and says nothing; only a default name may be missing."""
+    assert "none.bin" in refusal([*SMALL, "-dump", "none.bin"], capsys)
+    assert main([*SMALL, "-floatfile", "f.bin"]) == 0

@@ -11,6 +11,7 @@ from bragg_numba.kernels import physics
 from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Sampling, Simulator, StructureFactors
 from bragg_numba.plan.detector import place_detector
 from bragg_numba.plan.plan import make_plan
+from bragg_numba.plan.vectors import rotate_about
 
 EPS = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)
@@ -190,6 +191,23 @@ def test_pix0_vector_puts_the_corner_of_the_first_pixel_there(convention):
     assert detector.close_distance == pytest.approx(0.08, rel=4 * EPS)
     in_mm = placed(f"-{convention} -pix0_vector_mm {x * 1000} {y * 1000} {z * 1000}")
     assert in_mm.origin == pytest.approx(detector.origin, rel=4 * EPS)
+
+
+@pytest.mark.parametrize(
+    ("words", "axis", "normal"),
+    [
+        ("-pix0_vector_mm 80 3 -4", (0, 1, 0), (1, 0, 0)),
+        ("-pix0_vector 0.08 0.003 -0.004", (0, 1, 0), (1, 0, 0)),
+        ("-mosflm -pix0_vector_mm 80 3 -4", (0, 0, -1), (1, 0, 0)),
+        ("-pix0_vector_mm 80 3 -4 -mosflm", (0, 0, -1), (1, 0, 0)),
+        ("-xds -pix0_vector_mm -4 -3 80", (1, 0, 0), (0, 0, 1)),
+    ],
+)
+def test_pix0_vector_takes_the_twotheta_axis_of_custom_vectors_unless_a_convention_is_named(words, axis, normal):
+    """As the other vector flags, and as C, whose custom frame is MOSFLM's but for this axis."""
+    detector = placed(f"-twotheta 5 {words}")
+    assert detector.twotheta_axis == axis
+    assert detector.normal == pytest.approx(rotate_about(axis, normal, math.radians(5)), abs=4 * EPS)
 
 
 def test_first_pixel_stands_half_a_pixel_from_its_corner():

@@ -96,3 +96,31 @@ def test_photons_that_are_no_photons_are_refused(bad):
     photons[1, 2] = bad
     with pytest.raises(InputError, match="slow 1, fast 2"):
         noise_image(photons, 1)
+
+
+#: First 16 digits of the SHA-256 of nanoBragg.c's noise pixels, for means below 12 photons, which its compiler's
+#: contraction of multiply-adds does not touch.
+NOISE_OF_NEGATIVE_SEEDS = {-1: "af8c49d4b6bd5f15", -2: "0ec131c2e8207fb9", -77: "8680ff60f3d8628c"}
+
+
+@pytest.mark.parametrize(("seed", "digest"), NOISE_OF_NEGATIVE_SEEDS.items())
+def test_a_negative_seed_goes_on_with_what_the_mosaic_domains_left_as_in_the_c_program(seed, digest, tmp_path):
+    import hashlib
+
+    from bragg_numba.cli.nanobragg import main
+
+    words = "-cell 100 100 100 90 90 90 -default_F 100 -N 5 -detpixels 64 -pixel 0.4 -fluence 4e26 -oversample 1"
+    words += f" -mosaic 0.5 -mosaic_domains 7 -seed {seed} -noprogress -noisefile {tmp_path / 'noise.img'}"
+    assert main(words.split()) == 0
+
+    pixels = (tmp_path / "noise.img").read_bytes()[512:]
+    assert hashlib.sha256(pixels).hexdigest()[:16] == digest
+
+
+def test_a_negative_offset_leaves_no_count_below_0():
+    photons = np.full((4, 4), 3.0, dtype=np.float32)
+    image, photon_sum, _ = noise_image(photons, seed=1, adc=-5.0)
+    plain, plain_sum, _ = noise_image(photons, seed=1, adc=0.0)
+
+    assert np.array_equal(image, np.maximum(plain.astype(int) - 5, 0))  # C's conversion wraps round to 65534
+    assert photon_sum == plain_sum

@@ -54,7 +54,8 @@ def test_a_frame_is_its_bragg_photons_and_its_background(words, fidelity):
 def test_a_sweep_has_one_background_and_the_master_holds_it(tmp_path):
     series = rotation_series(Experiment.from_nanobragg(WET), 0.0, 0.5, 4)
     series.write(tmp_path / "s", counts="uint32", seed=7, frames_per_file=3, precision="float64")
-    with h5py.File(tmp_path / "s_master.h5") as file, h5py.File(tmp_path / "s_counts_master.h5") as counts:
+    master = tmp_path / "s_photons" / "s_master.h5"
+    with h5py.File(master) as file, h5py.File(tmp_path / "s_counts_master.h5") as counts:
         group = file["/entry/background"]
         # The first or the last NXdata is what readers take for the frames.
         assert group.attrs["NX_class"] == "NXcollection"
@@ -116,7 +117,7 @@ def test_noise_can_leave_the_background_out(tmp_path, capsys):
     series.write(tmp_path / "s", counts="uint32", seed=7, precision="float64")
     dry = rotation_series(_dry(series.experiment), 0.0, 0.5, 3)
     dry.write(tmp_path / "dry", precision="float64")
-    master, out = str(tmp_path / "s_master.h5"), tmp_path / "c.h5"
+    master, out = str(tmp_path / "s_photons" / "s_master.h5"), tmp_path / "c.h5"
     assert main(["noise", master, "-o", str(out), "--seed", "7", "--counts", "uint32"]) == 0
     with h5py.File(tmp_path / "s_counts_master.h5") as a, h5py.File(out) as b:
         assert np.array_equal(a["/entry/data/data"], b["/entry/data/data"])

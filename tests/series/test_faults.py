@@ -38,7 +38,11 @@ class Plans:
     short: Path
     long: Path
     whole: Path  #: prefix
-    files: dict  #: content of the data files by the end of their names
+    files: dict  #: content of the data files by their names, as templates of the prefix
+
+    def contents(self, prefix) -> dict[str, bytes]:
+        """What the data files under a prefix should hold, by their names below its folder."""
+        return {name.format(Path(prefix).name): content for name, content in self.files.items()}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,8 @@ def plans(tmp_path_factory):
         series.save(folder / f"{name}.json", OUTPUT)
         if name == "short":
             series.write(folder / "whole", **OUTPUT)
-    files = {path.name.removeprefix("whole"): path.read_bytes() for path in folder.glob("whole_*data_*.h5")}
+    names = [name for name in _files(folder) if "_data_" in name]
+    files = {name.replace("whole", "{0}"): (folder / name).read_bytes() for name in names}
     assert len(files) == 2 * FRAMES // 3
     return Plans(folder / "short.json", folder / "long.json", folder / "whole", files)
 
@@ -80,7 +85,8 @@ def _wait_for(condition, process, seconds=120.0):
 
 
 def _files(folder):
-    return {path.name for path in Path(folder).iterdir()}
+    """Names of all files below a folder, which may be on the move."""
+    return {os.path.relpath(os.path.join(where, name), folder) for where, _, names in os.walk(folder) for name in names}
 
 
 def _parts(folder):
@@ -104,10 +110,12 @@ def _resume_short(plans, prefix):
 
 def _check_equal(prefix, plans):
     """The data files are those of the uninterrupted run byte for byte, and so is what the masters show."""
-    for ending, content in plans.files.items():
-        assert Path(f"{prefix}{ending}").read_bytes() == content, ending
-    for name in ("_master.h5", "_counts_master.h5"):
-        with h5py.File(f"{prefix}{name}") as a, h5py.File(f"{plans.whole}{name}") as b:
+    prefix = Path(prefix)
+    for name, content in plans.contents(prefix).items():
+        assert (prefix.parent / name).read_bytes() == content, name
+    for name in ("{0}_photons/{0}_master.h5", "{0}_counts_master.h5"):
+        mine, whole = (path.parent / name.format(path.name) for path in (prefix, plans.whole))
+        with h5py.File(mine) as a, h5py.File(whole) as b:
             assert np.array_equal(a["/entry/data/data"], b["/entry/data/data"])
             assert np.array_equal(a["/entry/truth/frames"], b["/entry/truth/frames"])
             assert a["/entry/data/data"][()].any()
@@ -123,7 +131,7 @@ def _check_whole(folder, plans):
         if name.endswith(".h5"):
             with h5py.File(Path(folder) / name) as file:
                 assert all(file["/entry/data/data"].id.get_chunk_info_by_coord((k, 0, 0)).size for k in range(3))
-            if (content := plans.files.get(name.removeprefix("s"))) is not None:
+            if (content := plans.contents("s").get(name)) is not None:
                 assert (Path(folder) / name).read_bytes() == content
 
 

@@ -125,7 +125,7 @@ def test_nxmx_reads_wavelength_omega_and_mask(sweep):
         assert np.argwhere(mask[:, 2:]).tolist() == [[3, 3]]
         assert (mask[:, :2] != 0).all()
         detector = entry.instruments[0].detectors[0]
-        assert detector.saturation_value == 65533
+        assert detector.saturation_value == 65532
         assert detector.bit_depth_readout == 16
         assert detector.sensor_thickness.to("m").magnitude > 0
         assert detector.sensor_material == "Si"
@@ -140,13 +140,33 @@ def test_stills_have_no_goniometer_and_one_wavelength_a_frame(tmp_path):
         assert np.array_equal(file["/entry/instrument/beam/incident_wavelength"], series.frames["wavelength_A"])
 
 
-def test_a_spread_of_wavelengths_is_written_with_weights(tmp_path):
+def test_a_spectrum_that_all_frames_share_is_a_variant_of_its_mean(tmp_path):
+    """DIALS before 3.13 takes the first of several wavelengths for a sweep, and stops at stills."""
     experiment = Experiment.from_nanobragg(SMALL + "-dispersion 2 -dispsteps 3")
-    path = series_head(Series(experiment, [{"phi_deg": 0.0}]), tmp_path / "head.h5")
+    path = series_head(rotation_series(experiment, 0.0, 1.0, 2), tmp_path / "head.h5")
     with h5py.File(path) as file:
         beam = file["/entry/instrument/beam"]
-        assert np.allclose(beam["incident_wavelength"], [1.089, 1.1, 1.111], rtol=1e-12)
-        assert beam["incident_wavelength_weights"][()].sum() == pytest.approx(1.0)
+        assert beam["incident_wavelength"].shape == ()
+        assert beam["incident_wavelength"][()] == pytest.approx(1.1, rel=1e-12)
+        assert "incident_wavelength_weights" not in beam
+        name = beam["incident_wavelength"].attrs["variant"]
+        assert np.allclose(beam[name], [1.089, 1.1, 1.111], rtol=1e-12)
+        assert beam[f"{name}_weights"].shape == (3,)
+        assert beam[f"{name}_weights"][()].sum() == pytest.approx(1.0)
+        assert beam[name].attrs["units"] == "angstrom"
+
+
+def test_a_dispersion_about_wavelengths_that_differ_is_a_spectrum_a_frame(tmp_path):
+    experiment = Experiment.from_nanobragg(SMALL + "-dispersion 2 -dispsteps 3")
+    series = Series(experiment, {"wavelength_A": [1.1, 1.2]})
+    path = series_head(series, tmp_path / "head.h5")
+    with h5py.File(path) as file:
+        beam = file["/entry/instrument/beam"]
+        assert np.allclose(beam["incident_wavelength"], [1.1, 1.2], rtol=1e-12)
+        lines = beam[beam["incident_wavelength"].attrs["variant"]][()]
+    for index in range(2):
+        sources = make_plan(series.experiment_of(index)).sources.wavelength * 1e10
+        assert np.allclose(lines[index], np.unique(sources), rtol=1e-12)
 
 
 def test_every_length_and_angle_has_units(sweep):
@@ -159,7 +179,7 @@ def test_every_length_and_angle_has_units(sweep):
         if isinstance(item, h5py.Dataset) and any(word in ending for word in physical) and ending != "data_size":
             (found if "units" in item.attrs else without).append(name)
 
-    with h5py.File(folder / "s_master.h5") as file:
+    with h5py.File(folder / "s_photons" / "s_master.h5") as file:
         file.visititems(look)
     assert len(found) >= 8
     assert without == []
@@ -170,8 +190,11 @@ def test_xds_plugin_rules_hold(sweep):
     with h5py.File(folder / "s_counts_master.h5") as file:
         mask = file["/entry/instrument/detector/pixel_mask"]
         assert mask.dtype == np.uint32
-        assert mask.chunks is None
         specific = file["/entry/instrument/detector/detectorSpecific"]
+        # The plugin refuses chunks, takes any whole numbers, and looks at five bits.
+        assert specific["pixel_mask"].chunks is None
+        assert specific["pixel_mask"].dtype == np.uint8
+        assert np.array_equal(specific["pixel_mask"], mask[()] & 0x1F)
         assert (specific["nimages"][()], specific["ntrigger"][()]) == (5, 1)
         assert "eiger_fw_version" not in specific
         assert specific["pixel_mask"].shape == mask.shape
@@ -189,7 +212,7 @@ def test_photons_are_what_the_simulator_renders(sweep):
     from bragg_numba import Simulator
 
     folder, series, _ = sweep
-    with h5py.File(folder / "s_master.h5") as file:
+    with h5py.File(folder / "s_photons" / "s_master.h5") as file:
         for index in range(5):
             frame = file["/entry/data/data"][index]
             assert frame.any()
@@ -218,7 +241,8 @@ def test_a_series_can_be_moved(sweep, tmp_path):
     import shutil
 
     shutil.copytree(folder, tmp_path / "elsewhere")
-    with h5py.File(folder / "s_master.h5") as old, h5py.File(tmp_path / "elsewhere" / "s_master.h5") as new:
+    master = os.path.join("s_photons", "s_master.h5")
+    with h5py.File(folder / master) as old, h5py.File(tmp_path / "elsewhere" / master) as new:
         assert np.array_equal(old["/entry/data/data"], new["/entry/data/data"])
 
 
@@ -253,7 +277,7 @@ def test_counts_saturate_and_never_wrap(tmp_path, counts):
     bright = Experiment.from_nanobragg(SMALL.replace("1e28", "1e36"))
     series = Series(bright, [{"phi_deg": 0.0}])
     series.write(tmp_path / "s", counts=counts)
-    with h5py.File(tmp_path / "s_master.h5") as p, h5py.File(tmp_path / "s_counts_master.h5") as c:
+    with h5py.File(tmp_path / "s_photons" / "s_master.h5") as p, h5py.File(tmp_path / "s_counts_master.h5") as c:
         photons, drawn = p["/entry/data/data"][0], c["/entry/data/data"][0]
         top = SATURATION[counts]
         assert drawn.max() == top
@@ -267,7 +291,7 @@ def test_the_command_remakes_the_counts_from_the_photons(sweep, tmp_path):
 
     folder, series, _ = sweep
     out = tmp_path / "counts.h5"
-    assert main(["noise", str(folder / "s_master.h5"), "-o", str(out), "--seed", "7"]) == 0
+    assert main(["noise", str(folder / "s_photons" / "s_master.h5"), "-o", str(out), "--seed", "7"]) == 0
     with h5py.File(folder / "s_counts_master.h5") as a, h5py.File(out) as b:
         assert np.array_equal(a["/entry/data/data"], b["/entry/data/data"])
         # In one file the spots are counted through, in several each starts anew.
@@ -275,7 +299,7 @@ def test_the_command_remakes_the_counts_from_the_photons(sweep, tmp_path):
         assert np.array_equal(a["/entry/truth/frames"][()][names], b["/entry/truth/frames"][()][names])
         assert b["/entry/truth/spots"].shape == (a["/entry/truth/frames"]["spots"].sum(),)
         assert len(nxmx.NXmx(b).entries[0].samples[0].depends_on[()]) == 5
-    assert main(["noise", str(folder / "s_master.h5"), "-o", str(out), "--seed", "8"]) == 0
+    assert main(["noise", str(folder / "s_photons" / "s_master.h5"), "-o", str(out), "--seed", "8"]) == 0
     with h5py.File(folder / "s_counts_master.h5") as a, h5py.File(out) as b:
         assert not np.array_equal(a["/entry/data/data"], b["/entry/data/data"])
 
@@ -288,18 +312,18 @@ def test_a_missing_data_file_is_an_error_and_not_zeros(sweep, tmp_path, capsys):
     folder, _, _ = sweep
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    (copy / "s_data_000002.h5").unlink()
-    assert main(["noise", str(copy / "s_master.h5"), "-o", str(tmp_path / "c.h5")]) == 2
+    (copy / "s_photons" / "s_data_000002.h5").unlink()
+    assert main(["noise", str(copy / "s_photons" / "s_master.h5"), "-o", str(tmp_path / "c.h5")]) == 2
     assert "s_data_000002.h5" in capsys.readouterr().err
     assert not (tmp_path / "c.h5").exists()
 
 
 def test_a_master_holds_the_experiment_and_the_series(sweep):
     folder, series, _ = sweep
-    again = Series.load(folder / "s_master.h5")
+    again = Series.load(folder / "s_photons" / "s_master.h5")
     assert again.frames.digest(0, 5) == series.frames.digest(0, 5)
-    assert Experiment.load(folder / "s_master.h5") == series.experiment
-    with h5py.File(folder / "s_master.h5") as file:
+    assert Experiment.load(folder / "s_photons" / "s_master.h5") == series.experiment
+    with h5py.File(folder / "s_photons" / "s_master.h5") as file:
         assert "numba" in json.loads(file["/entry/process/versions"][()])
 
 
@@ -338,7 +362,7 @@ def test_the_picture_and_the_page_are_written(sweep, tmp_path):
     from bragg_numba.cli.bragg import main
 
     folder, _, _ = sweep
-    master = str(folder / "s_master.h5")
+    master = str(folder / "s_photons" / "s_master.h5")
     assert main(["view", master, "--frame", "3", "--spots", "-o", str(tmp_path / "v.png")]) == 0
     with Image.open(tmp_path / "v.png") as image:
         assert image.size == (40, 30)
@@ -369,8 +393,8 @@ def test_text_attributes_are_ascii(sweep, tmp_path):
     from bragg_numba.cli.bragg import main
 
     folder, _, _ = sweep
-    assert main(["noise", str(folder / "s_master.h5"), "-o", str(tmp_path / "c.h5")]) == 0
-    for path in (folder / "s_master.h5", folder / "s_counts_data_000001.h5", tmp_path / "c.h5"):
+    assert main(["noise", str(folder / "s_photons" / "s_master.h5"), "-o", str(tmp_path / "c.h5")]) == 0
+    for path in (folder / "s_photons" / "s_master.h5", folder / "s_counts_data_000001.h5", tmp_path / "c.h5"):
         found = _text_attributes(path)
         assert ("/", "NX_class") in [entry[:2] for entry in found]
         assert [entry for entry in found if entry[2] != h5py.h5t.CSET_ASCII] == []
@@ -379,7 +403,7 @@ def test_text_attributes_are_ascii(sweep, tmp_path):
 def test_the_first_and_the_last_nxdata_hold_the_frames(sweep):
     """DIALS takes the first group of this class, durin the last one."""
     folder, _, _ = sweep
-    with h5py.File(folder / "s_master.h5") as file:
+    with h5py.File(folder / "s_photons" / "s_master.h5") as file:
         found = []
         file.visititems(lambda name, item: found.append(name) if item.attrs.get("NX_class") == "NXdata" else None)
     assert found == ["entry/data"]
@@ -426,16 +450,16 @@ def _geom(path):
 
 def test_text_files_lie_beside_every_series(sweep, tmp_path):
     folder, series, result = sweep
-    assert sorted(os.path.basename(name) for name in result.exports) == ["s.geom", "s_XDS.INP"]
+    assert sorted(os.path.basename(name) for name in result.exports) == ["s.geom", "s.phil", "s.poni", "s_XDS.INP"]
     assert "s_counts_??????.h5" in (folder / "s_XDS.INP").read_text()
     assert _geom(folder / "s.geom")["photon_energy"] == "11271.29091 eV"
     stills = still_series(Experiment.from_nanobragg(SMALL), 2, seed=1)
     written = stills.write(tmp_path / "t")
-    assert [os.path.basename(name) for name in written.exports] == ["t.geom"]
+    assert [os.path.basename(name) for name in written.exports] == ["t.geom", "t.phil", "t.poni"]
     assert stills.write(tmp_path / "u", exports=False).exports == ()
     assert sorted(path.name for path in tmp_path.glob("u*")) == ["u_data_000001.h5", "u_master.h5", "u_series.log"]
     photons = rotation_series(Experiment.from_nanobragg(SMALL), 0.0, 1.0, 2).write(tmp_path / "p")
-    assert [os.path.basename(name) for name in photons.exports] == ["p.geom", "p_XDS.INP"]
+    assert [os.path.basename(name) for name in photons.exports] == ["p.geom", "p.phil", "p.poni", "p_XDS.INP"]
     assert "whole numbers only" in (tmp_path / "p_XDS.INP").read_text()
 
 

@@ -33,7 +33,7 @@ def whole(series, tmp_path_factory):
 
 
 def data_files(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("s_*data_*.h5")}
+    return {path.name: path.read_bytes() for path in folder.rglob("s_*data_*.h5")}
 
 
 @pytest.mark.parametrize("threads", [1, 2])

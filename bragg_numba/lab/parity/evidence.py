@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evidence",
+    "InOtherArithmetic",
     "ProgramRun",
     "environment",
     "metric_rows",
@@ -73,6 +74,25 @@ class ProgramRun:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class InOtherArithmetic:
+    """The same command line in ours' other arithmetic, compared as the first."""
+
+    arithmetic: str  #: "tile on cpu"
+    whole: Comparison
+    region: Comparison | None = None
+
+    @property
+    def judged(self) -> Comparison:
+        """The comparison that the threshold applies to."""
+        return self.whole if self.region is None else self.region
+
+    def as_dict(self) -> dict:
+        """Return a form that JSON can hold."""
+        region = None if self.region is None else self.region.as_dict()
+        return {"arithmetic": self.arithmetic, "whole": self.whole.as_dict(), "region": region}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a verdict rests on."""
@@ -83,6 +103,8 @@ class Evidence:
     region: Comparison | None = None
     runs: tuple[ProgramRun, ...] = ()
     notes: tuple[str, ...] = ()
+    arithmetic: str = ""  #: ours': "float64 on cpu"; empty where it is not known
+    also: tuple[InOtherArithmetic, ...] = ()
 
     @property
     def judged(self) -> Comparison:
@@ -91,8 +113,12 @@ class Evidence:
 
     @property
     def passed(self) -> bool:
-        """Whether the images are as close as was asked."""
-        return self.judged.passes(self.threshold)
+        """Whether the images are as close as was asked, in every arithmetic that was rendered."""
+        return all(one.judged.passes(self.threshold) for one in self._each())
+
+    def _each(self) -> tuple[Evidence | InOtherArithmetic, ...]:
+        """What was compared, arithmetic by arithmetic."""
+        return (self, *self.also)
 
     def verdict(self) -> str:
         """Return the verdict in words; a region's good verdict does not hide a bad frame."""
@@ -101,7 +127,21 @@ class Evidence:
             text = "Region: " + text
             if not self.whole.passes(self.threshold):
                 text += " Whole frame: " + self.whole.verdict(self.threshold)
+        if self.arithmetic:
+            text = f"Ours in {self.arithmetic}: {text}"
+        for other in self.also:
+            text += f" In {other.arithmetic}: {other.judged.verdict(self.threshold)}"
         return text
+
+    def columns(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return a title and the measures for each column of a table that a person reads."""
+        found = []
+        for one in self._each():
+            within = f", {one.arithmetic}" if one.arithmetic else ""
+            if one.region is not None:
+                found.append((f"region{within}", metric_rows(one.region)))
+            found.append((f"whole frame{within}", metric_rows(one.whole)))
+        return found
 
     def as_dict(self) -> dict:
         """Return a form that JSON can hold."""
@@ -112,6 +152,8 @@ class Evidence:
             "threshold": self.threshold,
             "whole": self.whole.as_dict(),
             "region": None if self.region is None else self.region.as_dict(),
+            "arithmetic": self.arithmetic,
+            "also": [other.as_dict() for other in self.also],
             "runs": [run.as_dict() for run in self.runs],
             "notes": list(self.notes),
         }
@@ -199,7 +241,7 @@ def _sha256(path) -> str | None:
 def write_commands(folder: Path, commands: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Write ``commands.txt``: (comment, words) pairs as lines that a shell takes."""
     lines = [f"# {comment}\n{shlex.join(words)}\n" for comment, words in commands]
-    (folder / "commands.txt").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "commands.txt").write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
 def write_summary(folder: Path, content: dict) -> None:
@@ -249,7 +291,7 @@ def write_evidence(
     write_summary(folder, evidence.as_dict())
     (folder / "environment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     page = _page(evidence, reference, ours, difference, bright, facts)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def metric_rows(comparison: Comparison) -> list[tuple[str, str]]:
@@ -392,9 +434,7 @@ def _enlarged(picture):
 
 
 def _measures(evidence: Evidence) -> str:
-    columns = [("whole frame", metric_rows(evidence.whole))]
-    if evidence.region is not None:
-        columns.insert(0, ("region", metric_rows(evidence.region)))
+    columns = evidence.columns()
     names = list(dict.fromkeys(name for _, rows in columns for name, _ in rows))
     head = "<tr><th></th>" + "".join(f"<th>{title}</th>" for title, _ in columns) + "</tr>"
     tables = [dict(rows) for _, rows in columns]

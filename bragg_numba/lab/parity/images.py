@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bragg_numba.errors import InputError
+from bragg_numba.io.smv import read_smv
+from bragg_numba.io.smv_entries import read_smv_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +44,7 @@ def load_image(path: str | Path, shape: tuple[int, int] | None = None) -> np.nda
         elif start.startswith(b"\x93NUMPY"):
             image = _read_npy(name)
         elif start.startswith(b"{") and b"HEADER_BYTES" in start:
-            image = _read_smv(name)
+            image = read_smv(name).pixels
         else:
             image = _read_raw(name, shape)
     except OSError as error:
@@ -82,56 +84,23 @@ def _read_npy(name: str) -> np.ndarray:
 
 
 def _read_hdf5(name: str, dataset: str) -> np.ndarray:
-    import contextlib
+    from contextlib import closing
 
-    import h5py
+    from bragg_numba.io.frame_stack import FrameStack
+    from bragg_numba.io.hdf5 import open_hdf5, reading
 
-    with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401  registers the filters that detector files are compressed with
-
-    with h5py.File(name, "r") as file:
-        found = file.get(dataset)
-        if not isinstance(found, h5py.Dataset):
+    with open_hdf5(name) as file:
+        with reading(name):
+            known = dataset in file
+        if not known:
             raise InputError(name, f"has no dataset {dataset}", hint="name it: file.h5::/path/to/dataset")
-        if found.ndim == 2:
-            return found[()]
-        if found.ndim == 3 and found.shape[0] > 0:
-            return found[0]
-        raise InputError(f"{name}::{dataset}", "must have two or three dimensions", found.shape)
-
-
-def smv_header(path: str | Path) -> dict[str, str]:
-    """Return the ``NAME=value;`` entries of an SMV file's header."""
-    with open(path, "rb") as file:
-        text = file.read(512).split(b"}")[0].decode("ascii", "replace")
-    entries = (entry.strip(" {\n\r").partition("=") for entry in text.split(";"))
-    return {key.strip(): value.strip() for key, _, value in entries if key}
+        with closing(FrameStack(name, file, dataset)) as frames:
+            return frames.read(0)
 
 
 def smv_shape(path: str | Path) -> tuple[int, int]:
     """Return (slow, fast) pixels of an SMV file, from its header."""
-    header = smv_header(path)
-    try:
-        return int(header["SIZE2"]), int(header["SIZE1"])
-    except (KeyError, ValueError) as error:
-        raise InputError(str(path), "must name SIZE1 and SIZE2 in its SMV header") from error
-
-
-def _read_smv(name: str) -> np.ndarray:
-    import numpy as np
-
-    header, shape = smv_header(name), smv_shape(name)
-    if header.get("TYPE", "unsigned_short") != "unsigned_short":
-        raise InputError(name, "must hold unsigned_short pixels", header["TYPE"])
-    order = ">" if header.get("BYTE_ORDER", "").startswith("big") else "<"
-    try:
-        start = int(header["HEADER_BYTES"])
-    except ValueError as error:
-        raise InputError(name, "must name HEADER_BYTES as an integer", header["HEADER_BYTES"]) from error
-    pixels = np.fromfile(name, dtype=f"{order}u2", offset=start)
-    if min(shape) <= 0 or pixels.size != shape[0] * shape[1]:
-        raise InputError(name, f"must hold {shape[0]} x {shape[1]} pixels after its header", pixels.size)
-    return pixels.reshape(shape)
+    return read_smv_header(path).shape
 
 
 def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Limits that the machine code of the CUDA kernels must keep; compiled and read without a GPU.
 
 Every kernel is compiled to PTX for all architectures and to machine code for the oldest and for sm_90, the long
-profile for all; kernels side by side in several processes. What came out is kept beside numba's compiled kernels
-until a kernel, the reader or the compiler changes: compiling takes minutes.
+profile for all; kernels side by side in several processes. What came out is kept in .cache until a kernel, the
+reader or the compiler changes: compiling takes minutes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _digest(ptx_only: tuple[str, ...]) -> str:
 def reports(request) -> dict:
     """Every kernel on every architecture: (name, arch) -> KernelReport."""
     ptx_only = () if request.config.getoption("--long") else OTHERS
-    kept = Path(os.environ["NUMBA_CACHE_DIR"]) / f"cuda_reports_{_digest(ptx_only)}.pickle"
+    kept = ROOT / ".cache" / f"cuda_reports_{_digest(ptx_only)}.pickle"
     if not kept.exists():
         made = kernel_report.examine_many(list(VARIANTS.values()), list(toolchain.ARCHITECTURES), ptx_only=ptx_only)
         kept.parent.mkdir(parents=True, exist_ok=True)

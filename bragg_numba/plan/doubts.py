@@ -1,0 +1,104 @@
+"""What can be rendered and is yet hardly what somebody wants: sentences with the number and the way out."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+
+from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
+from bragg_numba.experiment import Experiment
+from bragg_numba.plan.cell import Cell
+from bragg_numba.plan.detector import PlacedDetector
+from bragg_numba.plan.sources import Sources
+
+#: Wavelengths that crystals are looked at with, angstrom: 250 keV to 1.2 keV.
+SHORTEST_A, LONGEST_A = 0.05, 10.0
+
+#: Share of the photons of true spots below which those of C's radius are worth a warning.
+FEWEST_PHOTONS = 0.5
+
+#: A pixel of more than this part of its distance is as good as a unit mistaken.
+WIDEST_PIXEL = 0.5
+
+#: Reflections of which one is the closest to the origin, in any cell that a crystallographer would choose.
+_INDICES = np.array([hkl for hkl in product(range(-2, 3), repeat=3) if any(hkl)], dtype=float)
+
+
+def list_doubts(
+    experiment: Experiment,
+    detector: PlacedDetector,
+    cell: Cell,
+    counts: tuple[int, int, int],
+    sources: Sources,
+    gram: np.ndarray,
+) -> list[str]:
+    """Return one sentence for each thing about a plan that looks like a slip.
+
+    ``counts`` are the cells along a, b, c and ``gram`` is the lattice's metric (eq. 14), float64 (3, 3).
+    """
+    doubts = [_wavelength(cell, counts, sources), _divergence(experiment, sources), _pixel(detector)]
+    if experiment.fidelity == "nanobragg" and experiment.crystal.shape in ("gauss", "tophat"):
+        doubts.append(_narrow_spots(experiment, counts, gram))
+    return [doubt for doubt in doubts if doubt]
+
+
+def _wavelength(cell: Cell, counts: tuple[int, int, int], sources: Sources) -> str:
+    """Say that a wavelength is none that crystals diffract."""
+    shortest, longest = (float(edge) * 1e10 for edge in (sources.wavelength.min(), sources.wavelength.max()))
+    for wavelength in (longest, shortest):
+        if not SHORTEST_A <= wavelength <= LONGEST_A:
+            energy = ENERGY_WAVELENGTH_EV_A / wavelength
+            in_kev = SHORTEST_A <= wavelength / 1000.0 <= LONGEST_A
+            meant = f"; {energy:.4g} keV are {1000.0 * energy:.5g} eV" if in_kev else ""
+            return (
+                f"the wavelength is {wavelength:.4g} A ({energy:.4g} eV), outside of the {SHORTEST_A:g} to "
+                f"{LONGEST_A:g} A that crystals are looked at with (-lambda is in angstrom, -energy in eV{meant})"
+            )
+    stars = np.array([cell.a_star, cell.b_star, cell.c_star])
+    widest = 1.0 / float(np.sqrt(((_INDICES @ stars) ** 2).sum(axis=1)).min())
+    if max(counts) > 1 and shortest > 2.0 * widest:
+        return (
+            f"the wavelength is {shortest:.4g} A, more than twice the widest spacing of planes, {widest:.4g} A: "
+            "no reflection but 0 0 0 can diffract"
+        )
+    return ""
+
+
+def _divergence(experiment: Experiment, sources: Sources) -> str:
+    """Say that a number of directions alone spreads them over a radian."""
+    beam = experiment.beam
+    if beam.sources is not None:
+        return ""
+    for axis, letter, steps in (("horizontal", "h", sources.horizontal), ("vertical", "v", sources.vertical)):
+        if getattr(beam, f"{axis}_divergence_mrad") is None and steps.range == 1.0:
+            return (
+                f"{steps.n} {axis} directions without a range are spread over 1 radian, as in nanoBragg: give "
+                f"-{letter}divrange or -divergence (mrad)"
+            )
+    return ""
+
+
+def _pixel(detector: PlacedDetector) -> str:
+    """Say that pixels are as large as their distance."""
+    pixel_mm, distance_mm = 1000.0 * detector.pixel_size, 1000.0 * detector.close_distance
+    if pixel_mm <= WIDEST_PIXEL * distance_mm:
+        return ""
+    return f"a pixel of {pixel_mm:.4g} mm stands {distance_mm:.4g} mm from the crystal: both are in millimetres"
+
+
+def _narrow_spots(experiment: Experiment, counts: tuple[int, int, int], gram: np.ndarray) -> str:
+    """Say that C's radius, |dq|^2 (Na Nb Nc)^2, leaves spots of a large crystal too narrow to hold its photons."""
+    true = np.array(counts, dtype=float) ** 2 * experiment.crystal.fudge
+    # The volume of a spot goes as one over the root of its metric's determinant.
+    share = math.exp(0.5 * (float(np.log(true).sum()) - float(np.linalg.slogdet(gram)[1])))
+    if share >= FEWEST_PHOTONS:
+        return ""
+    shape = experiment.crystal.shape
+    flag = {"gauss": "-gauss_xtal", "tophat": "-tophat_spots"}[shape]
+    return (
+        f"{flag} renders {share:.2g} of the photons that spots of {counts[0]} x {counts[1]} x {counts[2]} cells hold, "
+        f"or misses them all: nanoBragg's radius shrinks with the number of all cells, not with the crystal's edge; "
+        "-fidelity physical renders spots as wide as the crystal makes them"
+    )
