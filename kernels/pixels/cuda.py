@@ -79,7 +79,7 @@ def tile_kernel(kind):
         item = int32(cuda.blockIdx.x)
         while item < int32(tiles.shape[0]):
             patches.begin_tile(kind, panel, tiles, item, mine, shared)
-            cuda.syncthreads()
+            cuda.syncthreads()  # whoever aims at a patch asks where its first pixel lies
             layer_sub = int32(0)
             # One loop, so that nothing that belongs to a layer or a sub-pixel waits in registers.
             while layer_sub < layer_subs:
@@ -134,8 +134,8 @@ def float64_kernel(kind):
                     exact.Parts(1, exact.ALL_ROUNDS),
                 )
                 to_row, to_column = place_in_image(panel, frame, row, column)
-                n_sources = sources.wavelength.shape[0]
-                frame.image[to_row, to_column] = exact.photons_of_sums(panel, rules, n_sources, sums)
+                photons = exact.photons_of_sums(panel, rules, sources.wavelength.shape[0], sums, sums.share)
+                frame.image[to_row, to_column] = photons
                 if sums.missed > 0:
                     cuda.atomic.add(missed, 0, sums.missed)
 
@@ -169,6 +169,6 @@ def settle_kernel(kind):
                 0.0,
                 exact.Parts(int64(doubts.parts[slot]), part_rounds),
             )
-            frame.image[row, column] += exact.photons_of_sums(panel, rules, sources.wavelength.shape[0], sums)
+            frame.image[row, column] += exact.photons_of_sums(panel, rules, sources.wavelength.shape[0], sums, 0.0)
 
     return settle_doubts

@@ -140,6 +140,6 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
 
 
 @gpu_function
-def photons_of_sums(panel, rules, n_sources, sums):
-    """Photons of a pixel."""
-    return walk.finish(panel, rules, n_sources, sums.total, sums.captured, sums.polar, sums.omega, sums.share)
+def photons_of_sums(panel, rules, n_sources, sums, share):
+    """Photons of a pixel; ``share`` is that of ``sums``, or 0 where the flat background is there already."""
+    return walk.finish(panel, rules, n_sources, sums.total, sums.captured, sums.polar, sums.omega, share)

@@ -298,7 +298,7 @@ def test_phases_near_a_half_are_settled_in_float64():
     assert_agrees(image, expected_of(words))
 
 
-@pytest.mark.parametrize("extra", ["", "-dmin 60 -dispersion 1 -dispsteps 2"])
+@pytest.mark.parametrize("extra", ["", "-dmin 60 -dispersion 1 -dispsteps 2", PHYSICAL])
 def test_only_parts_in_doubt_are_settled(extra):
     words = f"{TABLE} -detpixels_x 8 -detpixels_y 8 -pixel 0.3 -mosaic 2 -mosaic_dom 150 {extra}"
     plan = plan_of(words)
