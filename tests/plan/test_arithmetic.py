@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from bragg_numba.kernels import physics
@@ -263,20 +264,26 @@ def test_water_beyond_dmin_is_what_float64_makes_of_it(fidelity):
     assert (exact[:16, :64] > 0.0).all() == (fidelity == "physical")
 
 
-def test_a_frame_of_many_steps_is_cut_into_columns_that_make_the_same_bits(monkeypatch):
+def test_a_frame_of_many_steps_is_cut_into_calls_that_make_the_same_bits(monkeypatch):
     from bragg_numba.render import cpu
 
     line = "-cell 70 -default_F 10 -N 7 -detpixels_f 300 -detpixels_s 40 -roi 3 290 2 37 -oversample 1 "
     line += "-mosaic 1 -mosaic_dom 3"
-    whole = Simulator(Experiment.from_nanobragg(line)).render()
-    monkeypatch.setattr(cpu, "TILE_PIXEL_STEPS", 64 * 16 * 3 * 2)
-    cut = Simulator(Experiment.from_nanobragg(line))
+    whole = Simulator(Experiment.from_nanobragg(line), backend="cpu").render()
+    monkeypatch.setattr(cpu, "PIXEL_STEPS_IN_CALL", 64 * 16 * 3 * 4)
+    cut = Simulator(Experiment.from_nanobragg(line), backend="cpu")
     calls = []
     render = cut._renderer._render_tile
-    monkeypatch.setattr(cut._renderer, "_render_tile", lambda roi, *rows: (calls.append(roi), render(roi, *rows)))
+    monkeypatch.setattr(
+        cut._renderer, "_render_tile", lambda work, *rest: (calls.append(len(work)), render(work, *rest))
+    )
+    done = []
 
-    np.testing.assert_array_equal(cut.render(), whole)
-    assert len({(roi[0], roi[1]) for roi in calls}) > 2
+    np.testing.assert_array_equal(cut.render(progress=done.append), whole)
+    # 5 x 3 tiles, four a call and as many as threads can share at least.
+    tiles = max(4, cpu.LEAST_TILES_OF_THREAD * numba.get_num_threads())
+    assert calls == [tiles] * (15 // tiles) + [15 % tiles] * (15 % tiles > 0)
+    assert done == pytest.approx([min(1.0, tiles * (i + 1) / 15) for i in range(len(calls))])
 
 
 def test_squares_of_a_table_are_made_once_and_forgotten_with_it():

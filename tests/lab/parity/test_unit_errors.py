@@ -92,7 +92,8 @@ def test_a_wrong_unit_is_named_with_its_factor(absorption, change, tap, factor):
 def test_a_wrong_pixel_pitch_is_found_at_the_pixel_position(absorption, factor):
     plan, pixel, theirs = absorption
 
-    wrong = geometry(plan, subpixel_size=plan.panels[0].subpixel_size * factor)
+    pitch = plan.panels[0].subpixel_size * factor
+    wrong = geometry(plan, subpixel_size=pitch, half_subpixel=pitch / 2)
     found = first_divergence(trace_pixel(wrong, *pixel).text(), theirs)
 
     # The pixel lies elsewhere by the steps that are missing or too many.
