@@ -10,6 +10,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Frame
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
+from bragg_numba.kernels.work import N_COLUMNS
 from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
@@ -52,6 +53,7 @@ class CpuRenderer:
     ) -> None:
         self.plan, self.reason = plan, reason
         self._threads = thread_count
+        self._listed: tuple[tuple[int, int], np.ndarray] = ((0, 0), np.empty((0, N_COLUMNS), np.int32))
         self.use(choose(plan, precision))
 
     def __getstate__(self) -> dict:
@@ -100,12 +102,21 @@ class CpuRenderer:
     def _render(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally) -> Iterator[float]:
         plan = self.plan
         frame = Frame(out, plan.mask, row_start)
-        work = list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), (row_start, row_stop))
+        work = self._list_tiles(row_start, row_stop)
         render = self._render_tile if self.precision == "tile" else self._render_float64
         for start, stop in self._calls(len(work)):
             with threads(self._threads):
                 render(work[start:stop], frame, tally)
             yield stop / len(work)
+
+    def _list_tiles(self, row_start: int, row_stop: int) -> np.ndarray:
+        """The work list of some rows; the last one is kept, for who renders the same rows again and again."""
+        rows, plan = (row_start, row_stop), self.plan
+        listed = self._listed  # once: another thread may render other rows
+        if listed[0] != rows:
+            listed = (rows, list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), rows))
+            self._listed = listed
+        return listed[1]
 
     def _calls(self, n_tiles: int) -> Iterator[tuple[int, int]]:
         """Cut a work list into calls that take a fraction of a second each."""

@@ -23,17 +23,22 @@ def tiles_in_run(n_tiles, threads):
     return max(1, min(TILES_IN_RUN, n_tiles // (RUNS_OF_THREAD * threads)))
 
 
+#: Bytes between what two threads write: neighbours of a cache line are fetched with it.
+_APART = 256
+
+
 def tile_scratch():
     """Scratch for as many threads as there are, a row each; float32 rows begin cache lines.
 
     A vector across two lines loads slower.
     """
     threads = get_num_threads()
-    width = -(-rows.SIZE_32 // 16) * 16
+    width = -(-rows.SIZE_32 // 16) * 16 + _APART // 4
     room = np.empty(threads * width + 16, np.float32)
     first = -(room.ctypes.data // 4) % 16
     singles = room[first : first + threads * width].reshape(threads, width)
-    return Scratch(singles, np.empty((threads, rows.SIZE_64)), np.empty((threads, rows.SIZE_INT), np.int32))
+    doubles = np.empty((threads, rows.SIZE_64 + _APART // 8))
+    return Scratch(singles, doubles, np.empty((threads, rows.SIZE_INT + _APART // 4), np.int32))
 
 
 def float64_scratch():
