@@ -70,7 +70,7 @@ def render_background(experiment) -> np.ndarray:
     empty = experiment.replace(structure_factors=nothing)
     rules = make_plan(empty).rules
     factor = 1.0
-    if not (rules.running_thick or rules.running_polar or rules.running_omega):
+    if not rules.running:
         # Every step adds the same: one is enough. nanoBragg divides the background by the number of steps.
         crystal = empty.crystal.replace(mosaic_domains=1, mosaic_spread_deg=0.0)
         rotation = empty.rotation.replace(osc_deg=None, phi_step_deg=None, phi_steps=1)

@@ -10,9 +10,6 @@ from bragg_numba.kernels.pixels import float64, rows, tile
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS, Scratch
 from numba import get_num_threads, get_thread_id, prange, types
 
-#: Rows and columns of a tile of the work list.
-TILE = (ROWS, COLUMNS)
-
 #: Most tiles in a run; fewer where there would not be this many runs for each thread.
 TILES_IN_RUN, RUNS_OF_THREAD = 16, 4
 
