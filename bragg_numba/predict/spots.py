@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.kernels import physics
-from bragg_numba.kernels._jit import uncompiled
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Panel
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
 from bragg_numba.kernels.spots import predict as spots
 from bragg_numba.plan.plan import Plan
+from bragg_numba.predict.reach import reciprocal_cells, search
 
 #: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1.
 SPOT = np.dtype(
@@ -67,15 +64,11 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
             "cannot be predicted with oversample_thick, _polar or _omega under fidelity nanobragg",
             hint="turn them or the spot table off",
         )
-    stars = np.linalg.inv(plan.cells.reshape(-1, 3, 3))  # rows a, b, c -> columns a*, b*, c*
-    reach = _reach(plan, stars[0])
-    spread, source_spread = _spreads(plan, stars)
-    q_max = min(_longest_scattering(plan) + reach + source_spread, 2.2 / plan.sources.wavelength.min())
-    edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3)[0], axis=1)
-    limits = np.array([math.ceil(q_max * edges[0]), math.ceil(q_max * edges[1])], dtype=np.int64)
+    reach = _reach(plan, reciprocal_cells(plan)[0])
+    where = search(plan, reach)
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
-    where = (np.ascontiguousarray(stars), plan.roi, plan.mask, _inverse_gram(plan), limits)
-    bounds = (reach, q_max, spread, source_spread, max(float(threshold), 1e-30))
+    where = (where.stars, plan.roi, plan.mask, _inverse_gram(plan), where.limits, where.slack, where.q_max)
+    bounds = (reach, max(float(threshold), 1e-30))
     found = np.concatenate([spots.list_spots(panel, *nouns, *where, *bounds) for panel in plan.panels])
     table = np.zeros(len(found), dtype=SPOT)
     for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
@@ -101,39 +94,3 @@ def _reach(plan: Plan, star: np.ndarray) -> float:
     inverse = star @ _inverse_gram(plan) @ star.T
     reach = _METRIC_REACH[plan.lattice.shape]
     return float(reach * np.sqrt(np.linalg.eigvalsh(inverse)[-1]))
-
-
-def _spreads(plan: Plan, stars: np.ndarray) -> tuple[float, float]:
-    """How much farther than the first step's any other step's point may be: part of abs(q), and 1/m."""
-    turn = (stars - stars[0]) @ np.linalg.inv(stars[0])
-    spread = float(np.linalg.norm(turn, axis=(1, 2)).max())  # Frobenius: never less than the true bound
-    per_wavelength = 1.0 / plan.sources.wavelength
-    centres = plan.sources.incident * per_wavelength[:, None]
-    moved = np.linalg.norm(centres - centres[0], axis=1) + np.abs(per_wavelength - per_wavelength[0])
-    return spread, float(moved.max())
-
-
-def _longest_scattering(plan: Plan) -> float:
-    """Length of the longest scattering vector that meets the region of interest, 1/m; or the sphere's diameter."""
-    longest = max(_farthest_ray(plan, panel) for panel in plan.panels)
-    if longest > 1.2:  # beyond about 70 degrees: edges no longer bound the inside
-        longest = 2.0
-    return longest / plan.sources.wavelength.min() * 1.01
-
-
-def _farthest_ray(plan: Plan, panel: Panel) -> float:
-    """Largest distance between an incident direction and one to a panel's part of the region of interest."""
-    left, right = max(plan.roi[0] - panel.first_column, 0), min(plan.roi[1] + 1 - panel.first_column, panel.n_fast)
-    top, bottom = max(plan.roi[2] - panel.first_row, 0), min(plan.roi[3] + 1 - panel.first_row, panel.n_slow)
-    if right <= left or bottom <= top:
-        return 0.0
-    place = uncompiled(physics.curved_position if panel.curved else physics.flat_position)
-    pixel, longest = panel.pixel_size, 0.0
-    # Along the edges: on a flat detector the corners would do, on a curved one they need not.
-    for part in np.linspace(0.0, 1.0, 17):
-        fast, slow = left + part * (right - left), top + part * (bottom - top)
-        for f, s in ((fast, top), (fast, bottom), (left, slow), (right, slow)):
-            at = np.array(place(panel, f * pixel, s * pixel, 0.0))
-            ray = at / np.linalg.norm(at)
-            longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
-    return longest

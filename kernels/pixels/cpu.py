@@ -21,7 +21,7 @@ def tiles_in_run(n_tiles, threads):
 
 
 #: Bytes between what two threads write: neighbours of a cache line are fetched with it.
-_APART = 256
+APART = 256
 
 
 def tile_scratch():
@@ -30,12 +30,12 @@ def tile_scratch():
     A vector across two lines loads slower.
     """
     threads = get_num_threads()
-    width = -(-rows.SIZE_32 // 16) * 16 + _APART // 4
+    width = -(-rows.SIZE_32 // 16) * 16 + APART // 4
     room = np.empty(threads * width + 16, np.float32)
     first = -(room.ctypes.data // 4) % 16
     singles = room[first : first + threads * width].reshape(threads, width)
-    doubles = np.empty((threads, rows.SIZE_64 + _APART // 8))
-    return Scratch(singles, doubles, np.empty((threads, rows.SIZE_INT + _APART // 4), np.int32))
+    doubles = np.empty((threads, rows.SIZE_64 + APART // 8))
+    return Scratch(singles, doubles, np.empty((threads, rows.SIZE_INT + APART // 4), np.int32))
 
 
 def float64_scratch():

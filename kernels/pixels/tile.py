@@ -317,9 +317,9 @@ def weigh_source(panel, rules, incident, wavelength, weight, place, work, exact)
 
 
 @device_function
-def finish_tile(factors, panel, lattice, lookup, rules, n_sources, begun, work, exact):
+def finish_tile(factors, panel, strength, rules, n_sources, begun, work, exact):
     """Leave in SUM and FACTOR what store_tile stores; return background and strength for it (eq. 21)."""
-    background, strength = rules.background, strength_of(lattice, lookup)
+    background = rules.background
     if begun and not rules.per_term:
         sum_totals(work, exact)
     if factors is not None:
@@ -396,7 +396,7 @@ def render_tile(
                 if factors is not None and rules.weighted and waiting > 0:
                     flush(rules.weighted, begun, work, exact)
                     waiting, begun = 0, True
-    return finish_tile(factors, panel, lattice, lookup, rules, len(wavelength), begun, work, exact)
+    return finish_tile(factors, panel, strength_of(lattice, lookup), rules, len(wavelength), begun, work, exact)
 
 
 @device_function

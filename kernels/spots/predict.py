@@ -267,10 +267,9 @@ def list_spots(
     mask,
     inverse_gram,
     limits,
-    reach,
+    slack,
     q_max,
-    spread,
-    source_spread,
+    reach,
     threshold,
 ):
     """List the reflections with at least ``threshold`` photons whose centroid falls on a rendered pixel of a panel.
@@ -285,13 +284,10 @@ def list_spots(
         (3, 3) inverse of the lattice's metric; not used by square crystals.
     limits
         int64 (2,): largest abs(h) and abs(k) within reach of the beam.
+    slack, q_max
+        Largest distance from the first step's Ewald sphere, and longest scattering vector, that are looked at, 1/m.
     reach
-        Largest distance from the Ewald sphere that matters, 1/m.
-    q_max
-        Longest scattering vector that meets the detector, 1/m.
-    spread, source_spread
-        How far, in parts of abs(q) and in 1/m, the orientations and the sources move a point against the
-        sphere, from the first of them at most.
+        Largest distance from any step's Ewald sphere that matters, 1/m.
     threshold
         Photons.
 
@@ -308,7 +304,6 @@ def list_spots(
     incident, wavelength = sources.incident, sources.wavelength
     i_x, i_y, i_z = incident[0, 0], incident[0, 1], incident[0, 2]
     sphere = 1.0 / wavelength[0]
-    slack = reach + spread * q_max + source_spread
     for h in range(-limits[0], limits[0] + 1):
         for k in range(-limits[1], limits[1] + 1):
             q_x = h * star[0, 0] + k * star[0, 1]

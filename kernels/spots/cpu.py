@@ -1,0 +1,70 @@
+"""The parallel loop over tiles that hold spots; what a tile does is in tile."""
+
+import numpy as np
+from bragg_numba.kernels._jit import cpu_kernel
+from bragg_numba.kernels.pixels.cpu import APART, tile_scratch
+from bragg_numba.kernels.pixels.rows import Scratch
+from bragg_numba.kernels.spots import tile
+from bragg_numba.kernels.spots.rows import N_FOUND, PATCHES, SIZE_PLACES, SIZE_VALUES, PatchScratch
+from numba import get_num_threads, get_thread_id, prange, types
+
+
+def patch_scratch(single):
+    """PatchScratch for as many threads as there are, a row each; of float32 or float64 values."""
+    threads, kind = get_num_threads(), np.float32 if single else np.float64
+    values = np.empty((threads, SIZE_VALUES + APART // 4), kind)
+    places = np.empty((threads, SIZE_PLACES + APART // 8))
+    return PatchScratch(values, places, np.empty((threads, PATCHES + APART // 4), np.int32))
+
+
+def spots_kernel(code, nouns, tiles, lists, frame, single):
+    """The kernel of a choice of code, compiled for the arguments of add_spots, to hand to it."""
+    rows = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
+    kind = types.float32 if single else types.float64
+    patches = [types.Array(kind, 1, "C") for kind in (kind, types.float64, types.int32)]
+    scratch = types.NamedTuple(rows, Scratch), types.NamedTuple(patches, PatchScratch)
+    flags, found = types.Array(types.uint8, 1, "C"), types.Array(types.float64, 2, "C")
+    run = types.UniTuple(types.int64, 2)
+    return tile.run_of_spots(*code).given(*nouns, tiles, lists, run, frame, flags, found, *scratch)
+
+
+@cpu_kernel
+def add_spots(
+    run_of_spots, panels, lattice, rules, phases, beams, forms, spots, tiles, lists, runs, frame, scratch, patches
+):
+    """Render the tiles of a work list into ``frame``, reflection by reflection, in parallel runs.
+
+    Parameters
+    ----------
+    run_of_spots
+        spots_kernel of the other arguments.
+    phases, beams, forms
+        kernels.parameters.Phases; spots.rows.Beams and Forms.
+    spots
+        float64 (n, N_SPOT), the columns of spots.rows.
+    tiles, lists
+        The work list, and which of the spots each of its tiles is to look for.
+    runs
+        int64 (n + 1,): run i is tiles runs[i] to before runs[i + 1].
+    scratch, patches
+        tile_scratch and patch_scratch.
+
+    Returns
+    -------
+    (numpy.ndarray, numpy.ndarray)
+        uint8, one a tile: 1 where there are NaN; float64 (len(lists.spot), N_FOUND): photons and their moments.
+    """
+    doubts = np.empty(len(tiles), np.uint8)
+    found = np.zeros((len(lists.spot), N_FOUND))
+    for run in prange(len(runs) - 1):
+        thread = get_thread_id()
+        mine = Scratch(scratch.work[thread], scratch.exact[thread], scratch.at[thread])
+        values = PatchScratch(patches.values[thread], patches.places[thread], patches.dirty[thread])
+        part = (runs[run], runs[run + 1])
+        run_of_spots(
+            panels, lattice, rules, phases, beams, forms, spots, tiles, lists, part, frame, doubts, found, mine, values
+        )
+    return doubts, found
+
+
+__all__ = ["add_spots", "patch_scratch", "spots_kernel", "tile_scratch"]
