@@ -50,5 +50,5 @@ class SpotsRenderer:
         threads = numba.get_num_threads()
         runs = np.linspace(0, len(tiles), 8 * threads + 1).astype(np.int64)
         return cpu.add_spots(
-            kernel, *nouns, tiles, lists, runs, frame, cpu.tile_scratch(), cpu.patch_scratch(self.single)
+            kernel, *nouns, tiles, lists, runs, frame, cpu.tile_scratch(), cpu.spot_scratch(self.single)
         )

@@ -4,25 +4,25 @@ import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel
 from bragg_numba.kernels.pixels.cpu import APART, tile_scratch
 from bragg_numba.kernels.pixels.rows import Scratch
-from bragg_numba.kernels.spots import tile
-from bragg_numba.kernels.spots.rows import N_FOUND, PATCHES, SIZE_PLACES, SIZE_VALUES, PatchScratch
+from bragg_numba.kernels.spots import boxes, rows, tile
+from bragg_numba.kernels.spots.rows import N_FOUND, SpotScratch
 from numba import get_num_threads, get_thread_id, prange, types
 
 
-def patch_scratch(single):
-    """PatchScratch for as many threads as there are, a row each; of float32 or float64 values."""
+def spot_scratch(single):
+    """SpotScratch for as many threads as there are, a row each; of float32 or float64 values."""
     threads, kind = get_num_threads(), np.float32 if single else np.float64
-    values = np.empty((threads, SIZE_VALUES + APART // 4), kind)
-    places = np.empty((threads, SIZE_PLACES + APART // 8))
-    return PatchScratch(values, places, np.empty((threads, PATCHES + APART // 4), np.int32))
+    values = np.empty((threads, rows.SIZE_VALUES + APART // 4), kind)
+    places = np.empty((threads, max(rows.SIZE_PLACES, boxes.SIZE_PLACES) + APART // 8))
+    return SpotScratch(values, places, np.empty((threads, rows.PATCHES + APART // 4), np.int32))
 
 
 def spots_kernel(code, nouns, tiles, lists, frame, single):
     """The kernel of a choice of code, compiled for the arguments of add_spots, to hand to it."""
-    rows = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
+    of_tile = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
     kind = types.float32 if single else types.float64
-    patches = [types.Array(kind, 1, "C") for kind in (kind, types.float64, types.int32)]
-    scratch = types.NamedTuple(rows, Scratch), types.NamedTuple(patches, PatchScratch)
+    of_spots = [types.Array(kind, 1, "C") for kind in (kind, types.float64, types.int32)]
+    scratch = types.NamedTuple(of_tile, Scratch), types.NamedTuple(of_spots, SpotScratch)
     flags, found = types.Array(types.uint8, 1, "C"), types.Array(types.float64, 2, "C")
     run = types.UniTuple(types.int64, 2)
     return tile.run_of_spots(*code).given(*nouns, tiles, lists, run, frame, flags, found, *scratch)
@@ -47,7 +47,7 @@ def add_spots(
     runs
         int64 (n + 1,): run i is tiles runs[i] to before runs[i + 1].
     scratch, patches
-        tile_scratch and patch_scratch.
+        tile_scratch and spot_scratch.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def add_spots(
     for run in prange(len(runs) - 1):
         thread = get_thread_id()
         mine = Scratch(scratch.work[thread], scratch.exact[thread], scratch.at[thread])
-        values = PatchScratch(patches.values[thread], patches.places[thread], patches.dirty[thread])
+        values = SpotScratch(patches.values[thread], patches.places[thread], patches.dirty[thread])
         part = (runs[run], runs[run + 1])
         run_of_spots(
             panels, lattice, rules, phases, beams, forms, spots, tiles, lists, part, frame, doubts, found, mine, values
@@ -67,4 +67,4 @@ def add_spots(
     return doubts, found
 
 
-__all__ = ["add_spots", "patch_scratch", "spots_kernel", "tile_scratch"]
+__all__ = ["add_spots", "spot_scratch", "spots_kernel", "tile_scratch"]

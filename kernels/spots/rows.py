@@ -41,12 +41,12 @@ SIZE_PLACES = 3 * PATCHES + 4 * ACROSS
 LIGHT = AMPLITUDE
 
 
-class PatchScratch(NamedTuple):
+class SpotScratch(NamedTuple):
     """The working values of one thread, or a row for each."""
 
-    values: np.ndarray  #: float32 or float64 (SIZE_VALUES,)
-    places: np.ndarray  #: float64 (SIZE_PLACES,)
-    dirty: np.ndarray  #: int32 (PATCHES,): whether a patch holds a sum
+    values: np.ndarray  #: float32 or float64: as above for patches, the sums of boxes.py
+    places: np.ndarray  #: float64: as above, or the directions of boxes.py
+    dirty: np.ndarray  #: int32: whether a patch holds a sum; the rows and columns that boxes have touched
 
 
 #: Columns of a list of spots, float64: the index; the same in the form's coordinates (eq. 38); what a displacement in

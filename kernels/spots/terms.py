@@ -7,9 +7,9 @@ top hat's rim, where another reflection is as near (eq. 39).
 import numpy as np
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
-from bragg_numba.kernels.parameters import ROUND, SQUARE
-from bragg_numba.kernels.pixels.rays import scatter_at_pixel
-from bragg_numba.kernels.spots.rows import ACROSS, AREA, H, K, L, OFF_X, OFF_Y, OFF_Z, PATCH_SUM, PATCH_TERM, SIDE
+from bragg_numba.kernels.parameters import SQUARE
+from bragg_numba.kernels.spots.exact import exact_factor
+from bragg_numba.kernels.spots.rows import ACROSS, AREA, OFF_X, OFF_Y, OFF_Z, PATCH_SUM, PATCH_TERM, SIDE
 
 _ZERO, _ONE, _HALF, _NAN = (np.float32(c) for c in (0.0, 1.0, 0.5, np.nan))
 
@@ -36,31 +36,6 @@ def own_single(h, k, l):  # noqa: E741
     farthest = max(abs(h), max(abs(k), abs(l)))
     inside = _ONE if farthest < _HALF else _ZERO
     return _NAN if abs(farthest - _HALF) < DOUBT_SINGLE else inside
-
-
-@fused_kernel
-def add_radial_terms(shape, patch, share, vectors, origin, values):
-    """Add the terms of shapes that depend on the squared radius alone to PATCH_SUM; float32."""
-    start = np.uint64(patch * AREA)
-    o_x, o_y, o_z = origin
-    for pixel in range(AREA):
-        at = start + np.uint64(pixel)
-        x, y, z = offset_of(at, values)
-        x, y, z = turn(vectors, x, y, z)
-        x, y, z = o_x + x, o_y + y, o_z + z
-        values[np.uint64(PATCH_SUM) + at] += share * walk.radial_single(shape, x * x + (y * y + z * z))
-
-
-@fused_kernel
-def radial_terms(shape, patch, vectors, origin, values):
-    """Fill PATCH_TERM with the same."""
-    start = np.uint64(patch * AREA)
-    o_x, o_y, o_z = origin
-    for pixel in range(AREA):
-        x, y, z = offset_of(start + np.uint64(pixel), values)
-        x, y, z = turn(vectors, x, y, z)
-        x, y, z = o_x + x, o_y + y, o_z + z
-        values[PATCH_TERM + pixel] = walk.radial_single(shape, x * x + (y * y + z * z))
 
 
 @fused_kernel
@@ -111,40 +86,25 @@ def exact_terms(shape, patch, vectors, origin, lattice, values):
         x, y, z = offset_of(start + np.uint64(pixel), values)
         x, y, z = turn(vectors, x, y, z)
         x, y, z = o_x + x, o_y + y, o_z + z
-        if shape == SQUARE or shape == ROUND:
-            if shape == SQUARE:
-                square = physics.grating_squared(x, lattice.n_a)
-                square *= physics.grating_squared(y, lattice.n_b)
-                square *= physics.grating_squared(z, lattice.n_c)
-            else:
-                square = walk.radial_factor(ROUND, physics.quadratic_form(lattice, x, y, z))
-            farthest = max(abs(x), max(abs(y), abs(z)))
-            square = square if farthest < 0.5 else 0.0
-            values[PATCH_TERM + pixel] = np.nan if abs(farthest - 0.5) < DOUBT_DOUBLE else square
+        if shape == SQUARE:
+            square = physics.grating_squared(x, lattice.n_a)
+            square *= physics.grating_squared(y, lattice.n_b)
+            square *= physics.grating_squared(z, lattice.n_c)
         else:
-            values[PATCH_TERM + pixel] = walk.radial_factor(shape, x * x + (y * y + z * z))
+            square = walk.radial_factor(shape, physics.quadratic_form(lattice, x, y, z))
+        farthest = max(abs(x), max(abs(y), abs(z)))
+        square = square if farthest < 0.5 else 0.0
+        values[PATCH_TERM + pixel] = np.nan if abs(farthest - 0.5) < DOUBT_DOUBLE else square
 
 
 @serial_kernel
-def settle_terms(every, scale, panel, lattice, cell, incident, wavelength, place, patch, spot, values):
-    """Give the pixels of a patch whose term is NaN, or ``every`` one, what the float64 renderer finds, times ``scale``.
-
-    ``cell`` is a, b, c in metres, ``spot`` a row of the list of spots.
-    """
-    row, column, sub_slow, sub_fast, depth = place
-    c = cell
+def settle_terms(scale, step, panel, lattice, place, patch, spot, values):
+    """Give the pixels of a patch whose term is NaN what the float64 renderer finds, times ``scale``."""
     for pixel in range(AREA):
         term = values[PATCH_TERM + pixel]
-        if not every and term == term:
-            continue
-        slow = np.float64(row + patch // ACROSS * SIDE + pixel // SIDE)
-        fast = np.float64(column + patch % ACROSS * SIDE + pixel % SIDE)
-        q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
-        h, k, l = walk.indices(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], q_x, q_y, q_z)  # noqa: E741
-        own = physics.nearest_index(h) == spot[H]
-        own = own and physics.nearest_index(k) == spot[K] and physics.nearest_index(l) == spot[L]
-        factor = scale * walk.lattice_factor(lattice.shape, lattice, h, k, l) if own else 0.0
-        values[PATCH_TERM + pixel] = factor
+        if term != term:
+            row, column = patch // ACROSS * SIDE + pixel // SIDE, patch % ACROSS * SIDE + pixel % SIDE
+            values[PATCH_TERM + pixel] = scale * exact_factor(step, panel, lattice, place, row, column, spot)
 
 
 @fused_kernel

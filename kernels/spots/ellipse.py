@@ -1,0 +1,207 @@
+"""Where one reflection lies on a tile: for one orientation, at every wavelength of a direction.
+
+In coordinates in which all that matters lies within 1 of the reflection, the tile is a plane that moves along a line
+as the wavelength grows: the wavelengths in reach are an interval, and the spot's middle on the tile is linear in the
+wavelength (docs/physics.md, eq. 39). What is not linear goes into a margin.
+"""
+
+import math
+
+from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import device_function
+from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
+from bragg_numba.kernels.pixels.terms import dot
+from bragg_numba.kernels.spots.rows import FORM_H, FORM_K, FORM_L, SCALE_H, SCALE_K, SCALE_L
+
+#: What a tile's slopes at its edges may differ by from those at its middle, relative.
+SLACK = 1.06
+
+#: Sources in reach up to which it is quicker to look at each.
+FEW = 4
+
+#: From a tile's first pixel to its middle, in pixels.
+TO_RIGHT, TO_BOTTOM = 0.5 * (COLUMNS - 1), 0.5 * (ROWS - 1)
+
+
+@device_function
+def middle_of_tile(panel, place):
+    """Direction of a tile's middle, and its change per pixel along fast and slow (first order)."""
+    g = panel
+    row, column, sub_slow, sub_fast, depth = place
+    half = 0.5 * g.subpixel_size
+    fast = g.pixel_size * (column + TO_RIGHT) + (g.subpixel_size * sub_fast + half)
+    slow = g.pixel_size * (row + TO_BOTTOM) + (g.subpixel_size * sub_slow + half)
+    x, y, z = physics.flat_position(g, fast, slow, depth)
+    nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
+    x, y, z = x * nearness, y * nearness, z * nearness
+    pitch = g.pixel_size * nearness
+    along = x * g.fast_x + y * g.fast_y + z * g.fast_z
+    per_fast = (pitch * (g.fast_x - along * x), pitch * (g.fast_y - along * y), pitch * (g.fast_z - along * z))
+    along = x * g.slow_x + y * g.slow_y + z * g.slow_z
+    per_slow = (pitch * (g.slow_x - along * x), pitch * (g.slow_y - along * y), pitch * (g.slow_z - along * z))
+    # Second order of a direction at the tile's corner.
+    far = pitch * math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
+    return (x, y, z), per_fast, per_slow, 1.5 * far * far
+
+
+@device_function
+def turn_exactly(vectors, direction):
+    """The three coordinates of a change of direction, over the wave number, metres."""
+    v, d = vectors, direction
+    return (
+        dot(v[0], v[1], v[2], d[0], d[1], d[2]),
+        dot(v[3], v[4], v[5], d[0], d[1], d[2]),
+        dot(v[6], v[7], v[8], d[0], d[1], d[2]),
+    )
+
+
+@device_function
+def scaled(scales, vector):
+    return scales[0] * vector[0], scales[1] * vector[1], scales[2] * vector[2]
+
+
+@device_function
+def inner(u, v):
+    """Scalar product of two tuples."""
+    return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+
+
+@device_function
+def first_not_below(values, start, stop, limit):
+    """First place from ``start`` to before ``stop`` of growing values that is not below a limit; else ``stop``."""
+    low, high = start, stop
+    while low < high:
+        between = (low + high) // 2
+        if values[between] < limit:
+            low = between + 1
+        else:
+            high = between
+    return low
+
+
+@device_function
+def waves_in_reach(a, b, margin, waves, start, stop):
+    """Which of the sources have abs(waves a - b) <= 1 + margin."""
+    low, high = b - (1.0 + margin), b + (1.0 + margin)
+    if a == 0.0:
+        return (start, stop) if low <= 0.0 <= high else (start, start)
+    low, high = low / a, high / a
+    if low > high:
+        low, high = high, low
+    first = first_not_below(waves, start, stop, low)
+    # One further: a wave number that equals the limit is in reach.
+    last = first_not_below(waves, first, stop, high)
+    return first, min(last + 1, stop) if last < stop and waves[last] <= high else last
+
+
+@device_function
+def length(v):
+    """Length of a tuple of three."""
+    return math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
+
+
+@device_function
+def nine(row):
+    """A row of nine numbers as a tuple."""
+    return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]
+
+
+@device_function
+def times_nine(factor, v):
+    """Nine numbers times another."""
+    return (
+        factor * v[0],
+        factor * v[1],
+        factor * v[2],
+        factor * v[3],
+        factor * v[4],
+        factor * v[5],
+        factor * v[6],
+        factor * v[7],
+        factor * v[8],
+    )
+
+
+@device_function
+def less(u, v):
+    """Difference of two tuples of three."""
+    return u[0] - v[0], u[1] - v[1], u[2] - v[2]
+
+
+@device_function
+def waves_on_axis(start, per_metre, half, count):
+    """Between which wave numbers a spot that moves along an axis with the wavelength comes near its ``count`` pixels."""
+    low, high = -half - 1.0 - start, count + half - start
+    if per_metre == 0.0:
+        return (0.0, math.inf) if low <= 0.0 <= high else (1.0, 0.0)
+    low, high = low / per_metre, high / per_metre
+    if low > high:
+        low, high = high, low
+    if high <= 0.0:
+        return 1.0, 0.0
+    return 1.0 / high, 1.0 / low if low > 0.0 else math.inf
+
+
+@device_function
+def place_on_tile(vectors, spot, aim, incident, waves, start, stop, to_edge):
+    """Where a reflection lies on a tile for one orientation and direction.
+
+    ``to_edge``: how far, in pixels along an axis, what is looked for lies from the pixels that matter. Returns the
+    first and last source in reach (the one after), and an ellipse: its middle along fast and slow at wavelength 0 and
+    per metre; the tile's distance from the spot per wave number, and at none; its margin, and per wave number; the
+    half width and height of a radius 1; how it leans and narrows from row to row.
+    """
+    middle, per_fast, per_slow, bend = aim
+    scales = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L])
+    w = scaled(scales, (spot[FORM_H], spot[FORM_K], spot[FORM_L]))
+    p = scaled(scales, turn_exactly(vectors, less(middle, incident)))
+    u, v = scaled(scales, turn_exactly(vectors, per_fast)), scaled(scales, turn_exactly(vectors, per_slow))
+    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    uu, uv, vv = inner(u, u), inner(u, v), inner(v, v)
+    squared = max(inner(normal, normal), 1e-300)
+    per_normal = 1.0 / math.sqrt(squared)
+    off, to_normal = inner(normal, p) * per_normal, inner(normal, w) * per_normal
+    h_row, k_row, l_row = length(vectors[0:3]), length(vectors[3:6]), length(vectors[6:9])
+    largest = max(scales[0] * h_row, max(scales[1] * k_row, scales[2] * l_row))
+    margin = 1.75 * bend * largest * waves[stop - 1]
+    over_edge = SLACK * to_edge * (length(u) + length(v))
+    most = margin + waves[stop - 1] * over_edge
+    first, last = waves_in_reach(off, to_normal, most, waves, start, stop)
+    up, vp, uw, vw = inner(u, p), inner(v, p), inner(u, w), inner(v, w)
+    fast_0, fast_1 = (uv * vp - vv * up) / squared + TO_RIGHT, (vv * uw - uv * vw) / squared
+    slow_0, slow_1 = (uv * up - uu * vp) / squared + TO_BOTTOM, (uu * vw - uv * uw) / squared
+    half_fast, half_slow, per_uu = math.sqrt(vv) * per_normal, math.sqrt(uu) * per_normal, 1.0 / uu
+    if last - first > FEW:
+        # Of the sources in reach only those whose spot meets the tile.
+        wide = (1.0 + most) / waves[first]
+        low, high = waves_on_axis(fast_0, fast_1, wide * half_fast + to_edge, COLUMNS)
+        low_slow, high_slow = waves_on_axis(slow_0, slow_1, wide * half_slow + to_edge, ROWS)
+        low, high = max(low, low_slow), min(high, high_slow)
+        first = first_not_below(waves, first, last, low)
+        last = first_not_below(waves, first, last, high)
+    line = (fast_0, fast_1, slow_0, slow_1, off, to_normal, margin, over_edge)
+    return first, last, line, (half_fast, half_slow, math.sqrt(per_uu), uv * per_uu, squared * per_uu * per_uu)
+
+
+@device_function
+def ellipse_at(line, form, waves, wavelength):
+    """The ellipse of place_on_tile at one wavelength, pixels: fast, slow, half width and height, leaning, narrowing.
+
+    The half width is that of the row through the middle where ``narrowing`` is used; 0 everywhere if out of reach.
+    """
+    fast_0, fast_1, slow_0, slow_1, off, to_normal, margin, over_edge = line
+    half_fast, half_slow, half_row, lean, narrowing = form
+    radius = 1.0 + margin + waves * over_edge
+    beside = waves * off - to_normal
+    left_over = radius * radius - beside * beside
+    part = wavelength * math.sqrt(max(left_over, 0.0))
+    return (
+        left_over > 0.0,
+        fast_0 + wavelength * fast_1,
+        slow_0 + wavelength * slow_1,
+        part * half_fast,
+        part * half_slow,
+        part * half_row,
+        lean,
+        narrowing,
+    )
