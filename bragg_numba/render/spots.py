@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bragg_numba.kernels.parameters import YES, Frame, Phases
-from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
-from bragg_numba.kernels.spots.rows import Lists
+from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, Lists
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.predict.lit import Lit, deal, find_lit
@@ -25,8 +24,8 @@ class SpotsRenderer:
         from bragg_numba.kernels.spots import cpu
 
         plan, lit = self.plan, self.lit
-        tiles = list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), (start, stop))
-        lists = deal(plan, lit, tiles, (ROWS, COLUMNS))
+        tiles = list_tiles(plan.panels, plan.roi, plan.mask, (BLOCK_ROWS, BLOCK_COLUMNS), (start, stop))
+        lists = deal(plan, lit, tiles, (BLOCK_ROWS, BLOCK_COLUMNS))
         rules = plan.rules._replace(scale=1.0, background=plan.rules.background * plan.rules.scale)
         if rules.background == 0.0 and rules.flat_background == 0.0:
             counts = np.diff(lists.first)

@@ -189,15 +189,14 @@ def sum_weighted_totals(factor, flat, work, exact):
 
 
 @fused_kernel
-def store_tile(background, strength, panel, tiles, index, frame, work):
+def store_tile(background, strength, panel, window, frame, work):
     """Put (background + strength SUM) FACTOR into the wanted pixels of a tile (eq. 21).
 
+    ``window``: the tile's first row and column, and its wanted pixels, rows and columns (those after the last).
     Returns whether any of them, or of those that the mask leaves out, is NaN, which float64 must settle.
     """
     background, strength = np.float32(background), np.float32(strength)
-    row_of_tile, first_column = np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN])
-    top, bottom = np.int64(tiles[index, TOP]), np.int64(tiles[index, BOTTOM])
-    first, last = np.int64(tiles[index, LEFT]), np.int64(tiles[index, RIGHT])
+    row_of_tile, first_column, top, bottom, first, last = window
     image, mask = frame.image, frame.mask
     pixels, n_fast = image.reshape(-1), image.shape[1]
     doubts = np.int32(0)
@@ -421,6 +420,8 @@ def run_of_tiles(kind, placed, split, factors):
         for index in range(len(tiles)):
             panel = panel_at(panels, tiles[index, PANEL])
             corner = (np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN]))
+            top, bottom = np.int64(tiles[index, TOP]), np.int64(tiles[index, BOTTOM])
+            window = (*corner, top, bottom, np.int64(tiles[index, LEFT]), np.int64(tiles[index, RIGHT]))
             background, strength = render_tile(
                 kind,
                 placed,
@@ -437,6 +438,6 @@ def run_of_tiles(kind, placed, split, factors):
                 corner,
                 scratch,
             )
-            doubts[index] = store_tile(background, strength, panel, tiles, index, frame, scratch.work)
+            doubts[index] = store_tile(background, strength, panel, window, frame, scratch.work)
 
     return render_tiles

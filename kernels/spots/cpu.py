@@ -4,7 +4,7 @@ import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel
 from bragg_numba.kernels.pixels.cpu import APART, tile_scratch
 from bragg_numba.kernels.pixels.rows import Scratch
-from bragg_numba.kernels.spots import boxes, rows, tile
+from bragg_numba.kernels.spots import rows, tile
 from bragg_numba.kernels.spots.rows import N_FOUND, SpotScratch
 from numba import get_num_threads, get_thread_id, prange, types
 
@@ -12,16 +12,21 @@ from numba import get_num_threads, get_thread_id, prange, types
 def spot_scratch(single):
     """SpotScratch for as many threads as there are, a row each; of float32 or float64 values."""
     threads, kind = get_num_threads(), np.float32 if single else np.float64
-    values = np.empty((threads, rows.SIZE_VALUES + APART // 4), kind)
-    places = np.empty((threads, max(rows.SIZE_PLACES, boxes.SIZE_PLACES) + APART // 8))
-    return SpotScratch(values, places, np.empty((threads, rows.PATCHES + APART // 4), np.int32))
+    return SpotScratch(
+        np.empty((threads, rows.SIZE_VALUES + APART // 4), kind),
+        np.empty((threads, rows.SIZE_PLACES + APART // 8)),
+        np.empty((threads, rows.SIZE_FLAGS + APART // 4), np.int32),
+        np.empty((threads, rows.TILES * rows.SIZE_KEPT + APART // 8)),
+        np.empty((threads, N_FOUND + APART // 8)),
+    )
 
 
 def spots_kernel(code, nouns, tiles, lists, frame, single):
     """The kernel of a choice of code, compiled for the arguments of add_spots, to hand to it."""
     of_tile = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
     kind = types.float32 if single else types.float64
-    of_spots = [types.Array(kind, 1, "C") for kind in (kind, types.float64, types.int32)]
+    doubles = types.float64
+    of_spots = [types.Array(kind, 1, "C") for kind in (kind, doubles, types.int32, doubles, doubles)]
     scratch = types.NamedTuple(of_tile, Scratch), types.NamedTuple(of_spots, SpotScratch)
     flags, found = types.Array(types.uint8, 1, "C"), types.Array(types.float64, 2, "C")
     run = types.UniTuple(types.int64, 2)
@@ -30,7 +35,7 @@ def spots_kernel(code, nouns, tiles, lists, frame, single):
 
 @cpu_kernel
 def add_spots(
-    run_of_spots, panels, lattice, rules, phases, beams, forms, spots, tiles, lists, runs, frame, scratch, patches
+    run_of_spots, panels, lattice, rules, phases, beams, forms, spots, tiles, lists, runs, frame, scratch, room
 ):
     """Render the tiles of a work list into ``frame``, reflection by reflection, in parallel runs.
 
@@ -46,7 +51,7 @@ def add_spots(
         The work list, and which of the spots each of its tiles is to look for.
     runs
         int64 (n + 1,): run i is tiles runs[i] to before runs[i + 1].
-    scratch, patches
+    scratch, room
         tile_scratch and spot_scratch.
 
     Returns
@@ -59,7 +64,9 @@ def add_spots(
     for run in prange(len(runs) - 1):
         thread = get_thread_id()
         mine = Scratch(scratch.work[thread], scratch.exact[thread], scratch.at[thread])
-        values = SpotScratch(patches.values[thread], patches.places[thread], patches.dirty[thread])
+        values = SpotScratch(
+            room.values[thread], room.places[thread], room.flags[thread], room.kept[thread], room.own[thread]
+        )
         part = (runs[run], runs[run + 1])
         run_of_spots(
             panels, lattice, rules, phases, beams, forms, spots, tiles, lists, part, frame, doubts, found, mine, values

@@ -1,31 +1,40 @@
-"""Where one reflection lies on a tile: for one orientation, at every wavelength of a direction.
+"""Where one reflection lies on a block: for one orientation, at every wavelength of a direction.
 
-In coordinates in which all that matters lies within 1 of the reflection, the tile is a plane that moves along a line
-as the wavelength grows: the wavelengths in reach are an interval, and the spot's middle on the tile is linear in the
-wavelength (docs/physics.md, eq. 39). What is not linear goes into a margin.
+In coordinates in which all that matters lies within 1 of the reflection, the block is nearly a plane that moves along
+a line as the wavelength grows: the wavelengths in reach are an interval, and the spot's middle is nearly linear in the
+wavelength (docs/physics.md, eq. 39). From the pixel next to that guess the spot's ellipse is worked out anew.
 """
 
 import math
 
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function
-from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.kernels.pixels.terms import dot
-from bragg_numba.kernels.spots.rows import FORM_H, FORM_K, FORM_L, SCALE_H, SCALE_K, SCALE_L
-
-#: What a tile's slopes at its edges may differ by from those at its middle, relative.
-SLACK = 1.06
+from bragg_numba.kernels.spots.rows import (
+    BLOCK_COLUMNS,
+    BLOCK_ROWS,
+    FORM_H,
+    FORM_K,
+    FORM_L,
+    SCALE_H,
+    SCALE_K,
+    SCALE_L,
+    TO_X,
+    TO_Y,
+    TO_Z,
+    WIDTH,
+)
 
 #: Sources in reach up to which it is quicker to look at each.
 FEW = 4
 
-#: From a tile's first pixel to its middle, in pixels.
-TO_RIGHT, TO_BOTTOM = 0.5 * (COLUMNS - 1), 0.5 * (ROWS - 1)
+#: From a block's first pixel to its middle, in pixels.
+TO_RIGHT, TO_BOTTOM = 0.5 * (BLOCK_COLUMNS - 1), 0.5 * (BLOCK_ROWS - 1)
 
 
 @device_function
-def middle_of_tile(panel, place):
-    """Direction of a tile's middle, and its change per pixel along fast and slow (first order)."""
+def middle_of_block(panel, place):
+    """Direction of a block's middle, its change per pixel along fast and slow, and the angle to its corner, radians."""
     g = panel
     row, column, sub_slow, sub_fast, depth = place
     half = 0.5 * g.subpixel_size
@@ -39,9 +48,7 @@ def middle_of_tile(panel, place):
     per_fast = (pitch * (g.fast_x - along * x), pitch * (g.fast_y - along * y), pitch * (g.fast_z - along * z))
     along = x * g.slow_x + y * g.slow_y + z * g.slow_z
     per_slow = (pitch * (g.slow_x - along * x), pitch * (g.slow_y - along * y), pitch * (g.slow_z - along * z))
-    # Second order of a direction at the tile's corner.
-    far = pitch * math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
-    return (x, y, z), per_fast, per_slow, 1.5 * far * far
+    return (x, y, z), per_fast, per_slow, pitch * math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
 
 
 @device_function
@@ -57,6 +64,7 @@ def turn_exactly(vectors, direction):
 
 @device_function
 def scaled(scales, vector):
+    """Three numbers, each times its own."""
     return scales[0] * vector[0], scales[1] * vector[1], scales[2] * vector[2]
 
 
@@ -143,65 +151,104 @@ def waves_on_axis(start, per_metre, half, count):
 
 
 @device_function
-def place_on_tile(vectors, spot, aim, incident, waves, start, stop, to_edge):
-    """Where a reflection lies on a tile for one orientation and direction.
+def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
+    """Where a reflection lies on a block for one orientation and direction.
 
     ``to_edge``: how far, in pixels along an axis, what is looked for lies from the pixels that matter. Returns the
-    first and last source in reach (the one after), and an ellipse: its middle along fast and slow at wavelength 0 and
-    per metre; the tile's distance from the spot per wave number, and at none; its margin, and per wave number; the
-    half width and height of a radius 1; how it leans and narrows from row to row.
+    first source in reach and the one after the last, and what ellipse_at takes: ``line``, the guess of the spot's
+    middle along fast and slow at wavelength 0 and per metre; ``form``, the scaled coordinates' changes per pixel
+    along fast and slow and what follows from them.
     """
-    middle, per_fast, per_slow, bend = aim
+    middle, per_fast, per_slow, far = aim
     scales = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L])
     w = scaled(scales, (spot[FORM_H], spot[FORM_K], spot[FORM_L]))
     p = scaled(scales, turn_exactly(vectors, less(middle, incident)))
+    # A ball around the block's middle holds all of it.
+    largest = length(scaled(scales, (length(vectors[0:3]), length(vectors[3:6]), length(vectors[6:9]))))
+    if stop - start == 1:
+        apart, around = less(scaled((waves[start], waves[start], waves[start]), p), w), 1.0 + 1.2 * far * largest * waves[start]
+        if inner(apart, apart) > around * around:
+            return start, start, (0.0, 0.0, 0.0, 0.0), (w, w, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     u, v = scaled(scales, turn_exactly(vectors, per_fast)), scaled(scales, turn_exactly(vectors, per_slow))
     normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
     uu, uv, vv = inner(u, u), inner(u, v), inner(v, v)
     squared = max(inner(normal, normal), 1e-300)
     per_normal = 1.0 / math.sqrt(squared)
     off, to_normal = inner(normal, p) * per_normal, inner(normal, w) * per_normal
-    h_row, k_row, l_row = length(vectors[0:3]), length(vectors[3:6]), length(vectors[6:9])
-    largest = max(scales[0] * h_row, max(scales[1] * k_row, scales[2] * l_row))
-    margin = 1.75 * bend * largest * waves[stop - 1]
-    over_edge = SLACK * to_edge * (length(u) + length(v))
-    most = margin + waves[stop - 1] * over_edge
+    # Slopes elsewhere on the block differ from those at its middle by about the angle between.
+    slack = 1.0 + 2.5 * far
+    over_edge = slack * to_edge * (length(u) + length(v))
+    most = 2.0 * far * far * largest * waves[stop - 1] + waves[stop - 1] * over_edge
     first, last = waves_in_reach(off, to_normal, most, waves, start, stop)
     up, vp, uw, vw = inner(u, p), inner(v, p), inner(u, w), inner(v, w)
-    fast_0, fast_1 = (uv * vp - vv * up) / squared + TO_RIGHT, (vv * uw - uv * vw) / squared
-    slow_0, slow_1 = (uv * up - uu * vp) / squared + TO_BOTTOM, (uu * vw - uv * uw) / squared
-    half_fast, half_slow, per_uu = math.sqrt(vv) * per_normal, math.sqrt(uu) * per_normal, 1.0 / uu
+    per = 1.0 / squared
+    fast_0, fast_1 = (uv * vp - vv * up) * per + TO_RIGHT, (vv * uw - uv * vw) * per
+    slow_0, slow_1 = (uv * up - uu * vp) * per + TO_BOTTOM, (uu * vw - uv * uw) * per
+    half_fast, half_slow, per_uu = slack * math.sqrt(vv) * per_normal, slack * math.sqrt(uu) * per_normal, 1.0 / uu
     if last - first > FEW:
-        # Of the sources in reach only those whose spot meets the tile.
+        # Of the sources in reach only those whose spot meets the block.
         wide = (1.0 + most) / waves[first]
-        low, high = waves_on_axis(fast_0, fast_1, wide * half_fast + to_edge, COLUMNS)
-        low_slow, high_slow = waves_on_axis(slow_0, slow_1, wide * half_slow + to_edge, ROWS)
+        low, high = waves_on_axis(fast_0, fast_1, wide * half_fast + to_edge, BLOCK_COLUMNS)
+        low_slow, high_slow = waves_on_axis(slow_0, slow_1, wide * half_slow + to_edge, BLOCK_ROWS)
         low, high = max(low, low_slow), min(high, high_slow)
         first = first_not_below(waves, first, last, low)
         last = first_not_below(waves, first, last, high)
-    line = (fast_0, fast_1, slow_0, slow_1, off, to_normal, margin, over_edge)
-    return first, last, line, (half_fast, half_slow, math.sqrt(per_uu), uv * per_uu, squared * per_uu * per_uu)
+    # Beyond the pixel next to its middle a spot is a plane's but for the second order of its own size.
+    own = 1.5 + max(half_fast, half_slow) * (1.0 + waves[stop - 1] * over_edge) / waves[start]
+    angle = own * length(per_fast) + own * length(per_slow)
+    margin = angle * angle * largest * waves[stop - 1]
+    form = (
+        u,
+        v,
+        uu * per,
+        uv * per,
+        vv * per,
+        half_fast,
+        half_slow,
+        slack * math.sqrt(per_uu),
+        uv * per_uu,
+        squared * per_uu * per_uu,
+        1.0 + margin,
+    )
+    return first, last, (fast_0, fast_1, slow_0, slow_1), form
 
 
 @device_function
-def ellipse_at(line, form, waves, wavelength):
-    """The ellipse of place_on_tile at one wavelength, pixels: fast, slow, half width and height, leaning, narrowing.
+def ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, places):
+    """The ellipse of a spot at one wavelength, from the block's pixel next to where it is guessed to lie.
 
-    The half width is that of the row through the middle where ``narrowing`` is used; 0 everywhere if out of reach.
+    ``to_middle``: the form's coordinates at the block's middle over the wave number. Returns whether it is in reach;
+    its middle along fast and slow, half width and height, half width of the row through the middle, pixels; how it
+    leans and narrows from row to row.
     """
-    fast_0, fast_1, slow_0, slow_1, off, to_normal, margin, over_edge = line
-    half_fast, half_slow, half_row, lean, narrowing = form
-    radius = 1.0 + margin + waves * over_edge
-    beside = waves * off - to_normal
-    left_over = radius * radius - beside * beside
+    u, v, uu, uv, vv, half_fast, half_slow, half_row, lean, narrowing, within = form
+    fast = min(max(line[0] + wavelength * line[1], 0.0), BLOCK_COLUMNS - 1.0)
+    slow = min(max(line[2] + wavelength * line[3], 0.0), BLOCK_ROWS - 1.0)
+    column, row = math.floor(fast + 0.5), math.floor(slow + 0.5)
+    pixel = int(row) * WIDTH + int(column)
+    way = turn_exactly(vectors, (places[TO_X + pixel], places[TO_Y + pixel], places[TO_Z + pixel]))
+    x = spot[SCALE_H] * (waves * (to_middle[0] + way[0]) - spot[FORM_H])
+    y = spot[SCALE_K] * (waves * (to_middle[1] + way[1]) - spot[FORM_K])
+    z = spot[SCALE_L] * (waves * (to_middle[2] + way[2]) - spot[FORM_L])
+    along_u, along_v = u[0] * x + u[1] * y + u[2] * z, v[0] * x + v[1] * y + v[2] * z
+    fast, slow = uv * along_v - vv * along_u, uv * along_u - uu * along_v
+    nearest = x * x + y * y + z * z + along_u * fast + along_v * slow
+    radius = within + waves * over_edge
+    left_over = radius * radius - nearest
     part = wavelength * math.sqrt(max(left_over, 0.0))
     return (
         left_over > 0.0,
-        fast_0 + wavelength * fast_1,
-        slow_0 + wavelength * slow_1,
+        column + wavelength * fast,
+        row + wavelength * slow,
         part * half_fast,
         part * half_slow,
         part * half_row,
         lean,
         narrowing,
     )
+
+
+@device_function
+def form_edge(form, to_edge, far):
+    """Radius per wave number that ``to_edge`` pixels along an axis add, in scaled coordinates."""
+    return (1.0 + 2.5 * far) * to_edge * (length(form[0]) + length(form[1]))

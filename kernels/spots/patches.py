@@ -10,23 +10,19 @@ import numpy as np
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import device_function, fused_kernel
 from bragg_numba.kernels.parameters import SQUARE
-from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, LANES, TOTAL, WEIGHT
 from bragg_numba.kernels.spots import terms
-from bragg_numba.kernels.spots.ellipse import SLACK, times_nine
+from bragg_numba.kernels.spots.boxes import note_touched
+from bragg_numba.kernels.spots.ellipse import times_nine
 from bragg_numba.kernels.spots.rows import (
     ACROSS,
     AREA,
     AT_X,
     AT_Y,
     AT_Z,
+    BOTTOM,
+    DIRTY,
     DOWN,
-    FOUND_FAST,
-    FOUND_PHOTONS,
-    FOUND_SLOW,
-    FROM_X,
-    FROM_Y,
-    FROM_Z,
-    LIGHT,
+    LEFT,
     LIMIT,
     NEARNESS,
     OFF_X,
@@ -34,8 +30,15 @@ from bragg_numba.kernels.spots.rows import (
     OFF_Z,
     PATCH_SUM,
     PATCHES,
+    RIGHT,
     SIDE,
+    SPOT_SUM,
     TO_EDGE,
+    TO_X,
+    TO_Y,
+    TO_Z,
+    TOP,
+    WIDTH,
     H,
     K,
     L,
@@ -43,50 +46,47 @@ from bragg_numba.kernels.spots.rows import (
 
 
 @device_function
-def direction_of(panel, fast, slow, depth):
-    """Unit vector to a point of a flat panel."""
-    x, y, z = physics.flat_position(panel, fast, slow, depth)
-    nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
-    return x * nearness, y * nearness, z * nearness
+def index_of_middle(patch):
+    """Place among a block's pixels of the first of the four in the middle of a patch."""
+    return (patch // ACROSS * SIDE + 1) * WIDTH + patch % ACROSS * SIDE + 1
+
+
+@device_function
+def centre_of_patch(patch, row, places):
+    """Mean direction of the four pixels in the middle of a patch, one component, less that of the block's middle."""
+    at = row + index_of_middle(patch)
+    return 0.25 * ((places[at] + places[at + 1]) + (places[at + WIDTH] + places[at + WIDTH + 1]))
 
 
 @fused_kernel
-def aim_at_patches(panel, place, middle, values, places):
-    """Fill FROM with the patches' directions less the tile's, ``middle``, and OFF with the pixels' less the patches'."""
-    g = panel
-    row, column, sub_slow, sub_fast, depth = place
-    half = 0.5 * g.subpixel_size
-    first = g.pixel_size * column + (g.subpixel_size * sub_fast + half)
-    top = g.pixel_size * row + (g.subpixel_size * sub_slow + half)
-    to_centre = g.pixel_size * TO_EDGE
+def offset_pixels_of_patches(values, places):
+    """Fill OFF with the pixels' directions less those of their patches, from those of the block's pixels."""
     for patch in range(PATCHES):
-        fast = first + g.pixel_size * (patch % ACROSS * SIDE)
-        slow = top + g.pixel_size * (patch // ACROSS * SIDE)
-        c_x, c_y, c_z = direction_of(panel, fast + to_centre, slow + to_centre, depth)
-        places[FROM_X + patch] = c_x - middle[0]
-        places[FROM_Y + patch] = c_y - middle[1]
-        places[FROM_Z + patch] = c_z - middle[2]
+        x, y, z = (
+            centre_of_patch(patch, TO_X, places),
+            centre_of_patch(patch, TO_Y, places),
+            centre_of_patch(patch, TO_Z, places),
+        )
+        first = np.uint64(patch // ACROSS * SIDE * WIDTH + patch % ACROSS * SIDE)
         start = np.uint64(patch * AREA)
-        for pixel in range(AREA):
-            across = fast + g.pixel_size * np.float64(np.int32(pixel % SIDE))
-            down = slow + g.pixel_size * np.float64(np.int32(pixel // SIDE))
-            d_x, d_y, d_z = direction_of(panel, across, down, depth)
-            at = start + np.uint64(pixel)
-            values[np.uint64(OFF_X) + at] = d_x - c_x
-            values[np.uint64(OFF_Y) + at] = d_y - c_y
-            values[np.uint64(OFF_Z) + at] = d_z - c_z
+        for row in range(SIDE):
+            for column in range(SIDE):
+                of = first + np.uint64(row * WIDTH + column)
+                at = start + np.uint64(row * SIDE + column)
+                values[np.uint64(OFF_X) + at] = places[np.uint64(TO_X) + of] - x
+                values[np.uint64(OFF_Y) + at] = places[np.uint64(TO_Y) + of] - y
+                values[np.uint64(OFF_Z) + at] = places[np.uint64(TO_Z) + of] - z
 
 
 @fused_kernel
-def place_patches(vectors, origin, patch_row, places):
-    """Fill AT with the coordinates of a row of patches: those of the tile's middle, and what lies between."""
+def place_patches(vectors, origin, patch_row, left, right, places):
+    """Fill AT with the indices at the patches of a row, less the reflection's: those at the block's middle and on."""
     xx, xy, xz, yx, yy, yz, zx, zy, zz = vectors
-    first = np.uint64(patch_row * ACROSS)
-    for column in range(ACROSS):
-        at = first + np.uint64(column)
-        x = places[np.uint64(FROM_X) + at]
-        y = places[np.uint64(FROM_Y) + at]
-        z = places[np.uint64(FROM_Z) + at]
+    for column in range(left, right):
+        patch = patch_row * ACROSS + column
+        x = centre_of_patch(patch, TO_X, places)
+        y = centre_of_patch(patch, TO_Y, places)
+        z = centre_of_patch(patch, TO_Z, places)
         places[AT_X + column] = origin[0] + (xx * x + xy * y + xz * z)
         places[AT_Y + column] = origin[1] + (yx * x + yy * y + yz * z)
         places[AT_Z + column] = origin[2] + (zx * x + zy * y + zz * z)
@@ -102,18 +102,18 @@ def denominator(n, h, reach):
 
 
 @fused_kernel
-def measure_gratings(counts, reaches, places):
+def measure_gratings(counts, reaches, left, right, places):
     """Fill NEARNESS with what the product of the gratings' squared denominators is nowhere below in a patch."""
-    for column in range(ACROSS):
+    for column in range(left, right):
         product = denominator(counts[0], places[AT_X + column], reaches[0])
         product *= denominator(counts[1], places[AT_Y + column], reaches[1])
         places[NEARNESS + column] = product * denominator(counts[2], places[AT_Z + column], reaches[2])
 
 
 @device_function
-def reaches_over_patch(waves, along_fast, along_slow):
+def reaches_over_patch(waves, far, along_fast, along_slow):
     """How far the indices at a patch's pixels may lie from those at its centre."""
-    per = SLACK * TO_EDGE * waves
+    per = (1.0 + 2.5 * far) * TO_EDGE * waves
     return (
         per * (abs(along_fast[0]) + abs(along_slow[0])),
         per * (abs(along_fast[1]) + abs(along_slow[1])),
@@ -185,10 +185,11 @@ def add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, ph
 def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place, panel, lattice, phases, scratch):
     """Add a step's terms to the patches of an ellipse; return whether it holds any.
 
-    ``slopes``: indices at the tile's middle, and their change per pixel along fast and slow, over the wave number.
+    ``slopes``: indices at the block's middle, and their change per pixel along fast and slow, over the wave number,
+    and the angle to its corner.
     """
-    values, places, dirty = scratch.values, scratch.places, scratch.dirty
-    to_middle, along_fast, along_slow = slopes
+    values, places, flags = scratch.values, scratch.places, scratch.flags
+    to_middle, along_fast, along_slow, far = slopes
     _, fast, slow, half_fast, half_slow, half_row, lean, narrowing = ellipse
     top, bottom = patches_between(slow - half_slow, slow + half_slow, DOWN)
     nudge = physics.NUDGE if single is not None and shape == SQUARE else 0.0
@@ -199,6 +200,7 @@ def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place,
     )
     over = times_nine(waves, step[0])
     vectors = as_values(values, over)
+    counts, reaches = (lattice.n_a, lattice.n_b, lattice.n_c), reaches_over_patch(waves, far, along_fast, along_slow)
     touched = False
     for patch_row in range(top, bottom):
         down = SIDE * patch_row + TO_EDGE - slow
@@ -207,57 +209,41 @@ def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place,
         left, right = patches_between(middle - half, middle + half, ACROSS)
         if left >= right:
             continue
-        touched = True
-        place_patches(over, origin, patch_row, places)
+        place_patches(over, origin, patch_row, left, right, places)
         if shape == SQUARE:
-            reaches = reaches_over_patch(waves, along_fast, along_slow)
-            measure_gratings((lattice.n_a, lattice.n_b, lattice.n_c), reaches, places)
+            measure_gratings(counts, reaches, left, right, places)
         for column in range(left, right):
             if shape == SQUARE and places[NEARNESS + column] > spot[LIMIT]:
                 continue
+            touched = True
             patch = patch_row * ACROSS + column
-            dirty[patch] = 1
+            flags[DIRTY + patch] = 1
             at = (places[AT_X + column], places[AT_Y + column], places[AT_Z + column])
             add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, phases, spot, place, values)
+        note_touched(SIDE * patch_row, SIDE * patch_row + SIDE, SIDE * left, SIDE * right, flags)
     return touched
 
 
 @fused_kernel
-def gather_patches(gain, weighted, size, place, patches, scratch, found):
-    """Move the patches' sums of one reflection, times ``gain`` and WEIGHT, to the float64 total.
-
-    ``found`` gets the photons on the panel, ``size`` rows and columns from the tile's first, but for the scale of
-    the rules, and their moments along slow and fast in pixels of the panel.
-    """
-    values, dirty, work, exact = patches.values, patches.dirty, scratch.work, scratch.exact
-    photons, along_slow, along_fast = 0.0, 0.0, 0.0
-    for patch in range(PATCHES):
-        if dirty[patch] == 0:
-            continue
-        dirty[patch] = 0
-        top, left = patch // ACROSS * SIDE, patch % ACROSS * SIDE
-        for pixel in range(AREA):
-            row, column = top + pixel // SIDE, left + pixel % SIDE
-            at = (row % LANES) * GROUPS + (row // LANES) * COLUMNS + column
-            value = gain * np.float64(values[PATCH_SUM + patch * AREA + pixel])
-            values[PATCH_SUM + patch * AREA + pixel] = 0.0
-            if weighted:
-                value *= np.float64(work[WEIGHT + at])
-            exact[TOTAL + at] += value
-            if row < size[0] and column < size[1]:
-                value *= np.float64(work[LIGHT + at])
-                photons += value
-                along_slow += value * (row + 0.5)
-                along_fast += value * (column + 0.5)
-    found[FOUND_PHOTONS] += photons
-    found[FOUND_SLOW] += along_slow + photons * place[0]
-    found[FOUND_FAST] += along_fast + photons * place[1]
+def gather_patches(values, places, flags):
+    """Move the patches' sums of one spot to those of the block's pixels."""
+    for patch_row in range(flags[TOP] // SIDE, -(-flags[BOTTOM] // SIDE)):
+        for patch_column in range(flags[LEFT] // SIDE, -(-flags[RIGHT] // SIDE)):
+            patch = patch_row * ACROSS + patch_column
+            if flags[DIRTY + patch] == 0:
+                continue
+            flags[DIRTY + patch] = 0
+            first, start = patch_row * SIDE * WIDTH + patch_column * SIDE, PATCH_SUM + patch * AREA
+            for row in range(SIDE):
+                for column in range(SIDE):
+                    places[SPOT_SUM + first + row * WIDTH + column] += values[start + row * SIDE + column]
+                    values[start + row * SIDE + column] = 0.0
 
 
 @fused_kernel
-def clear_patches(values, dirty):
+def clear_patches(values, flags):
     """Empty the patches' sums."""
     for pixel in range(PATCHES * AREA):
         values[PATCH_SUM + pixel] = 0.0
     for patch in range(PATCHES):
-        dirty[patch] = 0
+        flags[DIRTY + patch] = 0

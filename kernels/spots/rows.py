@@ -1,71 +1,96 @@
 """Where the spots' kernels keep their working values, and what a spot of a list is.
 
-A tile is that of pixels/rows. It is cut into patches of SIDE x SIDE pixels, counted row by row; a patch's pixels lie
-side by side, row by row, so that the loop over them is one vector or two:
-
-    patch = patch_row * ACROSS + patch_column        pixel = patch * AREA + row_in_patch * SIDE + column_in_patch
+A block is BLOCK_ROWS x BLOCK_COLUMNS pixels of a panel, whole tiles of pixels/rows.py: large, so that a spot seldom
+lies in more than one, and what is worked out for each spot and step is worked out once. Its pixels lie row by row,
+with LANES of room behind each row, so that a run of LANES pixels may begin anywhere.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from bragg_numba.kernels.pixels.rows import AMPLITUDE, COLUMNS, PIXELS, ROWS
+from bragg_numba.kernels.pixels.rows import COLUMNS, PIXELS, ROWS
+
+#: Tiles in a block.
+TILES_DOWN, TILES_ACROSS = 4, 2
+TILES = TILES_DOWN * TILES_ACROSS
+BLOCK_ROWS, BLOCK_COLUMNS = TILES_DOWN * ROWS, TILES_ACROSS * COLUMNS
+
+#: Pixels that are computed together, and from a row of a block's values to the next.
+LANES = 8
+WIDTH = BLOCK_COLUMNS + LANES
+_SIZE = BLOCK_ROWS * WIDTH + LANES
+
+# --- places, float64, a value a pixel: direction less that of the block's middle; the sum of one spot; of all ---------
+
+TO_X, TO_Y, TO_Z, SPOT_SUM, BLOCK_SUM = (n * _SIZE for n in range(5))
+PIXEL_END = 5 * _SIZE
+
+# --- patches of SIDE x SIDE pixels, counted row by row: patch = patch_row * ACROSS + patch_column ---------------------
 
 SIDE = 4
 AREA = SIDE * SIDE
-DOWN, ACROSS = ROWS // SIDE, COLUMNS // SIDE
+DOWN, ACROSS = BLOCK_ROWS // SIDE, BLOCK_COLUMNS // SIDE
 PATCHES = DOWN * ACROSS
 
 #: From a patch's centre to the centre of its outermost pixels, in pixels along an axis.
 TO_EDGE = 0.5 * (SIDE - 1)
 
-# --- float32 or float64: direction of a pixel less that of its patch's centre; sums; the terms of one patch ---------
+# float64: indices of a row of patches, and how near they are
+AT_X, AT_Y, AT_Z, NEARNESS = (PIXEL_END + n * ACROSS for n in range(4))
 
-_ROW = PIXELS + 16
-OFF_X, OFF_Y, OFF_Z, PATCH_SUM = (n * _ROW for n in range(4))
-PATCH_TERM = 4 * _ROW
+#: Values in ``places``.
+SIZE_PLACES = PIXEL_END + 4 * ACROSS
 
-#: Values in that array.
+# float32 or float64, pixel = patch * AREA + row_in_patch * SIDE + column_in_patch: direction less that of the patch's
+# centre; sums of one spot; the terms of one patch
+_VALUES = BLOCK_ROWS * BLOCK_COLUMNS + 16
+OFF_X, OFF_Y, OFF_Z, PATCH_SUM = (n * _VALUES for n in range(4))
+PATCH_TERM = 4 * _VALUES
+
+#: Values in ``values``.
 SIZE_VALUES = PATCH_TERM + AREA
 
-# --- float64: direction of a patch's centre less that of the tile's; h, k, l or y of a row of patches; how near it is
+# --- int32: the rows and columns that one spot has touched; which tiles hold anything; which patches hold a sum -------
 
-FROM_X, FROM_Y, FROM_Z = (n * PATCHES for n in range(3))
-AT_X, AT_Y, AT_Z, NEARNESS = (3 * PATCHES + n * ACROSS for n in range(4))
+TOP, BOTTOM, LEFT, RIGHT = range(4)
+HELD = 4
+DIRTY = HELD + TILES
 
-#: Values in that array.
-SIZE_PLACES = 3 * PATCHES + 4 * ACROSS
+#: Values in ``flags``.
+SIZE_FLAGS = DIRTY + PATCHES
 
+# --- kept, float64, of each tile of the block: what the tile's renderer adds up over layers and directions -----------
 
-#: The row of the pixels' float32 array that holds what turns a total into photons: here no amplitudes are looked up.
-LIGHT = AMPLITUDE
+KEPT_TOTAL, KEPT_SHARE, KEPT_POLAR = (n * PIXELS for n in range(3))
+SIZE_KEPT = 3 * PIXELS
 
 
 class SpotScratch(NamedTuple):
     """The working values of one thread, or a row for each."""
 
-    values: np.ndarray  #: float32 or float64: as above for patches, the sums of boxes.py
-    places: np.ndarray  #: float64: as above, or the directions of boxes.py
-    dirty: np.ndarray  #: int32: whether a patch holds a sum; the rows and columns that boxes have touched
+    values: np.ndarray  #: float32 or float64 (SIZE_VALUES,)
+    places: np.ndarray  #: float64 (SIZE_PLACES,)
+    flags: np.ndarray  #: int32 (SIZE_FLAGS,)
+    kept: np.ndarray  #: float64 (TILES * SIZE_KEPT,)
+    own: np.ndarray  #: float64 (N_FOUND,), of one spot
 
 
 #: Columns of a list of spots, float64: the index; the same in the form's coordinates (eq. 38); what a displacement in
-#: these is multiplied by so that nothing that matters lies beyond 1; F^2 with the crystal's volume; and the
-#: squared radius (round, gauss, tophat) or the product of the gratings' denominators (square) up to which it counts.
+#: these is multiplied by so that nothing that matters lies beyond 1; F^2 with the crystal's volume and the plan's
+#: scale; and, of square crystals, the product of the gratings' denominators up to which a pixel counts.
 H, K, L, FORM_H, FORM_K, FORM_L, SCALE_H, SCALE_K, SCALE_L, GAIN, LIMIT = range(11)
 N_SPOT = 11
 
-
-#: What a tile finds of a reflection, float64: photons, and times where they lie.
+#: What a block finds of a spot, float64: photons, and times where they lie, in pixels of the panel.
 FOUND_PHOTONS, FOUND_SLOW, FOUND_FAST = range(3)
 N_FOUND = 3
 
 
 class Lists(NamedTuple):
-    """Which spots each tile of a work list is to look for: spot[first[i]] to before spot[first[i + 1]]."""
+    """Which spots each block of a work list is to look for: spot[first[i]] to before spot[first[i + 1]]."""
 
-    first: np.ndarray  #: int64 (tiles + 1,)
-    spot: np.ndarray  #: int64 (n,), growing within a tile
+    first: np.ndarray  #: int64 (blocks + 1,)
+    spot: np.ndarray  #: int64 (n,), growing within a block
 
 
 class Beams(NamedTuple):

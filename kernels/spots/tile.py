@@ -1,152 +1,351 @@
-"""The renderer of a tile that goes reflection by reflection: only where a spot lies is anything computed.
+"""The renderer of a block that goes reflection by reflection: only where a spot lies is anything computed.
 
-Directions' factors, weights and the last step are those of the pixels' tile (pixels/rays.py, pixels/tile.py); what
-differs is which terms are made, and where: in boxes around spots that end at a radius (boxes), in the patches that may
-exceed the cutoff for those that never end (patches). ellipse says where to look (docs/physics.md, section 12).
+For each spot, orientation and wavelength ellipse says where to look; what is added there is in boxes, for spots that
+end at a radius, and in patches, for those that never end and are cut. What one layer of the sensor, sub-pixel and
+direction of the beam leaves is multiplied with the pixels' factors by the functions of the pixels' renderer, tile by
+tile (pixels/rays.py, pixels/tile.py; docs/physics.md, section 12).
 
 run_of_spots makes a kernel for each choice of code, over plain constants, as pixels/tile.py does.
 """
 
+import math
 from functools import cache
 
 import numpy as np
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
 from bragg_numba.kernels.parameters import ROUND, SQUARE
-from bragg_numba.kernels.pixels.rays import aim_at_groups, multiply_captures, offset_pixels, polarizations
-from bragg_numba.kernels.pixels.rows import FACTOR, PIXELS, TOTAL
-from bragg_numba.kernels.pixels.tile import fill, fill_factors, finish_tile, start_sums, store_tile, weigh_source
-from bragg_numba.kernels.spots.boxes import add_box, add_box_exactly, aim_at_pixels, clear_boxes, gather_boxes
+from bragg_numba.kernels.pixels.rays import aim_at_groups, multiply_captures, offset_pixels
+from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, PIXELS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
+from bragg_numba.kernels.pixels.rows import LANES as GROUP_LANES
+from bragg_numba.kernels.pixels.tile import fill, fill_factors, finish_tile, store_tile, weigh_source
+from bragg_numba.kernels.spots.boxes import add_box, add_box_exactly
 from bragg_numba.kernels.spots.ellipse import (
     ellipse_at,
+    form_edge,
     less,
-    middle_of_tile,
+    middle_of_block,
     nine,
-    place_on_tile,
+    place_on_block,
     times_nine,
     turn_exactly,
 )
-from bragg_numba.kernels.spots.patches import add_patches, aim_at_patches, clear_patches, gather_patches
-from bragg_numba.kernels.spots.rows import FORM_H, FORM_K, FORM_L, GAIN, LIGHT, TO_EDGE
+from bragg_numba.kernels.spots.patches import add_patches, clear_patches, gather_patches, offset_pixels_of_patches
+from bragg_numba.kernels.spots.rows import (
+    BLOCK_COLUMNS,
+    BLOCK_ROWS,
+    BLOCK_SUM,
+    BOTTOM,
+    FORM_H,
+    FORM_K,
+    FORM_L,
+    FOUND_FAST,
+    FOUND_PHOTONS,
+    FOUND_SLOW,
+    GAIN,
+    HELD,
+    KEPT_POLAR,
+    KEPT_SHARE,
+    KEPT_TOTAL,
+    LEFT,
+    RIGHT,
+    SIZE_KEPT,
+    SPOT_SUM,
+    TILES,
+    TILES_ACROSS,
+    TO_EDGE,
+    TO_X,
+    TO_Y,
+    TO_Z,
+    TOP,
+    WIDTH,
+)
+from bragg_numba.kernels.work import BOTTOM as LAST_ROW
 from bragg_numba.kernels.work import COLUMN, PANEL, ROW, panel_at
+from bragg_numba.kernels.work import LEFT as FIRST_COLUMN
+from bragg_numba.kernels.work import RIGHT as LAST_COLUMN
+from bragg_numba.kernels.work import TOP as FIRST_ROW
 from numba import types
 
-#: Steps that are summed in float32 before they are added to the float64 total.
+#: Steps whose terms are summed in float32 before they are added to a float64 sum.
 CHUNK = 64
 
+# --- the spots of a block -------------------------------------------------------------------------
+
+
+@fused_kernel
+def aim_at_block(panel, place, middle, places):
+    """Fill TO with the directions of a block's pixels, and of those in the room behind, less ``middle``."""
+    g = panel
+    first_row, first_column, sub_slow, sub_fast, depth = place
+    half = 0.5 * g.subpixel_size
+    first = g.pixel_size * first_column + (g.subpixel_size * sub_fast + half)
+    top = g.pixel_size * first_row + (g.subpixel_size * sub_slow + half)
+    for row in range(BLOCK_ROWS):
+        slow = top + g.pixel_size * row
+        for column in range(WIDTH):
+            fast = first + g.pixel_size * np.float64(np.int32(column))
+            x, y, z = physics.flat_position(panel, fast, slow, depth)
+            nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
+            at = row * WIDTH + column
+            places[TO_X + at] = x * nearness - middle[0]
+            places[TO_Y + at] = y * nearness - middle[1]
+            places[TO_Z + at] = z * nearness - middle[2]
+
+
+@fused_kernel
+def clear_block(places, flags, kept):
+    """Empty the sums of a block."""
+    for pixel in range(BLOCK_ROWS * WIDTH):
+        places[SPOT_SUM + pixel] = 0.0
+        places[BLOCK_SUM + pixel] = 0.0
+    for value in range(TILES * SIZE_KEPT):
+        kept[value] = 0.0
+    for tile in range(TILES):
+        flags[HELD + tile] = 0
+    flags[TOP], flags[BOTTOM], flags[LEFT], flags[RIGHT] = BLOCK_ROWS, 0, BLOCK_COLUMNS, 0
+
 
 @device_function
-def aim_at_spots(shape, panel, place, middle, spots):
-    """Place the pixels of a tile as the shape's terms need them."""
-    if shape == SQUARE or shape == ROUND:
-        aim_at_patches(panel, place, middle, spots.values, spots.places)
-    else:
-        aim_at_pixels(panel, place, middle, spots.places)
+def light_of_ray(panel, rules, beams, beam, layer, row, column):
+    """What turns a spot's sum into photons, at a place in pixels of the panel: the factors of a pixel there (eq. 21)."""
+    own = layer if rules.per_term else 0
+    depth = own * panel.layer_step
+    x, y, z = physics.flat_position(panel, column * panel.pixel_size, row * panel.pixel_size, depth)
+    d_x, d_y, d_z, airpath = walk.direction(x, y, z)
+    near = walk.near_plane(panel, rules, depth)
+    light = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
+    counted = beam if rules.per_term else 0
+    if panel.polarized:
+        i_x, i_y, i_z = beams.incident[counted, 0], beams.incident[counted, 1], beams.incident[counted, 2]
+        light *= walk.polarization(panel, i_x, i_y, i_z, d_x, d_y, d_z)
+    if panel.has_sensor:
+        light *= walk.capture(False, panel, rules, layer if rules.per_term else panel.layers - 1, d_x, d_y, d_z)
+    return light * beams.weight[beam]
 
 
-@device_function
-def clear_spots(shape, spots):
-    """Empty the sums of a tile's spots."""
-    if shape == SQUARE or shape == ROUND:
-        clear_patches(spots.values, spots.dirty)
-    else:
-        clear_boxes(spots.places, spots.dirty)
+@fused_kernel
+def gather_spot(gain, tall, wide, places, flags, found):
+    """Move one spot's sums, times ``gain``, to the block's; put photons and moments on the panel into ``found``.
 
-
-@device_function
-def gather_spots(shape, gain, weighted, size, place, spots, scratch, found):
-    """Move the sums of one reflection to the tile's total, and its photons to ``found``."""
-    if shape == SQUARE or shape == ROUND:
-        gather_patches(gain, weighted, size, place, spots, scratch, found)
-    else:
-        gather_boxes(gain, weighted, size, place, spots, scratch, found)
+    ``tall`` x ``wide``: pixels of the panel from the block's first.
+    """
+    top, bottom = np.int64(flags[TOP]), np.int64(flags[BOTTOM])
+    left, right = np.int64(flags[LEFT]), min(np.int64(flags[RIGHT]), WIDTH)
+    photons, along_slow, along_fast = 0.0, 0.0, 0.0
+    inside = min(min(right, wide), BLOCK_COLUMNS)
+    for row in range(top, bottom):
+        if row < tall:
+            of_row, moment = 0.0, 0.0
+            for column in range(left, inside):
+                value = places[SPOT_SUM + row * WIDTH + column]
+                of_row += value
+                moment += value * (column + 0.5)
+            photons += of_row
+            along_fast += moment
+            along_slow += of_row * (row + 0.5)
+        start = np.uint64(row * WIDTH)
+        for column in range(left, right):
+            at = start + np.uint64(column)
+            places[np.uint64(BLOCK_SUM) + at] += gain * places[np.uint64(SPOT_SUM) + at]
+            places[np.uint64(SPOT_SUM) + at] = 0.0
+    for tile in range(TILES):
+        first_row, first_column = tile // TILES_ACROSS * ROWS, tile % TILES_ACROSS * COLUMNS
+        meets = top < first_row + ROWS and bottom > first_row and left < first_column + COLUMNS and right > first_column
+        if meets:
+            flags[HELD + tile] = 1
+    flags[TOP], flags[BOTTOM], flags[LEFT], flags[RIGHT] = BLOCK_ROWS, 0, BLOCK_COLUMNS, 0
+    found[FOUND_PHOTONS], found[FOUND_SLOW], found[FOUND_FAST] = gain * photons, gain * along_slow, gain * along_fast
 
 
 @device_function
 def add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, place, scratch):
-    """Add the terms of one reflection and orientation, all wavelengths of a direction; return how many were lit."""
+    """Add the terms of one reflection and orientation, all wavelengths of a direction; return how many were near."""
     panel, lattice, rules, phases, beams, forms, _ = nouns
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
-    to_edge = TO_EDGE if shape == SQUARE or shape == ROUND else 0.0
-    first, last, line, form = place_on_tile(
+    patched = shape == SQUARE or shape == ROUND
+    to_edge = TO_EDGE if patched else 0.0
+    first, last, line, form = place_on_block(
         vectors, spot, aim, incident, beams.waves, beams.first[beam], beams.first[beam + 1], to_edge
     )
+    if first >= last:
+        return 0
     to_middle = turn_exactly(vectors, less(aim[0], incident))
-    slopes = (to_middle, turn_exactly(vectors, aim[1]), turn_exactly(vectors, aim[2]))
-    target = (spot[FORM_H], spot[FORM_K], spot[FORM_L])
-    lit = 0
+    slopes = (to_middle, turn_exactly(vectors, aim[1]), turn_exactly(vectors, aim[2]), aim[3])
+    over_edge = form_edge(form, to_edge, aim[3])
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
-        ellipse = ellipse_at(line, form, waves, wavelength)
+        ellipse = ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, scratch.places)
         if not ellipse[0]:
             continue
         step = (cell, incident, wavelength)
-        if shape == SQUARE or shape == ROUND:
-            lit += add_patches(
+        if patched:
+            add_patches(
                 shape, single, ellipse, waves, slopes, share, step, spot, place, panel, lattice, phases, scratch
             )
         elif edges is not None:
-            lit += add_box_exactly(ellipse, share, step, panel, lattice, place, spot, scratch)
+            add_box_exactly(ellipse, share, step, panel, lattice, place, spot, scratch)
         else:
-            origin = less((waves * to_middle[0], waves * to_middle[1], waves * to_middle[2]), target)
-            lit += add_box(shape, single, ellipse, share, times_nine(waves, vectors), origin, scratch)
-    return lit
+            origin = (
+                waves * to_middle[0] - spot[FORM_H],
+                waves * to_middle[1] - spot[FORM_K],
+                waves * to_middle[2] - spot[FORM_L],
+            )
+            add_box(shape, single, ellipse, share, times_nine(waves, vectors), origin, scratch)
+    return last - first
+
+
+@device_function
+def add_spots_of_block(shape, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch):
+    """Add all reflections of a block for one direction of the beam, each for itself."""
+    panel, lattice, rules, phases, beams, forms, spots = nouns
+    places, flags = scratch.places, scratch.flags
+    own = scratch.own
+    for at in range(lists.first[index], lists.first[index + 1]):
+        spot = spots[lists.spot[at]]
+        waiting = 0
+        for orientation in range(len(forms.cells)):
+            waiting += add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, place, scratch)
+            if (shape == SQUARE or shape == ROUND) and waiting >= CHUNK:
+                gather_patches(scratch.values, places, flags)
+                waiting = 0
+        if flags[TOP] < flags[BOTTOM]:
+            if shape == SQUARE or shape == ROUND:
+                gather_patches(scratch.values, places, flags)
+            gather_spot(spot[GAIN], panel.n_slow - place[0], panel.n_fast - place[1], places, flags, own)
+            if own[FOUND_PHOTONS] > 0.0:
+                row = place[0] + own[FOUND_SLOW] / own[FOUND_PHOTONS]
+                column = place[1] + own[FOUND_FAST] / own[FOUND_PHOTONS]
+                photons = own[FOUND_PHOTONS] * light_of_ray(panel, rules, beams, beam, layer, row, column)
+                found[at, FOUND_PHOTONS] += photons
+                found[at, FOUND_SLOW] += photons * row
+                found[at, FOUND_FAST] += photons * column
+
+
+# --- the tiles of a block -------------------------------------------------------------------------
+
+
+@fused_kernel
+def take_tile(tile, places, row, work_or_exact):
+    """Move a tile's part of the block's sums to a row of the tile's renderer."""
+    first_row, first_column = tile // TILES_ACROSS * ROWS, tile % TILES_ACROSS * COLUMNS
+    for line in range(ROWS):
+        at = (line % GROUP_LANES) * GROUPS + (line // GROUP_LANES) * COLUMNS
+        start = BLOCK_SUM + (first_row + line) * WIDTH + first_column
+        for column in range(COLUMNS):
+            work_or_exact[row + at + column] = places[start + column]
+            places[start + column] = 0.0
+
+
+@fused_kernel
+def add_weighted(tile, places, work, kept):
+    """Add a tile's part of the block's sums times WEIGHT to what is kept of the tile."""
+    first_row, first_column = tile // TILES_ACROSS * ROWS, tile % TILES_ACROSS * COLUMNS
+    total = tile * SIZE_KEPT + KEPT_TOTAL
+    for line in range(ROWS):
+        at = (line % GROUP_LANES) * GROUPS + (line // GROUP_LANES) * COLUMNS
+        start = BLOCK_SUM + (first_row + line) * WIDTH + first_column
+        for column in range(COLUMNS):
+            kept[total + at + column] += np.float64(work[WEIGHT + at + column]) * places[start + column]
+            places[start + column] = 0.0
+
+
+@fused_kernel
+def copy_row(source, first, target, start):
+    """Copy a value of each pixel."""
+    for pixel in range(PIXELS):
+        target[start + pixel] = source[first + pixel]
+
+
+@device_function
+def place_of_tile(tile, place):
+    """``place`` of a tile of the block."""
+    row, column = place[0] + tile // TILES_ACROSS * ROWS, place[1] + tile % TILES_ACROSS * COLUMNS
+    return row, column, place[2], place[3], place[4]
+
+
+@device_function
+def weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, spots, scratch):
+    """Add what one direction of the beam left in the tiles, times its weights, to what is kept of them.
+
+    ``lit``: whether tiles without spots count, too: for the shares of a flat background.
+    """
+    work, exact, kept = scratch.work, scratch.exact, spots.kept
+    incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
+    first_incident = (beams.incident[0, 0], beams.incident[0, 1], beams.incident[0, 2])
+    wavelength = beams.wavelength[beams.first[beam]]
+    for tile in range(TILES):
+        if not lit and spots.flags[HELD + tile] == 0:
+            continue
+        at = place_of_tile(tile, place)
+        start = tile * SIZE_KEPT
+        aim_at_groups(panel, at, work, exact)
+        offset_pixels(work)
+        if rules.per_term:
+            fill_factors(factors, panel, rules, False, layer, at[4], first_incident, work, exact)
+        copy_row(kept, start + KEPT_SHARE, exact, SHARE)
+        copy_row(kept, start + KEPT_POLAR, work, POLAR)
+        weigh_source(panel, rules, incident, wavelength, beams.weight[beam], at, work, exact)
+        add_weighted(tile, spots.places, work, kept)
+        copy_row(exact, SHARE, kept, start + KEPT_SHARE)
+        copy_row(work, POLAR, kept, start + KEPT_POLAR)
 
 
 @device_function
 def fill_cached_factors(factors, panel, rules, place, incident, work, exact):
-    """Fill FACTOR as nanoBragg does, once for all terms, the last layer's capture too; LIGHT: with polarization.
-
-    LIGHT is what turns a pixel's total into photons, where FACTOR is not yet complete (walk.finish). Where terms
-    carry factors of their own it is 1.
-    """
-    if rules.per_term:
-        fill(1.0, LIGHT, work)
-        return
+    """Fill FACTOR as nanoBragg does, once for all terms: of the first sub-pixel and layer, and the last's capture."""
     first = (place[0], place[1], 0, 0, 0.0)
     aim_at_groups(panel, first, work, exact)
     offset_pixels(work)
     fill_factors(None, panel, rules, True, 0, 0.0, incident, work, exact)
-    if rules.weighted and panel.polarized:
-        polarizations(panel, incident, LIGHT, work, exact)
-    else:
-        fill(1.0, LIGHT, work)
     if factors is not None and panel.has_sensor:
         layer = panel.layers - 1
         last = (place[0], place[1], 0, 0, layer * panel.layer_step)
         aim_at_groups(panel, last, work, exact)
         offset_pixels(work)
         multiply_captures(panel, layer, work, exact)
-    for pixel in range(PIXELS):
-        work[LIGHT + pixel] *= work[FACTOR + pixel]
-
-
-@fused_kernel
-def clear_totals(exact):
-    """Empty the totals of a tile."""
-    for pixel in range(PIXELS):
-        exact[TOTAL + pixel] = 0.0
 
 
 @device_function
-def add_spots_of_tile(shape, single, edges, beam, index, aim, place, size, nouns, lists, found, scratch, patches):
-    """Add all reflections of a tile for one direction of the beam, each for itself; ``size``: rows, columns in it."""
-    rules, forms, spots = nouns[2], nouns[5], nouns[6]
-    for at in range(lists.first[index], lists.first[index + 1]):
-        spot = spots[lists.spot[at]]
-        waiting = 0
-        for orientation in range(len(forms.cells)):
-            waiting += add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, place, patches)
-            if waiting >= CHUNK:
-                gather_spots(shape, spot[GAIN], rules.weighted, size, place, patches, scratch, found[at])
-                waiting = 0
-        if waiting > 0:
-            gather_spots(shape, spot[GAIN], rules.weighted, size, place, patches, scratch, found[at])
+def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, spots, scratch):
+    """Finish and store the tiles of a block; return whether any pixel is NaN."""
+    work, exact, kept = scratch.work, scratch.exact, spots.kept
+    incident = (beams.incident[0, 0], beams.incident[0, 1], beams.incident[0, 2])
+    doubts = False
+    for tile in range(TILES):
+        if not lit and spots.flags[HELD + tile] == 0:
+            continue
+        at = place_of_tile(tile, place)
+        window = (
+            at[0],
+            at[1],
+            max(np.int64(tiles[index, FIRST_ROW]), at[0]),
+            min(np.int64(tiles[index, LAST_ROW]), at[0] + ROWS),
+            max(np.int64(tiles[index, FIRST_COLUMN]), at[1]),
+            min(np.int64(tiles[index, LAST_COLUMN]), at[1] + COLUMNS),
+        )
+        if window[2] >= window[3] or window[4] >= window[5]:
+            continue
+        fill(0.0, SUM, work)
+        if factors is not None and rules.weighted:
+            copy_row(kept, tile * SIZE_KEPT + KEPT_TOTAL, exact, TOTAL)
+            copy_row(kept, tile * SIZE_KEPT + KEPT_SHARE, exact, SHARE)
+            copy_row(kept, tile * SIZE_KEPT + KEPT_POLAR, work, POLAR)
+        else:
+            take_tile(tile, spots.places, TOTAL, exact)
+        if not rules.per_term:
+            fill_cached_factors(factors, panel, rules, at, incident, work, exact)
+        if factors is not None and rules.weighted and not rules.per_term and panel.polarized:
+            copy_row(kept, tile * SIZE_KEPT + KEPT_POLAR, work, POLAR)
+        background, strength = finish_tile(factors, panel, 1.0, rules, len(beams.waves), True, work, exact)
+        doubts |= store_tile(background, strength, panel, window, frame, work)
+    return doubts
 
 
 @cache
 def run_of_spots(shape, single, edges, factors):
-    """The kernel that renders the tiles of a work list with one choice of code.
+    """The kernel that renders the blocks of a work list with one choice of code.
 
     ``shape`` is that of the crystal; the others are None or YES: float32; spots that reach half-way to their
     neighbours; terms with factors of their own or a sensor that absorbs.
@@ -154,42 +353,34 @@ def run_of_spots(shape, single, edges, factors):
 
     @addressed_fused_kernel(types.void)
     def render_spots(
-        panels, lattice, rules, phases, beams, forms, spots, tiles, lists, run, frame, doubts, found, scratch, patches
+        panels, lattice, rules, phases, beams, forms, spots, tiles, lists, run, frame, doubts, found, scratch, values
     ):
-        """Render tiles run[0] to before run[1] with the scratch of one thread; else as cpu.add_spots."""
-        work, exact = scratch.work, scratch.exact
-        incident = (beams.incident[0, 0], beams.incident[0, 1], beams.incident[0, 2])
+        """Render blocks run[0] to before run[1] with the scratch of one thread; else as cpu.add_spots."""
+        lit = rules.background != 0.0 or rules.flat_background != 0.0
         for index in range(run[0], run[1]):
             panel = panel_at(panels, tiles[index, PANEL])
             row, column = np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN])
-            size = (panel.n_slow - row, panel.n_fast - column)
             nouns = (panel, lattice, rules, phases, beams, forms, spots)
-            start_sums(factors, rules, work, exact)
-            clear_totals(exact)
-            clear_spots(shape, patches)
-            fill_cached_factors(factors, panel, rules, (row, column), incident, work, exact)
+            clear_block(values.places, values.flags, values.kept)
+            if shape == SQUARE or shape == ROUND:
+                clear_patches(values.values, values.flags)
             for layer in range(panel.layers):
                 depth = layer * panel.layer_step
                 for sub in range(panel.oversample * panel.oversample):
                     place = (row, column, sub // panel.oversample, sub % panel.oversample, depth)
-                    aim = middle_of_tile(panel, place)
-                    aim_at_spots(shape, panel, place, aim[0], patches)
-                    if factors is not None:
-                        aim_at_groups(panel, place, work, exact)
-                        offset_pixels(work)
-                        if rules.per_term:
-                            fill_factors(factors, panel, rules, sub == 0, layer, depth, incident, work, exact)
+                    aim = middle_of_block(panel, place)
+                    aim_at_block(panel, place, aim[0], values.places)
+                    if shape == SQUARE or shape == ROUND:
+                        offset_pixels_of_patches(values.values, values.places)
                     for beam in range(len(beams.weight)):
-                        direction = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
-                        wavelength = beams.wavelength[beams.first[beam]]
-                        if factors is not None and not weigh_source(
-                            panel, rules, direction, wavelength, beams.weight[beam], place, work, exact
-                        ):
-                            continue
-                        add_spots_of_tile(
-                            shape, single, edges, beam, index, aim, place, size, nouns, lists, found, scratch, patches
+                        add_spots_of_block(
+                            shape, single, edges, layer, beam, index, aim, place, nouns, lists, found, values
                         )
-            background, strength = finish_tile(factors, panel, 1.0, rules, len(beams.waves), True, work, exact)
-            doubts[index] = store_tile(background, strength, panel, tiles, index, frame, work)
+                        if factors is not None and rules.weighted:
+                            weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)
+            place = (row, column, 0, 0, 0.0)
+            doubts[index] = store_tiles(
+                factors, panel, rules, beams, place, tiles, index, lit, frame, values, scratch
+            )
 
     return render_spots
