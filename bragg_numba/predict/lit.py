@@ -95,8 +95,7 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     if not (single and plan.lattice.shape == SQUARE):  # whose float32 factor is not normalised
         spots[:, GAIN] *= (plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c) ** 2
     spots[:, LIMIT] = limits
-    reaches = _reaches(plan, stars_of[0], scales)
-    extents = candidates.find_extents(indices, reaches, stars_of, beams)
+    extents = _extents(plan, indices, scales, stars_of, beams)
     near = extents[:, candidates.STEPS] > 0.0
     kept = (np.ascontiguousarray(of_spot[near]) for of_spot in (indices, spots, extents))
     return Lit(*kept, beams, forms, cut, _are_halved(plan, scales[near]))
@@ -192,8 +191,7 @@ def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, beams: Beams) -
     indices, squares = indices[strongest], squares[strongest]
     stars = search(plan, 0.0).stars
     # Only steps that come near to the sphere can be bright.
-    reach = _largest_reach(plan, stars[0], 1.0)
-    extents = candidates.find_extents(indices, np.full(len(indices), reach), stars, beams)
+    extents = _extents(plan, indices, np.ones((len(indices), 3)), stars, beams)
     bright = np.where(extents[:, candidates.STEPS] > 0.0, squares * extents[:, candidates.STEPS], -1.0)
     tried = np.argsort(-bright, kind="stable")[:PROBED]
     indices, squares, extents = indices[tried], squares[tried], extents[tried]
@@ -286,6 +284,15 @@ def _reaches(plan: Plan, star: np.ndarray, scales: np.ndarray) -> np.ndarray:
     if plan.lattice.shape in (GAUSS, TOPHAT):
         return float(np.linalg.norm(inverse, 2)) / scales[:, 0]
     return np.linalg.norm(np.linalg.norm(inverse, axis=0) / scales, axis=1)
+
+
+def _extents(plan: Plan, indices: np.ndarray, scales: np.ndarray, stars: np.ndarray, beams: Beams) -> np.ndarray:
+    """Where the spots lie (kernels.spots.candidates.find_extents)."""
+    bases = np.ascontiguousarray(stars @ np.linalg.inv(_root_of_metric(plan)))
+    boxed = plan.lattice.shape == SQUARE
+    return candidates.find_extents(
+        indices, np.ascontiguousarray(scales), boxed, _reaches(plan, stars[0], scales), stars, bases, beams
+    )
 
 
 def _are_halved(plan: Plan, scales: np.ndarray) -> bool:

@@ -114,28 +114,52 @@ def start_extent(d_x, d_y, d_z, i_x, i_y, i_z, out):
 
 
 @serial_kernel
-def widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, waves, reach, out):
-    """Widen a row of extents by the rays of one step's spot."""
+def support(bases, scales, boxed, x, y, z):
+    """How far along a unit vector anything that matters lies from a reciprocal lattice point, 1/m.
+
+    ``bases`` (3, 3): columns, the way in 1/m that a unit of each coordinate leads; what matters lies within 1 of the
+    coordinates times ``scales`` or, ``boxed``, each coordinate within that over the square root of 3.
+    """
+    h = (bases[0, 0] * x + bases[1, 0] * y + bases[2, 0] * z) / scales[0]
+    k = (bases[0, 1] * x + bases[1, 1] * y + bases[2, 1] * z) / scales[1]
+    l = (bases[0, 2] * x + bases[1, 2] * y + bases[2, 2] * z) / scales[2]  # noqa: E741
+    if boxed:
+        return (abs(h) + abs(k) + abs(l)) / math.sqrt(3.0)
+    return math.sqrt(h * h + k * k + l * l)
+
+
+@serial_kernel
+def widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, waves, bases, scales, boxed, out):
+    """Widen a row of extents by the rays of one step's spot; return whether it meets the sphere."""
     s_x, s_y, s_z = q_x + waves * i_x, q_y + waves * i_y, q_z + waves * i_z
     size = math.sqrt(s_x * s_x + s_y * s_y + s_z * s_z)
-    if size <= 2.0 * reach:
+    if size <= 0.0:
         out[WIDE] = 1.0
-        return
+        return True
     d_x, d_y, d_z = s_x / size, s_y / size, s_z / size
-    if out[STEPS] == 0.0:
+    reach = support(bases, scales, boxed, d_x, d_y, d_z)
+    # The sphere is no plane: it bends by the square of the spot's size over its own radius.
+    side = math.sqrt(3.0) * max(reach, support(bases, scales, boxed, i_x, i_y, i_z))
+    if abs(size - waves) > reach + side * side / waves:
+        return False
+    if out[IN_LOW] > out[IN_HIGH]:
         start_extent(d_x, d_y, d_z, i_x, i_y, i_z, out)
     along = d_x * out[TO_X] + d_y * out[TO_Y] + d_z * out[TO_Z]
-    # An angle of reach / size to every side, as slopes, which grow with the distance from the first ray.
-    angle = 1.15 * reach / size
-    if along < _WIDEST or angle > 0.2:
+    by_in = support(bases, scales, boxed, out[IN_X], out[IN_Y], out[IN_Z]) / size
+    by_by = support(bases, scales, boxed, out[BY_X], out[BY_Y], out[BY_Z]) / size
+    along_in = support(bases, scales, boxed, out[TO_X], out[TO_Y], out[TO_Z]) / size
+    if along < _WIDEST or max(by_in, max(by_by, along_in)) > 0.25:
         out[WIDE] = 1.0
-        return
+        return True
     inward = (d_x * out[IN_X] + d_y * out[IN_Y] + d_z * out[IN_Z]) / along
     sideways = (d_x * out[BY_X] + d_y * out[BY_Y] + d_z * out[BY_Z]) / along
-    angle *= 1.0 + 1.2 * (inward * inward + sideways * sideways)
-    out[IN_LOW], out[IN_HIGH] = min(out[IN_LOW], inward - angle), max(out[IN_HIGH], inward + angle)
-    out[BY_LOW], out[BY_HIGH] = min(out[BY_LOW], sideways - angle), max(out[BY_HIGH], sideways + angle)
-    out[STEPS] += 1.0
+    # As slopes, to the plane across the first ray.
+    closer = 1.02 / (along - along_in)
+    by_in = closer * (by_in + abs(inward) * along_in)
+    by_by = closer * (by_by + abs(sideways) * along_in)
+    out[IN_LOW], out[IN_HIGH] = min(out[IN_LOW], inward - by_in), max(out[IN_HIGH], inward + by_in)
+    out[BY_LOW], out[BY_HIGH] = min(out[BY_LOW], sideways - by_by), max(out[BY_HIGH], sideways + by_by)
+    return True
 
 
 @serial_kernel
@@ -149,23 +173,34 @@ def keep_best(q_x, q_y, q_z, i_x, i_y, i_z, waves, out):
 
 
 @cpu_kernel
-def find_extents(indices, reaches, stars, beams):
+def find_extents(indices, scales, boxed, reaches, stars, bases, beams):
     """Where the spots of reflections lie, over all steps: float64 (n, N_EXTENT).
 
-    ``reaches`` float64 (n,): how far from the Ewald sphere each reflection matters, 1/m; ``stars`` float64
-    (orientations, 3, 3); ``beams`` spots.rows.Beams.
+    Parameters
+    ----------
+    indices, scales
+        int32 (n, 3); float64 (n, 3), as in the list of spots (rows.py).
+    boxed
+        Whether what matters is a box of the coordinates, not an ellipsoid.
+    reaches
+        float64 (n,): how far from a reciprocal lattice point anything that matters lies, 1/m.
+    stars, bases
+        float64 (orientations, 3, 3), columns: a*, b*, c*, and where a unit of each coordinate leads, 1/m.
+    beams
+        spots.rows.Beams.
     """
     extents = np.zeros((len(indices), N_EXTENT))
     for spot in prange(len(indices)):
         out = extents[spot]
         out[IN_LOW], out[BY_LOW], out[IN_HIGH], out[BY_HIGH] = math.inf, math.inf, -math.inf, -math.inf
         h, k, l = indices[spot, 0], indices[spot, 1], indices[spot, 2]  # noqa: E741
-        reach = reaches[spot]
+        reach, scale = reaches[spot], scales[spot]
         out[BEST], steps = math.inf, 0.0
         for orientation in range(len(stars)):
             q_x = h * stars[orientation, 0, 0] + k * stars[orientation, 0, 1] + l * stars[orientation, 0, 2]
             q_y = h * stars[orientation, 1, 0] + k * stars[orientation, 1, 1] + l * stars[orientation, 1, 2]
             q_z = h * stars[orientation, 2, 0] + k * stars[orientation, 2, 1] + l * stars[orientation, 2, 2]
+            base = bases[orientation]
             for beam in range(len(beams.weight)):
                 i_x, i_y, i_z = beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2]
                 low, high = waves_near_sphere(q_x, q_y, q_z, i_x, i_y, i_z, reach)
@@ -174,14 +209,20 @@ def find_extents(indices, reaches, stars, beams):
                     continue
                 first = start + np.searchsorted(beams.waves[start:stop], low)
                 last = start + np.searchsorted(beams.waves[start:stop], high, "right")
-                if last <= first:
-                    continue
-                steps += last - first
+                # The reach is that of the longest way; along the ray it may be shorter.
+                while first < last:
+                    if widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[first], base, scale, boxed, out):
+                        break
+                    first += 1
                 # A ray turns one way as the wavelength grows.
-                widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[first], reach, out)
-                widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[last - 1], reach, out)
-                for source in ((first + last) // 2, first, last - 1):
-                    keep_best(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[source], out)
+                while first < last:
+                    if widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[last - 1], base, scale, boxed, out):
+                        break
+                    last -= 1
+                if first < last:
+                    steps += last - first
+                    for source in ((first + last) // 2, first, last - 1):
+                        keep_best(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[source], out)
         out[STEPS] = steps
     return extents
 
