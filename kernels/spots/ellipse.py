@@ -31,6 +31,9 @@ FEW = 4
 #: From a block's first pixel to its middle, in pixels.
 TO_RIGHT, TO_BOTTOM = 0.5 * (BLOCK_COLUMNS - 1), 0.5 * (BLOCK_ROWS - 1)
 
+#: A pixel over the way from a block's middle to its corner.
+PER_PIXEL = 1.0 / math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
+
 
 @device_function
 def middle_of_block(panel, place):

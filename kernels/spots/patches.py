@@ -12,7 +12,7 @@ from bragg_numba.kernels._jit import device_function, fused_kernel
 from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.kernels.spots import terms
 from bragg_numba.kernels.spots.boxes import note_touched
-from bragg_numba.kernels.spots.ellipse import times_nine
+from bragg_numba.kernels.spots.ellipse import PER_PIXEL, length, less, times_nine, turn_exactly
 from bragg_numba.kernels.spots.rows import (
     ACROSS,
     AREA,
@@ -22,6 +22,9 @@ from bragg_numba.kernels.spots.rows import (
     BOTTOM,
     DIRTY,
     DOWN,
+    FROM_X,
+    FROM_Y,
+    FROM_Z,
     LEFT,
     LIMIT,
     NEARNESS,
@@ -31,6 +34,9 @@ from bragg_numba.kernels.spots.rows import (
     PATCH_SUM,
     PATCHES,
     RIGHT,
+    SCALE_H,
+    SCALE_K,
+    SCALE_L,
     SIDE,
     SPOT_SUM,
     TO_EDGE,
@@ -60,13 +66,14 @@ def centre_of_patch(patch, row, places):
 
 @fused_kernel
 def offset_pixels_of_patches(values, places):
-    """Fill OFF with the pixels' directions less those of their patches, from those of the block's pixels."""
+    """Fill FROM with the patches' directions and OFF with the pixels' less these, from those of the block's pixels."""
     for patch in range(PATCHES):
         x, y, z = (
             centre_of_patch(patch, TO_X, places),
             centre_of_patch(patch, TO_Y, places),
             centre_of_patch(patch, TO_Z, places),
         )
+        places[FROM_X + patch], places[FROM_Y + patch], places[FROM_Z + patch] = x, y, z
         first = np.uint64(patch // ACROSS * SIDE * WIDTH + patch % ACROSS * SIDE)
         start = np.uint64(patch * AREA)
         for row in range(SIDE):
@@ -83,13 +90,12 @@ def place_patches(vectors, origin, patch_row, left, right, places):
     """Fill AT with the indices at the patches of a row, less the reflection's: those at the block's middle and on."""
     xx, xy, xz, yx, yy, yz, zx, zy, zz = vectors
     for column in range(left, right):
-        patch = patch_row * ACROSS + column
-        x = centre_of_patch(patch, TO_X, places)
-        y = centre_of_patch(patch, TO_Y, places)
-        z = centre_of_patch(patch, TO_Z, places)
-        places[AT_X + column] = origin[0] + (xx * x + xy * y + xz * z)
-        places[AT_Y + column] = origin[1] + (yx * x + yy * y + yz * z)
-        places[AT_Z + column] = origin[2] + (zx * x + zy * y + zz * z)
+        to = np.uint64(column)
+        patch = np.uint64(patch_row * ACROSS) + to
+        x, y, z = places[np.uint64(FROM_X) + patch], places[np.uint64(FROM_Y) + patch], places[np.uint64(FROM_Z) + patch]
+        places[np.uint64(AT_X) + to] = origin[0] + (xx * x + xy * y + xz * z)
+        places[np.uint64(AT_Y) + to] = origin[1] + (yx * x + yy * y + yz * z)
+        places[np.uint64(AT_Z) + to] = origin[2] + (zx * x + zy * y + zz * z)
 
 
 @device_function
@@ -105,9 +111,19 @@ def denominator(n, h, reach):
 def measure_gratings(counts, reaches, left, right, places):
     """Fill NEARNESS with what the product of the gratings' squared denominators is nowhere below in a patch."""
     for column in range(left, right):
-        product = denominator(counts[0], places[AT_X + column], reaches[0])
-        product *= denominator(counts[1], places[AT_Y + column], reaches[1])
-        places[NEARNESS + column] = product * denominator(counts[2], places[AT_Z + column], reaches[2])
+        at = np.uint64(column)
+        product = denominator(counts[0], places[np.uint64(AT_X) + at], reaches[0])
+        product *= denominator(counts[1], places[np.uint64(AT_Y) + at], reaches[1])
+        places[np.uint64(NEARNESS) + at] = product * denominator(counts[2], places[np.uint64(AT_Z) + at], reaches[2])
+
+
+@device_function
+def narrow_row(limits, at, per_patch, most):
+    """Where, between two limits in pixels, an index is at most ``most`` in size; ``at`` at 0, growing by ``per_patch``."""
+    low, high = limits
+    per = SIDE / per_patch if per_patch != 0.0 else math.inf
+    one, other = (-most - at) * per, (most - at) * per
+    return max(low, min(one, other)), min(high, max(one, other))
 
 
 @device_function
@@ -190,6 +206,7 @@ def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place,
     """
     values, places, flags = scratch.values, scratch.places, scratch.flags
     to_middle, along_fast, along_slow, far = slopes
+    edges, pitch = (length(step[0][0:3]), length(step[0][3:6]), length(step[0][6:9])), far * PER_PIXEL
     _, fast, slow, half_fast, half_slow, half_row, lean, narrowing = ellipse
     top, bottom = patches_between(slow - half_slow, slow + half_slow, DOWN)
     nudge = physics.NUDGE if single is not None and shape == SQUARE else 0.0
@@ -202,11 +219,33 @@ def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place,
     vectors = as_values(values, over)
     counts, reaches = (lattice.n_a, lattice.n_b, lattice.n_c), reaches_over_patch(waves, far, along_fast, along_slow)
     touched = False
+    # No pixel counts where an index is further off than its own limit.
+    h_most, k_most, l_most = (
+        reaches[0] + 1.0 / (math.sqrt(3.0) * spot[SCALE_H]),
+        reaches[1] + 1.0 / (math.sqrt(3.0) * spot[SCALE_K]),
+        reaches[2] + 1.0 / (math.sqrt(3.0) * spot[SCALE_L]),
+    )
     for patch_row in range(top, bottom):
         down = SIDE * patch_row + TO_EDGE - slow
         half = math.sqrt(max(half_row * half_row - narrowing * down * down, 0.0))
         middle = fast - lean * down
-        left, right = patches_between(middle - half, middle + half, ACROSS)
+        low, high = middle - half, middle + half
+        if shape == SQUARE:
+            near = min(max(int(middle * (1.0 / SIDE)), 0), ACROSS - 2)
+            patch = patch_row * ACROSS + near
+            way = (places[FROM_X + patch], places[FROM_Y + patch], places[FROM_Z + patch])
+            next_way = (places[FROM_X + patch + 1], places[FROM_Y + patch + 1], places[FROM_Z + patch + 1])
+            at, slope = turn_exactly(over, way), turn_exactly(over, less(next_way, way))
+            start = SIDE * near + TO_EDGE
+            # What bends away from a line along the row, as a part of the edges over the wavelength.
+            angle = pitch * max(abs(low - start), abs(high - start))
+            bend = waves * angle * angle
+            wide = (low - start, high - start)
+            wide = narrow_row(wide, origin[0] + at[0], slope[0], h_most + bend * edges[0])
+            wide = narrow_row(wide, origin[1] + at[1], slope[1], k_most + bend * edges[1])
+            wide = narrow_row(wide, origin[2] + at[2], slope[2], l_most + bend * edges[2])
+            low, high = start + wide[0], start + wide[1]
+        left, right = patches_between(low, high, ACROSS)
         if left >= right:
             continue
         place_patches(over, origin, patch_row, left, right, places)

@@ -35,11 +35,13 @@ PATCHES = DOWN * ACROSS
 #: From a patch's centre to the centre of its outermost pixels, in pixels along an axis.
 TO_EDGE = 0.5 * (SIDE - 1)
 
-# float64: indices of a row of patches, and how near they are
-AT_X, AT_Y, AT_Z, NEARNESS = (PIXEL_END + n * ACROSS for n in range(4))
+# float64, a value a patch: direction of its centre less that of the block's middle; of a row of patches: indices, and
+# how near they are
+FROM_X, FROM_Y, FROM_Z = (PIXEL_END + n * PATCHES for n in range(3))
+AT_X, AT_Y, AT_Z, NEARNESS = (PIXEL_END + 3 * PATCHES + n * ACROSS for n in range(4))
 
 #: Values in ``places``.
-SIZE_PLACES = PIXEL_END + 4 * ACROSS
+SIZE_PLACES = PIXEL_END + 3 * PATCHES + 4 * ACROSS
 
 # float32 or float64, pixel = patch * AREA + row_in_patch * SIDE + column_in_patch: direction less that of the patch's
 # centre; sums of one spot; the terms of one patch
