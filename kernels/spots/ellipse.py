@@ -169,7 +169,10 @@ def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
     # A ball around the block's middle holds all of it.
     largest = length(scaled(scales, (length(vectors[0:3]), length(vectors[3:6]), length(vectors[6:9]))))
     if stop - start == 1:
-        apart, around = less(scaled((waves[start], waves[start], waves[start]), p), w), 1.0 + 1.2 * far * largest * waves[start]
+        apart, around = (
+            less(scaled((waves[start], waves[start], waves[start]), p), w),
+            1.0 + 1.2 * far * largest * waves[start],
+        )
         if inner(apart, apart) > around * around:
             return start, start, (0.0, 0.0, 0.0, 0.0), (w, w, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     u, v = scaled(scales, turn_exactly(vectors, per_fast)), scaled(scales, turn_exactly(vectors, per_slow))

@@ -12,22 +12,25 @@ from bragg_numba.kernels._jit import device_function, fused_kernel
 from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.kernels.spots import terms
 from bragg_numba.kernels.spots.boxes import note_touched
-from bragg_numba.kernels.spots.ellipse import PER_PIXEL, length, less, times_nine, turn_exactly
+from bragg_numba.kernels.spots.ellipse import PER_PIXEL, TO_BOTTOM, TO_RIGHT, length, less, times_nine, turn_exactly
 from bragg_numba.kernels.spots.rows import (
     ACROSS,
     AREA,
-    AT_X,
-    AT_Y,
-    AT_Z,
     BOTTOM,
     DIRTY,
-    DOWN,
     FROM_X,
     FROM_Y,
     FROM_Z,
     LEFT,
     LIMIT,
     NEARNESS,
+    NODE,
+    NODE_X,
+    NODE_Y,
+    NODE_Z,
+    NODES,
+    NODES_ACROSS,
+    NODES_DOWN,
     OFF_X,
     OFF_Y,
     OFF_Z,
@@ -40,6 +43,7 @@ from bragg_numba.kernels.spots.rows import (
     SIDE,
     SPOT_SUM,
     TO_EDGE,
+    TO_NODE_EDGE,
     TO_X,
     TO_Y,
     TO_Z,
@@ -83,19 +87,18 @@ def offset_pixels_of_patches(values, places):
                 values[np.uint64(OFF_X) + at] = places[np.uint64(TO_X) + of] - x
                 values[np.uint64(OFF_Y) + at] = places[np.uint64(TO_Y) + of] - y
                 values[np.uint64(OFF_Z) + at] = places[np.uint64(TO_Z) + of] - z
+    for node in range(NODES):
+        patch = node // NODES_ACROSS * (2 * ACROSS) + node % NODES_ACROSS * 2
+        places[NODE_X + node] = centre_of_node(patch, FROM_X, places)
+        places[NODE_Y + node] = centre_of_node(patch, FROM_Y, places)
+        places[NODE_Z + node] = centre_of_node(patch, FROM_Z, places)
 
 
-@fused_kernel
-def place_patches(vectors, origin, patch_row, left, right, places):
-    """Fill AT with the indices at the patches of a row, less the reflection's: those at the block's middle and on."""
-    xx, xy, xz, yx, yy, yz, zx, zy, zz = vectors
-    for column in range(left, right):
-        to = np.uint64(column)
-        patch = np.uint64(patch_row * ACROSS) + to
-        x, y, z = places[np.uint64(FROM_X) + patch], places[np.uint64(FROM_Y) + patch], places[np.uint64(FROM_Z) + patch]
-        places[np.uint64(AT_X) + to] = origin[0] + (xx * x + xy * y + xz * z)
-        places[np.uint64(AT_Y) + to] = origin[1] + (yx * x + yy * y + yz * z)
-        places[np.uint64(AT_Z) + to] = origin[2] + (zx * x + zy * y + zz * z)
+@device_function
+def centre_of_node(patch, row, places):
+    """Mean of a component of the directions of four patches, of which the first is ``patch``."""
+    at = row + patch
+    return 0.25 * ((places[at] + places[at + 1]) + (places[at + ACROSS] + places[at + ACROSS + 1]))
 
 
 @device_function
@@ -107,29 +110,40 @@ def denominator(n, h, reach):
     return max(bound * bound, 1.0)
 
 
+@device_function
+def product_of_gratings(counts, at, reaches):
+    """What the product of the gratings' squared denominators is nowhere below within ``reaches`` of indices ``at``."""
+    product = denominator(counts[0], at[0], reaches[0]) * denominator(counts[1], at[1], reaches[1])
+    return product * denominator(counts[2], at[2], reaches[2])
+
+
 @fused_kernel
-def measure_gratings(counts, reaches, left, right, places):
-    """Fill NEARNESS with what the product of the gratings' squared denominators is nowhere below in a patch."""
+def measure_nodes(vectors, origin, counts, reaches, node_row, left, right, places):
+    """Fill NEARNESS with product_of_gratings of the nodes of a row; ``origin``: indices at the block's middle."""
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = vectors
     for column in range(left, right):
-        at = np.uint64(column)
-        product = denominator(counts[0], places[np.uint64(AT_X) + at], reaches[0])
-        product *= denominator(counts[1], places[np.uint64(AT_Y) + at], reaches[1])
-        places[np.uint64(NEARNESS) + at] = product * denominator(counts[2], places[np.uint64(AT_Z) + at], reaches[2])
+        to = np.uint64(column)
+        node = np.uint64(node_row * NODES_ACROSS) + to
+        x, y, z = places[np.uint64(NODE_X) + node], places[np.uint64(NODE_Y) + node], places[np.uint64(NODE_Z) + node]
+        h = origin[0] + (xx * x + xy * y + xz * z)
+        k = origin[1] + (yx * x + yy * y + yz * z)
+        l = origin[2] + (zx * x + zy * y + zz * z)  # noqa: E741
+        places[np.uint64(NEARNESS) + to] = product_of_gratings(counts, (h, k, l), reaches)
 
 
 @device_function
-def narrow_row(limits, at, per_patch, most):
-    """Where, between two limits in pixels, an index is at most ``most`` in size; ``at`` at 0, growing by ``per_patch``."""
+def narrow_row(limits, at, per_node, most):
+    """Where, between two limits in pixels, an index is at most ``most`` in size; ``at`` at 0, growing by ``per_node``."""
     low, high = limits
-    per = SIDE / per_patch if per_patch != 0.0 else math.inf
+    per = NODE / per_node if per_node != 0.0 else math.inf
     one, other = (-most - at) * per, (most - at) * per
     return max(low, min(one, other)), min(high, max(one, other))
 
 
 @device_function
-def reaches_over_patch(waves, far, along_fast, along_slow):
-    """How far the indices at a patch's pixels may lie from those at its centre."""
-    per = (1.0 + 2.5 * far) * TO_EDGE * waves
+def reaches_over(to_edge, waves, far, along_fast, along_slow):
+    """How far the indices at pixels may lie from those at the centre of their patch or node."""
+    per = (1.0 + 2.5 * far) * to_edge * waves
     return (
         per * (abs(along_fast[0]) + abs(along_slow[0])),
         per * (abs(along_fast[1]) + abs(along_slow[1])),
@@ -138,10 +152,10 @@ def reaches_over_patch(waves, far, along_fast, along_slow):
 
 
 @device_function
-def patches_between(low, high, count):
-    """First patch whose centre lies between two places in pixels, and the one after the last; of ``count``."""
-    first = math.ceil((low - TO_EDGE) * (1.0 / SIDE))
-    last = math.floor((high - TO_EDGE) * (1.0 / SIDE))
+def nodes_between(low, high, count):
+    """First node whose centre lies between two places in pixels, and the one after the last; of ``count``."""
+    first = math.ceil((low - TO_NODE_EDGE) * (1.0 / NODE))
+    last = math.floor((high - TO_NODE_EDGE) * (1.0 / NODE))
     return int(min(max(first, 0.0), float(count))), int(max(min(last + 1.0, float(count)), 0.0))
 
 
@@ -198,8 +212,76 @@ def add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, ph
 
 
 @device_function
+def add_node(shape, single, node_row, node_column, step_of_patches, spot, place, panel, lattice, phases, scratch):
+    """Add a step's terms to those patches of a node that count; return whether any does.
+
+    ``step_of_patches``: the vectors over the wavelength, in float64 and in the type of the values; the indices at the
+    block's middle less the reflection's; how far those of a patch's pixels lie from its centre's; share; step.
+    """
+    over, vectors, origin, reaches, share, step = step_of_patches
+    values, places, flags = scratch.values, scratch.places, scratch.flags
+    counts, touched = (lattice.n_a, lattice.n_b, lattice.n_c), False
+    for quarter in range(4):
+        patch = (2 * node_row + quarter // 2) * ACROSS + 2 * node_column + quarter % 2
+        at = turn_exactly(over, (places[FROM_X + patch], places[FROM_Y + patch], places[FROM_Z + patch]))
+        at = (origin[0] + at[0], origin[1] + at[1], origin[2] + at[2])
+        if shape == SQUARE and product_of_gratings(counts, at, reaches) > spot[LIMIT]:
+            continue
+        touched = True
+        flags[DIRTY + patch] = 1
+        add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, phases, spot, place, values)
+    return touched
+
+
+@device_function
+def limits_of_row(low, high, node_row, fast, over, origin, most, edges, waves, pitch, places):
+    """Narrow a row of nodes to where every index is within its own limit, ``most``.
+
+    ``low``, ``high``: limits in pixels, around ``fast``; ``edges``: lengths of the cell's; ``pitch``: of a pixel.
+    """
+    near = min(max(int(fast * (1.0 / NODE)), 0), NODES_ACROSS - 2)
+    node = node_row * NODES_ACROSS + near
+    way = (places[NODE_X + node], places[NODE_Y + node], places[NODE_Z + node])
+    next_way = (places[NODE_X + node + 1], places[NODE_Y + node + 1], places[NODE_Z + node + 1])
+    at, slope = turn_exactly(over, way), turn_exactly(over, less(next_way, way))
+    start = NODE * near + TO_NODE_EDGE
+    # What bends away from a line along the row, as a part of the edges over the wavelength.
+    angle = pitch * max(abs(low - start), abs(high - start))
+    bend = waves * angle * angle
+    wide = (low - start, high - start)
+    wide = narrow_row(wide, origin[0] + at[0], slope[0], most[0] + bend * edges[0])
+    wide = narrow_row(wide, origin[1] + at[1], slope[1], most[1] + bend * edges[1])
+    wide = narrow_row(wide, origin[2] + at[2], slope[2], most[2] + bend * edges[2])
+    return start + wide[0], start + wide[1]
+
+
+@device_function
+def index_misses(at, per_fast, per_slow, bend, scale):
+    """Whether an index is beyond its own limit everywhere on a block; ``at`` its middle, changes per pixel, what bends."""
+    reach = TO_RIGHT * abs(per_fast) + TO_BOTTOM * abs(per_slow) + bend
+    return abs(at) - reach > 1.0 / (math.sqrt(3.0) * scale)
+
+
+@device_function
+def misses_block(spot, slopes, cell, waves):
+    """Whether one of the indices is beyond its own limit everywhere on a block; ``slopes``: add_patches."""
+    at, along_fast, along_slow, far = slopes
+    bend = waves * 2.0 * far * far
+    h = index_misses(
+        waves * at[0] - spot[H], waves * along_fast[0], waves * along_slow[0], bend * length(cell[0:3]), spot[SCALE_H]
+    )
+    k = index_misses(
+        waves * at[1] - spot[K], waves * along_fast[1], waves * along_slow[1], bend * length(cell[3:6]), spot[SCALE_K]
+    )
+    l = index_misses(  # noqa: E741
+        waves * at[2] - spot[L], waves * along_fast[2], waves * along_slow[2], bend * length(cell[6:9]), spot[SCALE_L]
+    )
+    return h or k or l
+
+
+@device_function
 def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place, panel, lattice, phases, scratch):
-    """Add a step's terms to the patches of an ellipse; return whether it holds any.
+    """Add a step's terms to the patches of an ellipse; return whether any counts.
 
     ``slopes``: indices at the block's middle, and their change per pixel along fast and slow, over the wave number,
     and the angle to its corner.
@@ -208,58 +290,41 @@ def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place,
     to_middle, along_fast, along_slow, far = slopes
     edges, pitch = (length(step[0][0:3]), length(step[0][3:6]), length(step[0][6:9])), far * PER_PIXEL
     _, fast, slow, half_fast, half_slow, half_row, lean, narrowing = ellipse
-    top, bottom = patches_between(slow - half_slow, slow + half_slow, DOWN)
+    top, bottom = nodes_between(slow - half_slow, slow + half_slow, NODES_DOWN)
     nudge = physics.NUDGE if single is not None and shape == SQUARE else 0.0
     origin = (
         waves * to_middle[0] - spot[H] + nudge,
         waves * to_middle[1] - spot[K] + nudge,
         waves * to_middle[2] - spot[L] + nudge,
     )
-    over = times_nine(waves, step[0])
-    vectors = as_values(values, over)
-    counts, reaches = (lattice.n_a, lattice.n_b, lattice.n_c), reaches_over_patch(waves, far, along_fast, along_slow)
-    touched = False
-    # No pixel counts where an index is further off than its own limit.
-    h_most, k_most, l_most = (
-        reaches[0] + 1.0 / (math.sqrt(3.0) * spot[SCALE_H]),
-        reaches[1] + 1.0 / (math.sqrt(3.0) * spot[SCALE_K]),
-        reaches[2] + 1.0 / (math.sqrt(3.0) * spot[SCALE_L]),
+    over, counts = times_nine(waves, step[0]), (lattice.n_a, lattice.n_b, lattice.n_c)
+    of_patch = reaches_over(TO_EDGE, waves, far, along_fast, along_slow)
+    of_node = reaches_over(TO_NODE_EDGE, waves, far, along_fast, along_slow)
+    step_of_patches = (over, as_values(values, over), origin, of_patch, share, step)
+    most = (
+        of_node[0] + 1.0 / (math.sqrt(3.0) * spot[SCALE_H]),
+        of_node[1] + 1.0 / (math.sqrt(3.0) * spot[SCALE_K]),
+        of_node[2] + 1.0 / (math.sqrt(3.0) * spot[SCALE_L]),
     )
-    for patch_row in range(top, bottom):
-        down = SIDE * patch_row + TO_EDGE - slow
+    touched = False
+    for node_row in range(top, bottom):
+        down = NODE * node_row + TO_NODE_EDGE - slow
         half = math.sqrt(max(half_row * half_row - narrowing * down * down, 0.0))
         middle = fast - lean * down
         low, high = middle - half, middle + half
         if shape == SQUARE:
-            near = min(max(int(middle * (1.0 / SIDE)), 0), ACROSS - 2)
-            patch = patch_row * ACROSS + near
-            way = (places[FROM_X + patch], places[FROM_Y + patch], places[FROM_Z + patch])
-            next_way = (places[FROM_X + patch + 1], places[FROM_Y + patch + 1], places[FROM_Z + patch + 1])
-            at, slope = turn_exactly(over, way), turn_exactly(over, less(next_way, way))
-            start = SIDE * near + TO_EDGE
-            # What bends away from a line along the row, as a part of the edges over the wavelength.
-            angle = pitch * max(abs(low - start), abs(high - start))
-            bend = waves * angle * angle
-            wide = (low - start, high - start)
-            wide = narrow_row(wide, origin[0] + at[0], slope[0], h_most + bend * edges[0])
-            wide = narrow_row(wide, origin[1] + at[1], slope[1], k_most + bend * edges[1])
-            wide = narrow_row(wide, origin[2] + at[2], slope[2], l_most + bend * edges[2])
-            low, high = start + wide[0], start + wide[1]
-        left, right = patches_between(low, high, ACROSS)
+            low, high = limits_of_row(low, high, node_row, middle, over, origin, most, edges, waves, pitch, places)
+        left, right = nodes_between(low, high, NODES_ACROSS)
         if left >= right:
             continue
-        place_patches(over, origin, patch_row, left, right, places)
         if shape == SQUARE:
-            measure_gratings(counts, reaches, left, right, places)
+            measure_nodes(over, origin, counts, of_node, node_row, left, right, places)
         for column in range(left, right):
             if shape == SQUARE and places[NEARNESS + column] > spot[LIMIT]:
                 continue
-            touched = True
-            patch = patch_row * ACROSS + column
-            flags[DIRTY + patch] = 1
-            at = (places[AT_X + column], places[AT_Y + column], places[AT_Z + column])
-            add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, phases, spot, place, values)
-        note_touched(SIDE * patch_row, SIDE * patch_row + SIDE, SIDE * left, SIDE * right, flags)
+            if add_node(shape, single, node_row, column, step_of_patches, spot, place, panel, lattice, phases, scratch):
+                touched = True
+                note_touched(NODE * node_row, NODE * node_row + NODE, NODE * column, NODE * column + NODE, flags)
     return touched
 
 

@@ -35,13 +35,21 @@ PATCHES = DOWN * ACROSS
 #: From a patch's centre to the centre of its outermost pixels, in pixels along an axis.
 TO_EDGE = 0.5 * (SIDE - 1)
 
-# float64, a value a patch: direction of its centre less that of the block's middle; of a row of patches: indices, and
-# how near they are
+#: Nodes of 2 x 2 patches, which are looked at first.
+NODE = 2 * SIDE
+NODES_DOWN, NODES_ACROSS = BLOCK_ROWS // NODE, BLOCK_COLUMNS // NODE
+NODES = NODES_DOWN * NODES_ACROSS
+TO_NODE_EDGE = 0.5 * (NODE - 1)
+
+# float64, a value a patch, and a node: direction of its centre less that of the block's middle; of a row of nodes: how
+# near they are
 FROM_X, FROM_Y, FROM_Z = (PIXEL_END + n * PATCHES for n in range(3))
-AT_X, AT_Y, AT_Z, NEARNESS = (PIXEL_END + 3 * PATCHES + n * ACROSS for n in range(4))
+_PATCH_END = PIXEL_END + 3 * PATCHES
+NODE_X, NODE_Y, NODE_Z = (_PATCH_END + n * NODES for n in range(3))
+NEARNESS = _PATCH_END + 3 * NODES
 
 #: Values in ``places``.
-SIZE_PLACES = PIXEL_END + 3 * PATCHES + 4 * ACROSS
+SIZE_PLACES = NEARNESS + NODES_ACROSS
 
 # float32 or float64, pixel = patch * AREA + row_in_patch * SIDE + column_in_patch: direction less that of the patch's
 # centre; sums of one spot; the terms of one patch

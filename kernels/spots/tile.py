@@ -30,7 +30,13 @@ from bragg_numba.kernels.spots.ellipse import (
     times_nine,
     turn_exactly,
 )
-from bragg_numba.kernels.spots.patches import add_patches, clear_patches, gather_patches, offset_pixels_of_patches
+from bragg_numba.kernels.spots.patches import (
+    add_patches,
+    clear_patches,
+    gather_patches,
+    misses_block,
+    offset_pixels_of_patches,
+)
 from bragg_numba.kernels.spots.rows import (
     BLOCK_COLUMNS,
     BLOCK_ROWS,
@@ -53,7 +59,7 @@ from bragg_numba.kernels.spots.rows import (
     SPOT_SUM,
     TILES,
     TILES_ACROSS,
-    TO_EDGE,
+    TO_NODE_EDGE,
     TO_X,
     TO_Y,
     TO_Z,
@@ -165,7 +171,7 @@ def add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, p
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
     patched = shape == SQUARE or shape == ROUND
-    to_edge = TO_EDGE if patched else 0.0
+    to_edge = TO_NODE_EDGE if patched else 0.0
     first, last, line, form = place_on_block(
         vectors, spot, aim, incident, beams.waves, beams.first[beam], beams.first[beam + 1], to_edge
     )
@@ -176,6 +182,8 @@ def add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, p
     over_edge = form_edge(form, to_edge, aim[3])
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
+        if shape == SQUARE and misses_block(spot, slopes, cell, waves):
+            continue
         ellipse = ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, scratch.places)
         if not ellipse[0]:
             continue
@@ -379,8 +387,6 @@ def run_of_spots(shape, single, edges, factors):
                         if factors is not None and rules.weighted:
                             weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)
             place = (row, column, 0, 0, 0.0)
-            doubts[index] = store_tiles(
-                factors, panel, rules, beams, place, tiles, index, lit, frame, values, scratch
-            )
+            doubts[index] = store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, values, scratch)
 
     return render_spots
