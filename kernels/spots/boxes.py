@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import walk
-from bragg_numba.kernels._jit import device_function
+from bragg_numba.kernels._jit import shared_function
 from bragg_numba.kernels.spots.exact import exact_factor
 from bragg_numba.kernels.spots.rows import (
     BLOCK_COLUMNS,
@@ -29,7 +29,7 @@ from bragg_numba.kernels.spots.rows import (
 SLANTED = 1.5
 
 
-@device_function
+@shared_function
 def add_run(shape, single, at, share, vectors, origin, places):
     """Add a step's terms to a run of LANES pixels from ``at`` on."""
     xx, xy, xz, yx, yy, yz, zx, zy, zz = vectors
@@ -50,21 +50,21 @@ def add_run(shape, single, at, share, vectors, origin, places):
         places[np.uint64(SPOT_SUM) + pixel] += share * np.float64(term)
 
 
-@device_function
+@shared_function
 def whole_pixels(low, high, count):
     """First pixel between two places along an axis, and the one after the last; of ``count``."""
     first, last = math.ceil(low), math.floor(high)
     return int(min(max(first, 0.0), float(count))), int(max(min(last + 1.0, float(count)), 0.0))
 
 
-@device_function
+@shared_function
 def note_touched(top, bottom, left, right, flags):
     """Widen the rows and columns that one spot has touched (those after the last)."""
     flags[TOP], flags[BOTTOM] = min(flags[TOP], np.int32(top)), max(flags[BOTTOM], np.int32(bottom))
     flags[LEFT], flags[RIGHT] = min(flags[LEFT], np.int32(left)), max(flags[RIGHT], np.int32(right))
 
 
-@device_function
+@shared_function
 def add_box(shape, single, ellipse, share, vectors, origin, scratch):
     """Add a step's terms to the pixels of an ellipse."""
     _, fast, slow, half_fast, half_slow, half_row, lean, narrowing = ellipse
@@ -84,7 +84,7 @@ def add_box(shape, single, ellipse, share, vectors, origin, scratch):
             add_run(shape, single, row * WIDTH + column, share, vectors, origin, scratch.places)
 
 
-@device_function
+@shared_function
 def add_box_exactly(ellipse, share, step, panel, lattice, place, spot, scratch):
     """The same pixel by pixel, where another reflection may be as near; ``step``: exact.exact_factor."""
     _, fast, slow, half_fast, half_slow, _, _, _ = ellipse

@@ -8,7 +8,7 @@ wavelength (docs/physics.md, eq. 39). From the pixel next to that guess the spot
 import math
 
 from bragg_numba.kernels import physics
-from bragg_numba.kernels._jit import device_function
+from bragg_numba.kernels._jit import shared_function
 from bragg_numba.kernels.pixels.terms import dot
 from bragg_numba.kernels.spots.rows import (
     BLOCK_COLUMNS,
@@ -35,7 +35,7 @@ TO_RIGHT, TO_BOTTOM = 0.5 * (BLOCK_COLUMNS - 1), 0.5 * (BLOCK_ROWS - 1)
 PER_PIXEL = 1.0 / math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
 
 
-@device_function
+@shared_function
 def middle_of_block(panel, place):
     """Direction of a block's middle, its change per pixel along fast and slow, and the angle to its corner, radians."""
     g = panel
@@ -54,7 +54,7 @@ def middle_of_block(panel, place):
     return (x, y, z), per_fast, per_slow, pitch * math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
 
 
-@device_function
+@shared_function
 def turn_exactly(vectors, direction):
     """The three coordinates of a change of direction, over the wave number, metres."""
     v, d = vectors, direction
@@ -65,19 +65,19 @@ def turn_exactly(vectors, direction):
     )
 
 
-@device_function
+@shared_function
 def scaled(scales, vector):
     """Three numbers, each times its own."""
     return scales[0] * vector[0], scales[1] * vector[1], scales[2] * vector[2]
 
 
-@device_function
+@shared_function
 def inner(u, v):
     """Scalar product of two tuples."""
     return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
 
 
-@device_function
+@shared_function
 def first_not_below(values, start, stop, limit):
     """First place from ``start`` to before ``stop`` of growing values that is not below a limit; else ``stop``."""
     low, high = start, stop
@@ -90,7 +90,7 @@ def first_not_below(values, start, stop, limit):
     return low
 
 
-@device_function
+@shared_function
 def waves_in_reach(a, b, margin, waves, start, stop):
     """Which of the sources have abs(waves a - b) <= 1 + margin."""
     low, high = b - (1.0 + margin), b + (1.0 + margin)
@@ -105,19 +105,19 @@ def waves_in_reach(a, b, margin, waves, start, stop):
     return first, min(last + 1, stop) if last < stop and waves[last] <= high else last
 
 
-@device_function
+@shared_function
 def length(v):
     """Length of a tuple of three."""
     return math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
 
 
-@device_function
+@shared_function
 def nine(row):
     """A row of nine numbers as a tuple."""
     return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]
 
 
-@device_function
+@shared_function
 def times_nine(factor, v):
     """Nine numbers times another."""
     return (
@@ -133,13 +133,13 @@ def times_nine(factor, v):
     )
 
 
-@device_function
+@shared_function
 def less(u, v):
     """Difference of two tuples of three."""
     return u[0] - v[0], u[1] - v[1], u[2] - v[2]
 
 
-@device_function
+@shared_function
 def waves_on_axis(start, per_metre, half, count):
     """Between which wave numbers a spot that moves along an axis with the wavelength comes near its ``count`` pixels."""
     low, high = -half - 1.0 - start, count + half - start
@@ -153,7 +153,7 @@ def waves_on_axis(start, per_metre, half, count):
     return 1.0 / high, 1.0 / low if low > 0.0 else math.inf
 
 
-@device_function
+@shared_function
 def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
     """Where a reflection lies on a block for one orientation and direction.
 
@@ -219,7 +219,7 @@ def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
     return first, last, (fast_0, fast_1, slow_0, slow_1), form
 
 
-@device_function
+@shared_function
 def ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, places):
     """The ellipse of a spot at one wavelength, from the block's pixel next to where it is guessed to lie.
 
@@ -254,7 +254,7 @@ def ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edg
     )
 
 
-@device_function
+@shared_function
 def form_edge(form, to_edge, far):
     """Radius per wave number that ``to_edge`` pixels along an axis add, in scaled coordinates."""
     return (1.0 + 2.5 * far) * to_edge * (length(form[0]) + length(form[1]))

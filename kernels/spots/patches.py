@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import physics
-from bragg_numba.kernels._jit import device_function, fused_kernel
+from bragg_numba.kernels._jit import fused_kernel, shared_function
 from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.kernels.spots import terms
 from bragg_numba.kernels.spots.boxes import note_touched
@@ -55,13 +55,13 @@ from bragg_numba.kernels.spots.rows import (
 )
 
 
-@device_function
+@shared_function
 def index_of_middle(patch):
     """Place among a block's pixels of the first of the four in the middle of a patch."""
     return (patch // ACROSS * SIDE + 1) * WIDTH + patch % ACROSS * SIDE + 1
 
 
-@device_function
+@shared_function
 def centre_of_patch(patch, row, places):
     """Mean direction of the four pixels in the middle of a patch, one component, less that of the block's middle."""
     at = row + index_of_middle(patch)
@@ -94,14 +94,14 @@ def offset_pixels_of_patches(values, places):
         places[NODE_Z + node] = centre_of_node(patch, FROM_Z, places)
 
 
-@device_function
+@shared_function
 def centre_of_node(patch, row, places):
     """Mean of a component of the directions of four patches, of which the first is ``patch``."""
     at = row + patch
     return 0.25 * ((places[at] + places[at + 1]) + (places[at + ACROSS] + places[at + ACROSS + 1]))
 
 
-@device_function
+@shared_function
 def denominator(n, h, reach):
     """What (n sin(pi h))^2 is nowhere below within ``reach`` of h, or 1 (eq. 37)."""
     # sin(pi e) >= e (3 - 4 e^2) for 0 <= e <= 1/2.
@@ -110,7 +110,7 @@ def denominator(n, h, reach):
     return max(bound * bound, 1.0)
 
 
-@device_function
+@shared_function
 def product_of_gratings(counts, at, reaches):
     """What the product of the gratings' squared denominators is nowhere below within ``reaches`` of indices ``at``."""
     product = denominator(counts[0], at[0], reaches[0]) * denominator(counts[1], at[1], reaches[1])
@@ -131,7 +131,7 @@ def measure_nodes(vectors, origin, counts, reaches, node_row, left, right, place
         places[np.uint64(NEARNESS) + to] = product_of_gratings(counts, (h, k, l), reaches)
 
 
-@device_function
+@shared_function
 def narrow_row(limits, at, per_node, most):
     """Where, between two limits in pixels, an index is at most ``most`` in size; ``at`` at 0, growing by ``per_node``."""
     low, high = limits
@@ -140,7 +140,7 @@ def narrow_row(limits, at, per_node, most):
     return max(low, min(one, other)), min(high, max(one, other))
 
 
-@device_function
+@shared_function
 def reaches_over(to_edge, waves, far, along_fast, along_slow):
     """How far the indices at pixels may lie from those at the centre of their patch or node."""
     per = (1.0 + 2.5 * far) * to_edge * waves
@@ -151,7 +151,7 @@ def reaches_over(to_edge, waves, far, along_fast, along_slow):
     )
 
 
-@device_function
+@shared_function
 def nodes_between(low, high, count):
     """First node whose centre lies between two places in pixels, and the one after the last; of ``count``."""
     first = math.ceil((low - TO_NODE_EDGE) * (1.0 / NODE))
@@ -159,7 +159,7 @@ def nodes_between(low, high, count):
     return int(min(max(first, 0.0), float(count))), int(max(min(last + 1.0, float(count)), 0.0))
 
 
-@device_function
+@shared_function
 def phases_of_patch(at, counts):
     """Parts of the indices at a patch's centre (eq. 32): whole, coarse, fine, and turns of the coarse part."""
     h_whole, h_coarse, h_fine = physics.split_phase(at[0])
@@ -182,14 +182,14 @@ def phases_of_patch(at, counts):
     )
 
 
-@device_function
+@shared_function
 def as_values(values, v):
     """A tuple of nine numbers in the type of the patches' values."""
     real = type(values[PATCH_SUM])
     return real(v[0]), real(v[1]), real(v[2]), real(v[3]), real(v[4]), real(v[5]), real(v[6]), real(v[7]), real(v[8])
 
 
-@device_function
+@shared_function
 def add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, phases, spot, place, values):
     """Add the terms of one patch whose centre has the indices ``at``, less the reflection's.
 
@@ -211,7 +211,7 @@ def add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, ph
     terms.add_terms(patch, real(share), values)
 
 
-@device_function
+@shared_function
 def add_node(shape, single, node_row, node_column, step_of_patches, spot, place, panel, lattice, phases, scratch):
     """Add a step's terms to those patches of a node that count; return whether any does.
 
@@ -233,7 +233,7 @@ def add_node(shape, single, node_row, node_column, step_of_patches, spot, place,
     return touched
 
 
-@device_function
+@shared_function
 def limits_of_row(low, high, node_row, fast, over, origin, most, edges, waves, pitch, places):
     """Narrow a row of nodes to where every index is within its own limit, ``most``.
 
@@ -255,14 +255,14 @@ def limits_of_row(low, high, node_row, fast, over, origin, most, edges, waves, p
     return start + wide[0], start + wide[1]
 
 
-@device_function
+@shared_function
 def index_misses(at, per_fast, per_slow, bend, scale):
     """Whether an index is beyond its own limit everywhere on a block; ``at`` its middle, changes per pixel, what bends."""
     reach = TO_RIGHT * abs(per_fast) + TO_BOTTOM * abs(per_slow) + bend
     return abs(at) - reach > 1.0 / (math.sqrt(3.0) * scale)
 
 
-@device_function
+@shared_function
 def misses_block(spot, slopes, cell, waves):
     """Whether one of the indices is beyond its own limit everywhere on a block; ``slopes``: add_patches."""
     at, along_fast, along_slow, far = slopes
@@ -279,7 +279,7 @@ def misses_block(spot, slopes, cell, waves):
     return h or k or l
 
 
-@device_function
+@shared_function
 def add_patches(shape, single, ellipse, waves, slopes, share, step, spot, place, panel, lattice, phases, scratch):
     """Add a step's terms to the patches of an ellipse; return whether any counts.
 

@@ -6,7 +6,7 @@ top hat's rim, where another reflection is as near (eq. 39).
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
+from bragg_numba.kernels._jit import fused_kernel, shared_function, serial_kernel
 from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.kernels.spots.exact import exact_factor
 from bragg_numba.kernels.spots.rows import ACROSS, AREA, OFF_X, OFF_Y, OFF_Z, PATCH_SUM, PATCH_TERM, SIDE
@@ -17,20 +17,20 @@ _ZERO, _ONE, _HALF, _NAN = (np.float32(c) for c in (0.0, 1.0, 0.5, np.nan))
 DOUBT_SINGLE, DOUBT_DOUBLE = np.float32(4e-6), 1e-9
 
 
-@device_function
+@shared_function
 def offset_of(at, values):
     """How a pixel's direction differs from its patch's."""
     return values[np.uint64(OFF_X) + at], values[np.uint64(OFF_Y) + at], values[np.uint64(OFF_Z) + at]
 
 
-@device_function
+@shared_function
 def turn(vectors, x, y, z):
     """Coordinates of a direction's change."""
     xx, xy, xz, yx, yy, yz, zx, zy, zz = vectors
     return xx * x + (xy * y + xz * z), yx * x + (yy * y + yz * z), zx * x + (zy * y + zz * z)
 
 
-@device_function
+@shared_function
 def own_single(h, k, l):  # noqa: E741
     """1 where a displacement leaves its reflection the nearest one, 0 where not, NaN where float32 cannot tell."""
     farthest = max(abs(h), max(abs(k), abs(l)))

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
+from bragg_numba.kernels._jit import addressed_fused_kernel, fused_kernel, shared_function
 from bragg_numba.kernels.parameters import ROUND, SQUARE
 from bragg_numba.kernels.pixels.rays import aim_at_groups, multiply_captures, offset_pixels
 from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, PIXELS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
@@ -112,7 +112,7 @@ def clear_block(places, flags, kept):
     flags[TOP], flags[BOTTOM], flags[LEFT], flags[RIGHT] = BLOCK_ROWS, 0, BLOCK_COLUMNS, 0
 
 
-@device_function
+@shared_function
 def light_of_ray(panel, rules, beams, beam, layer, row, column):
     """What turns a spot's sum into photons, at a place in pixels of the panel: the factors of a pixel there (eq. 21)."""
     own = layer if rules.per_term else 0
@@ -164,14 +164,13 @@ def gather_spot(gain, tall, wide, places, flags, found):
     found[FOUND_PHOTONS], found[FOUND_SLOW], found[FOUND_FAST] = gain * photons, gain * along_slow, gain * along_fast
 
 
-@device_function
-def add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, place, scratch):
+@shared_function
+def add_orientation(shape, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch):
     """Add the terms of one reflection and orientation, all wavelengths of a direction; return how many were near."""
     panel, lattice, rules, phases, beams, forms, _ = nouns
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
-    patched = shape == SQUARE or shape == ROUND
-    to_edge = TO_NODE_EDGE if patched else 0.0
+    to_edge = TO_NODE_EDGE if patched is not None else 0.0
     first, last, line, form = place_on_block(
         vectors, spot, aim, incident, beams.waves, beams.first[beam], beams.first[beam + 1], to_edge
     )
@@ -182,13 +181,13 @@ def add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, p
     over_edge = form_edge(form, to_edge, aim[3])
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
-        if shape == SQUARE and misses_block(spot, slopes, cell, waves):
+        if patched is not None and misses_block(spot, slopes, cell, waves):
             continue
         ellipse = ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, scratch.places)
         if not ellipse[0]:
             continue
         step = (cell, incident, wavelength)
-        if patched:
+        if patched is not None:
             add_patches(
                 shape, single, ellipse, waves, slopes, share, step, spot, place, panel, lattice, phases, scratch
             )
@@ -204,8 +203,8 @@ def add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, p
     return last - first
 
 
-@device_function
-def add_spots_of_block(shape, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch):
+@shared_function
+def add_spots_of_block(shape, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch):
     """Add all reflections of a block for one direction of the beam, each for itself."""
     panel, lattice, rules, phases, beams, forms, spots = nouns
     places, flags = scratch.places, scratch.flags
@@ -214,12 +213,14 @@ def add_spots_of_block(shape, single, edges, layer, beam, index, aim, place, nou
         spot = spots[lists.spot[at]]
         waiting = 0
         for orientation in range(len(forms.cells)):
-            waiting += add_orientation(shape, single, edges, orientation, beam, spot, aim, nouns, place, scratch)
-            if (shape == SQUARE or shape == ROUND) and waiting >= CHUNK:
+            waiting += add_orientation(
+                shape, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch
+            )
+            if patched is not None and waiting >= CHUNK:
                 gather_patches(scratch.values, places, flags)
                 waiting = 0
         if flags[TOP] < flags[BOTTOM]:
-            if shape == SQUARE or shape == ROUND:
+            if patched is not None:
                 gather_patches(scratch.values, places, flags)
             gather_spot(spot[GAIN], panel.n_slow - place[0], panel.n_fast - place[1], places, flags, own)
             if own[FOUND_PHOTONS] > 0.0:
@@ -266,14 +267,14 @@ def copy_row(source, first, target, start):
         target[start + pixel] = source[first + pixel]
 
 
-@device_function
+@shared_function
 def place_of_tile(tile, place):
     """``place`` of a tile of the block."""
     row, column = place[0] + tile // TILES_ACROSS * ROWS, place[1] + tile % TILES_ACROSS * COLUMNS
     return row, column, place[2], place[3], place[4]
 
 
-@device_function
+@shared_function
 def weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, spots, scratch):
     """Add what one direction of the beam left in the tiles, times its weights, to what is kept of them.
 
@@ -300,7 +301,7 @@ def weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, spots, sc
         copy_row(work, POLAR, kept, start + KEPT_POLAR)
 
 
-@device_function
+@shared_function
 def fill_cached_factors(factors, panel, rules, place, incident, work, exact):
     """Fill FACTOR as nanoBragg does, once for all terms: of the first sub-pixel and layer, and the last's capture."""
     first = (place[0], place[1], 0, 0, 0.0)
@@ -315,7 +316,7 @@ def fill_cached_factors(factors, panel, rules, place, incident, work, exact):
         multiply_captures(panel, layer, work, exact)
 
 
-@device_function
+@shared_function
 def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, spots, scratch):
     """Finish and store the tiles of a block; return whether any pixel is NaN."""
     work, exact, kept = scratch.work, scratch.exact, spots.kept
@@ -359,6 +360,8 @@ def run_of_spots(shape, single, edges, factors):
     neighbours; terms with factors of their own or a sensor that absorbs.
     """
 
+    patched = () if shape in (SQUARE, ROUND) else None
+
     @addressed_fused_kernel(types.void)
     def render_spots(
         panels, lattice, rules, phases, beams, forms, spots, tiles, lists, run, frame, doubts, found, scratch, values
@@ -370,7 +373,7 @@ def run_of_spots(shape, single, edges, factors):
             row, column = np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN])
             nouns = (panel, lattice, rules, phases, beams, forms, spots)
             clear_block(values.places, values.flags, values.kept)
-            if shape == SQUARE or shape == ROUND:
+            if patched is not None:
                 clear_patches(values.values, values.flags)
             for layer in range(panel.layers):
                 depth = layer * panel.layer_step
@@ -378,11 +381,11 @@ def run_of_spots(shape, single, edges, factors):
                     place = (row, column, sub // panel.oversample, sub % panel.oversample, depth)
                     aim = middle_of_block(panel, place)
                     aim_at_block(panel, place, aim[0], values.places)
-                    if shape == SQUARE or shape == ROUND:
+                    if patched is not None:
                         offset_pixels_of_patches(values.values, values.places)
                     for beam in range(len(beams.weight)):
                         add_spots_of_block(
-                            shape, single, edges, layer, beam, index, aim, place, nouns, lists, found, values
+                            shape, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, values
                         )
                         if factors is not None and rules.weighted:
                             weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)
