@@ -20,7 +20,7 @@ from pairs import against_yardstick, paired_ratio, seconds
 from record import processor_kind, record
 
 from bragg_numba import Experiment, Simulator
-from bragg_numba.cli.bench import surroundings
+from bragg_numba.cli.bench import conditions, surroundings
 
 HERE = Path(__file__).parent
 
@@ -180,7 +180,7 @@ def print_table(report: dict) -> None:
             table.add_row(row["title"], *figures, holds)
         console.print(table)
     versions = " ".join(f"{name} {version}" for name, version in report["versions"].items())
-    processor = f"{report['processor']} ({report['kind']}), {report['threads']} threads"
+    processor = f"{report['processor']} ({report['kind']}), {conditions(report)}"
     console.print(f"{processor}; {versions}; commit {report['commit'][:12]}")
 
 

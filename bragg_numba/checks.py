@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Sequence
 
 from bragg_numba.errors import InputError
+from bragg_numba.kernels._settings import LENGTHS, VECTOR_BITS
 
 
 def number(
@@ -78,6 +80,12 @@ def choice(name: str, value, allowed: Sequence[str]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else ""
         raise InputError(name, f"must be one of {', '.join(allowed)}", value, hint)
     return clean
+
+
+def environment() -> None:
+    """Refuse what an environment variable of this package cannot mean; an empty one says nothing."""
+    if text := os.environ.get(VECTOR_BITS, "").strip():
+        choice(VECTOR_BITS, text, LENGTHS)
 
 
 def vector(name: str, value, *, length: int = 3, nonzero: bool = False, **limits) -> tuple[float, ...]:

@@ -28,6 +28,7 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
+from bragg_numba.kernels._vectors import WANTED_BITS
 from numba import config
 from numba.core.compiler import CompileResult
 from numba.core.runtime import rtsys
@@ -318,7 +319,7 @@ class KernelCache:
 
     def _key(self, sig, codegen):
         settings = tuple((name, str(getattr(config, name, None))) for name in _SETTINGS)
-        return self._name, repr(self._constants), sig, codegen.magic_tuple(), settings
+        return self._name, repr(self._constants), sig, codegen.magic_tuple(), WANTED_BITS, settings
 
     def _file(self, key):
         return f"{self._name}-{hashlib.sha256(str(key).encode()).hexdigest()[:24]}{_ENDING}"

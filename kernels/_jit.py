@@ -6,8 +6,12 @@ import numba.experimental.function_type  # noqa: F401 - registers what a kernel 
 import numpy as np
 from bragg_numba.kernels._cache import KernelCache
 from bragg_numba.kernels._launch import ParallelKernel
+from bragg_numba.kernels._vectors import KernelCompiler
 from numba import config, njit, typeof, types
 from numba.core.ccallback import CFunc
+
+# Whatever is compiled for us has vectors of our length.
+_compiled = partial(njit, pipeline_class=KernelCompiler)
 
 
 def _kept(compiler):
@@ -38,23 +42,23 @@ def uncompiled(function):
 
 # inline="always": one source serves the CPU and the GPU target.
 # error_model="numpy": a division by zero gives inf or NaN instead of a branch that stops vectorisation.
-device_function = njit(inline="always", error_model="numpy")
+device_function = _compiled(inline="always", error_model="numpy")
 
 # A device function that is typed once and inlined by LLVM: those whose source would be copied many times over.
-shared_function = njit(forceinline=True, error_model="numpy")
+shared_function = _compiled(forceinline=True, error_model="numpy")
 
 # A serial function that a kernel calls; strict IEEE arithmetic.
-serial_kernel = _kept(njit(error_model="numpy", nogil=True))
+serial_kernel = _kept(_compiled(error_model="numpy", nogil=True))
 
 # A kernel whose outermost loop is a prange, to be called from Python; strict IEEE arithmetic.
-cpu_kernel = _started_by_python(_kept(njit(parallel=True, error_model="numpy", nogil=True)))
+cpu_kernel = _started_by_python(_kept(_compiled(parallel=True, error_model="numpy", nogil=True)))
 
 # "contract" alone lets a product and a sum become one fused multiply-add: it only ever removes a rounding.
 # The tile kernels live on it: half of their operations are such pairs.
 # _nrt=False: they allocate nothing (numba would say so), and do not count references to arrays that their caller
 # holds: locked additions, a dozen for each step of a tile.
 _FUSED = {"error_model": "numpy", "fastmath": {"contract"}, "_nrt": False}
-fused_kernel = _kept(njit(nogil=True, **_FUSED))
+fused_kernel = _kept(_compiled(nogil=True, **_FUSED))
 
 
 class _Address:
@@ -99,7 +103,7 @@ class AddressedKernel:
         kinds = tuple(map(_kind, arguments))
         if kinds not in self._compiled:
             exact = tuple(a if isinstance(a, types.Type) else typeof(a) for a in arguments)
-            kernel = CFunc(self._function, (exact, self._returns), {}, self._options)
+            kernel = CFunc(self._function, (exact, self._returns), {}, self._options, KernelCompiler)
             kernel._cache = KernelCache(self._function)
             kernel.compile()
             self._compiled[kinds] = _Address(kernel)

@@ -94,16 +94,25 @@ def measure(name: str, threads: int | None = None, repeats: int = 5) -> dict:
 
 
 def surroundings(threads: int | None = None) -> dict:
-    """Processor, threads and versions: what the figures belong to."""
+    """Processor, threads, bits of a vector in the kernels (None: no x86) and versions: what the figures belong to."""
     import numba
 
+    from bragg_numba.kernels._vectors import vector_bits
     from bragg_numba.versions import versions
 
     return {
         "processor": processor(),
         "threads": threads or numba.config.NUMBA_NUM_THREADS,
+        "vector_bits": vector_bits(),
         "versions": versions(),
     }
+
+
+def conditions(report: dict) -> str:
+    """Threads and vectors of a report's ``surroundings``, in words."""
+    bits = report["vector_bits"]
+    vectors = f"vectors of {bits} bits" if bits else "vectors as long as the compiler makes them"
+    return f"{report['threads']} threads, {vectors}"
 
 
 def processor() -> str:
@@ -133,7 +142,7 @@ def _count(name: str, text: str) -> int:
 
 def _print_table(report: dict) -> None:
     versions = " ".join(f"{name} {version}" for name, version in report["versions"].items())
-    print(f"{report['processor']}, {report['threads']} threads; {versions}")
+    print(f"{report['processor']}, {conditions(report)}; {versions}")
     print(f"{'warm render':<44} {'ms':>8} {'pixel-steps/s':>14} {'precision':>10} {'float64 takes':>14}")
     for row in report["cases"]:
         print(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
+from bragg_numba import checks as check
 from bragg_numba.errors import BraggError, InputError
 
 Given = TypeVar("Given")
@@ -152,6 +153,7 @@ def guarded(run: Callable[[], int]) -> int:
     """Run a command; what a person can mend becomes one sentence on stderr and status 2."""
     replace_missing_streams()
     try:
+        check.environment()
         status = run()
         sys.stdout.flush()
         return status

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Frame
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
@@ -51,6 +52,7 @@ class CpuRenderer:
     def __init__(
         self, plan: Plan, precision: str = "auto", thread_count: int | None = None, reason: str = "asked for"
     ) -> None:
+        check.environment()
         self.plan, self.reason = plan, reason
         self._threads = thread_count
         self._listed: tuple[tuple[int, int], np.ndarray] = ((0, 0), np.empty((0, N_COLUMNS), np.int32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from bragg_numba.kernels._vectors import vector_bits
 
 from bragg_numba.cli import bench
 from bragg_numba.cli.bragg import main
@@ -25,6 +26,7 @@ def test_the_figures_of_a_case_belong_together(capsys):
 
     report = json.loads(capsys.readouterr().out)
     assert report["threads"] == 1
+    assert report["vector_bits"] == vector_bits()
     assert {"python", "numba", "numpy"} <= set(report["versions"])
     (row,) = report["cases"]
     assert (row["name"], row["precision"]) == ("two", "tile")
@@ -37,6 +39,7 @@ def test_every_case_has_its_line_in_the_table(capsys):
     assert main(["bench", "--repeats", "1"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
+    assert ("vectors as long as" if vector_bits() is None else f"vectors of {vector_bits()} bits") in lines[0]
     assert [line[:44].strip() for line in lines[2:]] == [title for title, _ in TINY.values()]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sample_experiments import rich_experiment, same_in_python
 
-from bragg_numba import Experiment, simulate
+from bragg_numba import Experiment, InputError, simulate
 from bragg_numba.cli import bragg
 
 
@@ -60,6 +60,19 @@ def test_a_command_that_this_installation_lacks_is_not_listed(monkeypatch, capsy
     assert bragg.main(["--help"]) == 0
     assert "brew" not in capsys.readouterr().out
     assert bragg.main(["brew"]) == 2
+
+
+def test_a_length_of_vectors_that_there_is_not_is_refused_by_commands_and_in_python(monkeypatch, capsys):
+    monkeypatch.setenv("BRAGG_NUMBA_VECTOR_BITS", "384")
+    sentence = "BRAGG_NUMBA_VECTOR_BITS must be one of 256, 512, got '384'"
+
+    assert bragg.main(["bench"]) == 2
+    assert sentence in capsys.readouterr().err
+    with pytest.raises(InputError, match=sentence):
+        simulate(same_in_python(), backend="cpu")
+    for length in ("256", "512", ""):
+        monkeypatch.setenv("BRAGG_NUMBA_VECTOR_BITS", length)
+        assert bragg.main(["--help"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ class Package:
 
     def start(self, before: str = "", *words: str, limit=None, **variables) -> subprocess.Popen:
         usual = {"NUMBA_CACHE_DIR": str(self.cache), "TMPDIR": str(self.temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+        usual["BRAGG_NUMBA_VECTOR_BITS"] = ""
         env = {**os.environ, "PYTHONPATH": str(self.site), **usual, **variables}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [sys.executable, "-c", f"{BEGIN}{before}\n{RUN}", *words]
@@ -171,6 +172,13 @@ def test_checkouts_that_share_a_folder_keep_apart(warm, tmp_path):
 )
 def test_what_another_compiler_made_is_not_used(warm, before):
     assert warm.run(before)[0] == FRESH
+
+
+def test_kernels_with_vectors_of_another_length_keep_apart(warm):
+    assert warm.run(BRAGG_NUMBA_VECTOR_BITS="256")[0] == FRESH
+
+    for length in ("", "512", "256"):
+        assert warm.run(BRAGG_NUMBA_VECTOR_BITS=length) == (KEPT, "")
 
 
 def test_a_process_whose_sources_change_under_it_keeps_nothing(package):

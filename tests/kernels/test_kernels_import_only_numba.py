@@ -16,6 +16,7 @@ ALLOWED = ("math", "functools", "types", "typing", "numpy", "numba", "bragg_numb
 OF_MACHINE = {
     "_cache": ("contextlib", "hashlib", "os", "pickle", "shutil", "stat", "sys", "tempfile", "warnings", "llvmlite"),
     "_launch": ("contextlib", "os", "sys", "threading"),
+    "_vectors": ("copy", "os", "llvmlite"),
 }
 DECORATOR_MAKERS = {"njit", "jit", "vectorize", "guvectorize", "stencil"}
 
