@@ -18,6 +18,7 @@ class Panel(NamedTuple):
     """One panel of the detector, its sensor, and the beam as it meets it; lab frame.
 
     ``origin`` is the outer corner of the panel's pixel (0, 0), which is pixel (first_row, first_column) of the frame.
+    ``fast``, ``slow`` and ``normal`` are unit vectors; ``fast`` and ``slow`` need not be at right angles.
     """
 
     origin_x: float
@@ -38,9 +39,13 @@ class Panel(NamedTuple):
     polar_x: float
     polar_y: float
     polar_z: float
-    pixel_size: float
-    subpixel_size: float
-    half_subpixel: float
+    pitch_fast: float  #: from a pixel to the next
+    pitch_slow: float
+    height: float  #: area of a pixel over pitch_fast: pitch_slow, unless the axes are skewed (eq. 5)
+    subpixel_fast: float
+    subpixel_slow: float
+    half_fast: float  #: half of a sub-pixel
+    half_slow: float
     close_distance: float
     attenuation: float  #: 1/m
     layer_step: float
@@ -64,7 +69,7 @@ class Panel(NamedTuple):
 
 
 #: A Panel as an element of an array: kernels that render several panels get them so.
-PANEL_RECORD = np.dtype([(name, kind) for name, kind in Panel.__annotations__.items()])
+PANEL_RECORD = np.dtype([(name, kind) for name, kind in Panel.__annotations__.items()], align=True)
 
 
 def panel_array(panels) -> np.ndarray:

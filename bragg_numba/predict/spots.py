@@ -13,7 +13,8 @@ from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Panel
 from bragg_numba.kernels.spots import predict as spots
 from bragg_numba.plan.plan import Plan
 
-#: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1.
+#: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1. ``panel``
+#: counts the detector's panels.
 SPOT = np.dtype(
     [
         ("h", np.int32),
@@ -25,6 +26,7 @@ SPOT = np.dtype(
         ("resolution_A", np.float32),
         ("partiality", np.float32),
         ("excitation_error_per_A", np.float32),
+        ("panel", np.int32),
     ]
 )
 
@@ -76,8 +78,10 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
     where = (np.ascontiguousarray(stars), plan.roi, plan.mask, _inverse_gram(plan), limits)
     bounds = (reach, q_max, spread, source_spread, max(float(threshold), 1e-30))
-    found = np.concatenate([spots.list_spots(panel, *nouns, *where, *bounds) for panel in plan.panels])
+    of_panels = [spots.list_spots(panel, *nouns, *where, *bounds) for panel in plan.panels]
+    found = np.concatenate(of_panels)
     table = np.zeros(len(found), dtype=SPOT)
+    table["panel"] = np.repeat(np.arange(len(of_panels)), [len(part) for part in of_panels])
     for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
         table[name] = found[:, column]
     table["photons"] = found[:, spots.PHOTONS]
@@ -128,12 +132,12 @@ def _farthest_ray(plan: Plan, panel: Panel) -> float:
     if right <= left or bottom <= top:
         return 0.0
     place = uncompiled(physics.curved_position if panel.curved else physics.flat_position)
-    pixel, longest = panel.pixel_size, 0.0
+    longest = 0.0
     # Along the edges: on a flat detector the corners would do, on a curved one they need not.
     for part in np.linspace(0.0, 1.0, 17):
         fast, slow = left + part * (right - left), top + part * (bottom - top)
         for f, s in ((fast, top), (fast, bottom), (left, slow), (right, slow)):
-            at = np.array(place(panel, f * pixel, s * pixel, 0.0))
+            at = np.array(place(panel, f * panel.pitch_fast, s * panel.pitch_slow, 0.0))
             ray = at / np.linalg.norm(at)
             longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
     return longest

@@ -47,20 +47,19 @@ def aim_at_groups(panel, place, work, exact):
     """Fill AIM with the direction of each group's centre, NEARNESS with 1 / its distance, SLANT with its cosine."""
     g = panel
     row, column, sub_slow, sub_fast, depth = place
-    half = 0.5 * g.subpixel_size
-    first = g.subpixel_size * sub_fast + half
-    top = g.subpixel_size * sub_slow + half + 0.5 * (LANES - 1) * g.pixel_size
+    first = g.subpixel_fast * sub_fast + 0.5 * g.subpixel_fast
+    top = g.subpixel_slow * sub_slow + 0.5 * g.subpixel_slow + 0.5 * (LANES - 1) * g.pitch_slow
     for band in range(BANDS):
-        slow = g.pixel_size * (row + band * LANES) + top
+        slow = g.pitch_slow * (row + band * LANES) + top
         for across in range(COLUMNS):
             group = band * COLUMNS + across
-            fast = g.pixel_size * (np.float64(column) + np.float64(np.int32(across))) + first
+            fast = g.pitch_fast * (np.float64(column) + np.float64(np.int32(across))) + first
             x, y, z = physics.flat_position(g, fast, slow, depth)
             nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
             d_x, d_y, d_z = x * nearness, y * nearness, z * nearness
             slant = d_x * g.slow_x + d_y * g.slow_y + d_z * g.slow_z
             exact[AIM_X + group], exact[AIM_Y + group], exact[AIM_Z + group] = d_x, d_y, d_z
-            pitch = g.pixel_size * nearness
+            pitch = g.pitch_slow * nearness
             exact[PITCH_64 + group], exact[SLANT_64 + group] = pitch, slant
             work[PITCH + group], work[SLANT + group] = np.float32(pitch), np.float32(slant)
             work[NEARNESS + group] = np.float32(nearness)
@@ -111,7 +110,7 @@ def nearness_of_pixel(work, group, pixel):
 @fused_kernel
 def solid_angles(panel, near, scale, work):
     """Fill FACTOR with the solid angle times ``scale`` (eq. 5); ``near`` is the distance of the layer's plane."""
-    area = np.float32(scale * panel.pixel_size * panel.pixel_size * near)
+    area = np.float32(scale * panel.pitch_fast * panel.height * near)
     unit = np.float32(scale)
     for lane in range(LANES):
         if panel.point_pixel:
@@ -163,7 +162,7 @@ def polarized_solid_angles(panel, near, scale, incident, work, exact):
         multiply_factors(POLAR, work)
         return
     # The common case in one pass.
-    area = np.float32(scale * g.pixel_size * g.pixel_size * near)
+    area = np.float32(scale * g.pitch_fast * g.height * near)
     parts_along(panel, incident[0], incident[1], incident[2], PART_I, PACE_I, work, exact)
     for lane in range(LANES):
         for group in range(GROUPS):

@@ -44,7 +44,7 @@ TILT_H, TILT_K, TILT_L = (_PIXEL_END + n * _GROUP_ROW for n in range(9, 12))  # 
 NEAR_H, NEAR_K, NEAR_L = (_PIXEL_END + n * _GROUP_ROW for n in range(12, 15))  # whole parts, from the table's start
 CHANGE_H, CHANGE_K, CHANGE_L = (_PIXEL_END + n * _GROUP_ROW for n in range(15, 18))  # a pixel further, or its coarse
 LEFT_H, LEFT_K, LEFT_L = (_PIXEL_END + n * _GROUP_ROW for n in range(18, 21))  # part, and what is left (eq. 33)
-NEARNESS, PITCH, SLANT = (_PIXEL_END + n * _GROUP_ROW for n in range(21, 24))  # 1 / distance; pixel / distance; cosine
+NEARNESS, PITCH, SLANT = (_PIXEL_END + n * _GROUP_ROW for n in range(21, 24))  # 1 / distance; pitch / distance; cosine
 PART_I, PART_E, PART_B = (_PIXEL_END + n * _GROUP_ROW for n in range(24, 27))  # parts of the direction along vectors
 PACE_I, PACE_E, PACE_B = (_PIXEL_END + n * _GROUP_ROW for n in range(27, 30))  # and of a pixel's step along slow
 

@@ -234,8 +234,9 @@ def place_spot(g, per_term, d_x, d_y, d_z, point):
         position = physics.flat_position(g, point[0], point[1], 0.0)
         obliquity = parallax
     squared = position[0] ** 2 + position[1] ** 2 + position[2] ** 2
-    true = g.pixel_size * g.pixel_size / squared * obliquity
-    return captured * physics.solid_angle(math.sqrt(squared), g.pixel_size, g.close_distance, g.point_pixel) / true
+    true = g.pitch_fast * g.height / squared * obliquity
+    model = physics.solid_angle(math.sqrt(squared), g.pitch_fast, g.height, g.close_distance, g.point_pixel)
+    return captured * model / true
 
 
 @serial_kernel
@@ -440,8 +441,8 @@ def measure_spot(
                 possible += share * piece[0]
     if photons <= 0.0:
         return False
-    out[FAST] = fast / photons / panel.pixel_size
-    out[SLOW] = slow / photons / panel.pixel_size
+    out[FAST] = fast / photons / panel.pitch_fast
+    out[SLOW] = slow / photons / panel.pitch_slow
     # Steps out of reach count among those that could have been on the sphere.
     out[PARTIALITY] = photons / (possible * (all_weights / near_weights))
     # The scale divides by the sub-pixels too, but the integral is over whole pixels.

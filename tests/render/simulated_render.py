@@ -98,7 +98,7 @@ def test_every_panel_of_a_detector_is_rendered_where_it_lies(precision):
     whole = plan.panels[0]
     panels = []
     for first_row, first_column, n_slow, n_fast in ((0, 0, 20, 17), (0, 23, 11, 17), (11, 23, 9, 17)):
-        down, across = first_row * whole.pixel_size, first_column * whole.pixel_size
+        down, across = first_row * whole.pitch_slow, first_column * whole.pitch_fast
         corner = {
             f"origin_{x}": getattr(whole, f"origin_{x}")
             + down * getattr(whole, f"slow_{x}")

@@ -18,7 +18,7 @@ FRAME = "-detpixels_x 150 -detpixels_y 90"
 def cut(plan: Plan, column: int) -> Plan:
     """The same detector as two panels side by side."""
     whole = plan.panels[0]
-    shift = column * whole.pixel_size
+    shift = column * whole.pitch_fast
     moved = {f"origin_{x}": getattr(whole, f"origin_{x}") + shift * getattr(whole, f"fast_{x}") for x in "xyz"}
     left = whole._replace(n_fast=column)
     right = whole._replace(n_fast=whole.n_fast - column, first_column=column, **moved)
