@@ -9,7 +9,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import uncompiled
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Panel
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, Panel, panel_array
 from bragg_numba.kernels.spots import predict as spots
 from bragg_numba.plan.plan import Plan
 
@@ -78,10 +78,11 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
     where = (np.ascontiguousarray(stars), plan.roi, plan.mask, _inverse_gram(plan), limits)
     bounds = (reach, q_max, spread, source_spread, max(float(threshold), 1e-30))
-    of_panels = [spots.list_spots(panel, *nouns, *where, *bounds) for panel in plan.panels]
-    found = np.concatenate(of_panels)
+    aside = 3.0 * (reach + spread * q_max + source_spread) * float(plan.sources.wavelength.max())
+    found = spots.list_spots(panel_array(plan.panels), _cones(plan, aside), *nouns, *where, *bounds)
+    found = found[np.argsort(found[:, spots.PANEL], kind="stable")]
     table = np.zeros(len(found), dtype=SPOT)
-    table["panel"] = np.repeat(np.arange(len(of_panels)), [len(part) for part in of_panels])
+    table["panel"] = found[:, spots.PANEL]
     for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
         table[name] = found[:, column]
     table["photons"] = found[:, spots.PHOTONS]
@@ -89,6 +90,32 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     table["partiality"] = found[:, spots.PARTIALITY]
     table["excitation_error_per_A"] = found[:, spots.EXCITATION] * 1e-10
     return table
+
+
+#: Directions beyond a panel's corners that may still be its own: its sensor's depth and a pixel's rim, radians.
+_RIM = 2e-3
+
+
+def _cones(plan: Plan, aside: float) -> np.ndarray:
+    """Around each panel a cone of directions: unit vector and least cosine, float64 (n, 4).
+
+    ``aside`` radians is how far a reflection's steps may lie from its first. Of a single panel every direction is in.
+    """
+    if len(plan.panels) == 1:
+        return np.array([[0.0, 0.0, 0.0, -1.0]])
+    place = uncompiled(physics.flat_position)
+    cones = np.empty((len(plan.panels), 4))
+    for cone, g in zip(cones, plan.panels, strict=True):
+        wide, tall = g.n_fast * g.pitch_fast, g.n_slow * g.pitch_slow
+        at = np.array(
+            [place(g, wide / 2.0, tall / 2.0, 0.0), *(place(g, f, s, 0.0) for f in (0.0, wide) for s in (0.0, tall))]
+        )
+        rays = at / np.linalg.norm(at, axis=1)[:, None]
+        cone[:3] = rays[0]
+        # A corner is the farthest point of a panel from its middle.
+        angle = math.acos(min(1.0, float((rays[1:] @ rays[0]).min()))) + aside + _RIM
+        cone[3] = math.cos(min(angle, math.pi))
+    return cones
 
 
 def _inverse_gram(plan: Plan) -> np.ndarray:

@@ -13,7 +13,7 @@ from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.kernels.work import N_COLUMNS
 from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
-from bragg_numba.plan.work import list_tiles
+from bragg_numba.plan.work import list_fitting_tiles
 from bragg_numba.render.statistics import Tally
 
 
@@ -114,7 +114,7 @@ class CpuRenderer:
         rows, plan = (row_start, row_stop), self.plan
         listed = self._listed  # once: another thread may render other rows
         if listed[0] != rows:
-            listed = (rows, list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), rows))
+            listed = (rows, list_fitting_tiles(plan.panels, plan.roi, plan.mask, rows))
             self._listed = listed
         return listed[1]
 

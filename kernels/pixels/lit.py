@@ -13,7 +13,6 @@ from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
-    COLUMNS,
     GROUPS,
     LANES,
     LISTED,
@@ -69,12 +68,12 @@ def list_lit_groups(at):
 def place_lit_groups(n_lit, panel, lattice, cell, incident, place, work, at):
     """Fill rows of the listed groups' pixels: squared radius or top-hat, and nearest indices (eq. 14, 17)."""
     g = panel
-    row, column, sub_slow, sub_fast, depth = place
+    row, column, wide, sub_slow, sub_fast, depth = place
     half_fast, half_slow = g.subpixel_fast / 2.0, g.subpixel_slow / 2.0
     for lit in range(n_lit):
         group, start = at[LISTED + lit], lit * LANES
-        fast = g.pitch_fast * (column + group % COLUMNS) + (g.subpixel_fast * sub_fast + half_fast)
-        top = g.pitch_slow * (row + group // COLUMNS * LANES) + (g.subpixel_slow * sub_slow + half_slow)
+        fast = g.pitch_fast * (column + group % wide) + (g.subpixel_fast * sub_fast + half_fast)
+        top = g.pitch_slow * (row + group // wide * LANES) + (g.subpixel_slow * sub_slow + half_slow)
         for lane in range(LANES):
             slow = top + g.pitch_slow * np.float64(np.int32(lane))
             x, y, z = physics.flat_position(g, fast, slow, depth)
