@@ -68,7 +68,8 @@ class Panel(NamedTuple):
     has_sensor: bool
 
 
-#: A Panel as an element of an array: kernels that render several panels get them so.
+#: A Panel as an element of an array: kernels that render several panels get them so. Aligned, or a GPU would read it
+#: byte by byte.
 PANEL_RECORD = np.dtype([(name, kind) for name, kind in Panel.__annotations__.items()], align=True)
 
 
@@ -247,7 +248,7 @@ class SinglePanel(NamedTuple):
 
 
 #: A SinglePanel as an element of an array.
-SINGLE_PANEL_RECORD = np.dtype([(name, kind) for name, kind in SinglePanel.__annotations__.items()])
+SINGLE_PANEL_RECORD = np.dtype([(name, kind) for name, kind in SinglePanel.__annotations__.items()], align=True)
 
 
 def single_panel_array(panels) -> np.ndarray:

@@ -118,11 +118,9 @@ def _holds_nouns(value) -> bool:
 def _size(value) -> int:
     if isinstance(value, np.ndarray):
         return value.size
-    if isinstance(value, (tuple, list)):
-        return sum(map(_size, value))
-    if dataclasses.is_dataclass(value):
-        return sum(_size(part) for _, part in given(value))
-    return 1
+    if _holds_nouns(value):
+        return sum(_size(part) for noun in value for _, part in given(noun))
+    return sum(map(_size, value)) if isinstance(value, (tuple, list)) else 1
 
 
 def _summary(value) -> str:

@@ -66,6 +66,21 @@ def list_fitting_tiles(
     return lists[0] if len(lists) == 1 else np.concatenate(lists)
 
 
+def list_gaps(panels: tuple[parameters.Panel, ...], shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """List rectangles (rows, columns) of a frame that hold all pixels of no panel, and no others."""
+    tops, lefts = np.array([(g.first_row, g.first_column) for g in panels]).T
+    bottoms, rights = tops + [g.n_slow for g in panels], lefts + [g.n_fast for g in panels]
+    rows = sorted({0, shape[0], *tops.tolist(), *bottoms.tolist()})
+    found = []
+    for top, bottom in zip(rows[:-1], rows[1:], strict=True):
+        here = (tops <= top) & (bottoms >= bottom)
+        starts, ends = np.sort(lefts[here]), np.sort(rights[here])
+        for left, right in zip((0, *ends), (*starts, shape[1]), strict=True):
+            if left < right:
+                found.append((slice(top, bottom), slice(int(left), int(right))))
+    return found
+
+
 Part = tuple[tuple[int, int, int, int], tuple[int, int]]
 
 

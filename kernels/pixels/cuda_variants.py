@@ -59,8 +59,10 @@ def variants():
     found.append(_float64("square-tricubic", ExactKind(SQUARE, True, True, False)))
     found.append(_tile("square-table-panels", Kind(SQUARE, True, False, False, largest, several=True)))
     found.append(_float64("square-table-panels", ExactKind(SQUARE, True, False, False, several=True)))
-    settle = settle_kernel(ExactKind(SQUARE, True, False, False))
-    found.append(Variant("square-table-settle", "float64", settle.py_func, settle_types(), False, THREADS, 1))
+    for several, panels_name in ((False, ""), (True, "-panels")):
+        settle, kinds = settle_kernel(ExactKind(SQUARE, True, False, False, several)), settle_types(several)
+        name = f"square-table-settle{panels_name}"
+        found.append(Variant(name, "float64", settle.py_func, kinds, False, THREADS, 1))
     found.append(Variant("poisson-counts", "float64", poisson_counts.py_func, counts_types(), False, THREADS, 1))
     return found
 
@@ -119,9 +121,9 @@ def float64_types(several=False):
     return *_exact_types(several), _TILES, _FRAME, _array(types.int64, 1)
 
 
-def settle_types():
+def settle_types(several=False):
     """Types of the arguments of settle_doubts."""
-    return *_exact_types(), types.int64, _FRAME, _DOUBTS
+    return *_exact_types(several), types.int64, _FRAME, _DOUBTS
 
 
 def counts_types():

@@ -9,7 +9,7 @@ from bragg_numba.kernels.work import BOTTOM, COLUMN, LEFT, PANEL, RIGHT, ROW, TO
 
 from bragg_numba import Experiment
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.plan.work import list_fitting_tiles, list_tiles
+from bragg_numba.plan.work import list_fitting_tiles, list_gaps, list_tiles
 
 LINE = "-cell 50 -default_F 1 -N 3 -detpixels 8"
 NO_MASK = np.zeros((0, 0), np.bool_)
@@ -70,6 +70,19 @@ def test_tiles_that_fit_a_panel_hold_every_wanted_pixel_once(seed):
 
 def whole(shape):
     return (0, shape[1] - 1, 0, shape[0] - 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gaps_are_the_pixels_of_no_panel(seed):
+    shape, found, *_ = random_case(np.random.default_rng(seed))
+    covered = np.zeros(shape, int)
+    for panel in found:
+        covered[panel.first_row : panel.first_row + panel.n_slow, panel.first_column :][:, : panel.n_fast] += 1
+
+    for gap in list_gaps(found, shape):
+        covered[gap] += 1
+
+    assert (covered == 1).all()
 
 
 @pytest.mark.parametrize(("n_slow", "n_fast", "most"), [(514, 1030, 1.02), (256, 256, 1.0), (185, 194, 1.1)])
