@@ -47,9 +47,8 @@ _UNITS = {
     "degree": "phi_deg",
     "electron": "F_cell",
     "electron^2": "term I_running I_before_scaling",
-    "pixel": "panel_corner_px",
-    "m": "panel_pitch_m Fbeam_m Sbeam_m distance_m term_fast term_slow term_beam pix0_vector "
-    "pix0_vector_meters pixel_pos_meters R_distance_meters close_distance_meters lambda_meters r_e_meters",
+    "m": "Fbeam_m Sbeam_m distance_m term_fast term_slow term_beam pix0_vector pix0_vector_meters "
+    "pixel_pos_meters R_distance_meters close_distance_meters lambda_meters r_e_meters",
     "m^2": "r_e_sqr",
     # The reference divides metres by 1000 once more and calls the pixel's size in millimetres by its name.
     "km, km, mm": "beam_center_m",
