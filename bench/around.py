@@ -6,6 +6,7 @@ Each function measures one thing and returns a number. ``AROUND`` lists them wit
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import statistics
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from cases import CASES, FIDELITIES
+from cases import CASES, FIDELITIES, PANELS, PANELS_LINE, tiled
 from pairs import paired_ratio, seconds
 
 from bragg_numba import Experiment, Simulator
@@ -159,6 +160,16 @@ def gain_of_skipping(pairs: int = 5) -> float:
     return gain
 
 
+def panels_over_plane(name: str, pairs: int = 15) -> float:
+    """Time a pixel of a detector of panels over that of one plane with as many pixels."""
+    columns, rows, n_fast, n_slow = PANELS[name]
+    size = f"-detpixels_x {columns * n_fast} -detpixels_y {rows * n_slow}"
+    plane = Simulator(Experiment.from_nanobragg(PANELS_LINE.format(size)))
+    panels = Simulator(plane.experiment.replace(detector=tiled(columns, rows, n_fast, n_slow)))
+    outs = [np.zeros(sim.shape, np.float32) for sim in (panels, plane)]
+    return paired_ratio(lambda: panels.render(outs[0]), lambda: plane.render(outs[1]), pairs, repeats=1)
+
+
 def series_frames_per_s(frames: int = 16) -> float:
     """Frames a second of a series of 4096^2 single-step frames, Poisson counts only, compressed."""
     from bragg_numba.series import rotation_series
@@ -203,6 +214,12 @@ AROUND = {
     "peak_4096": Around("peak memory, 4096^2", "bytes", peak_of_4096, 350e6),
     "peak_16384": Around("peak memory, 16384^2 streamed to HDF5", "bytes", peak_of_16384, 700e6),
     "gain_of_skipping": Around("gain of skipping, protein cut at 3 A", "x", gain_of_skipping, None, most=False),
+    **{
+        f"panels_{PANELS[name][0] * PANELS[name][1]}": Around(
+            f"{name} over one plane", "x", functools.partial(panels_over_plane, name), 1.1
+        )
+        for name in PANELS
+    },
     "series": Around("series of 4096^2 counts, one step", "frames/s", series_frames_per_s, None, most=False),
 }
 

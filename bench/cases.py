@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bragg_numba import Detector, Panel
 from bragg_numba.cli.bench import CASES as SHORT
 
 _PROTEIN = Path(__file__).parent.parent / "examples" / "2erl_P1.hkl"
@@ -65,3 +66,21 @@ TWO_THREADS = 1.85
 
 #: The two fidelities of one experiment: 20 domains, oversample 2, 3 layers.
 FIDELITIES = {"nanobragg": _LAYERS, "physical": f"{_LAYERS} -fidelity physical"}
+
+#: Detectors of many panels, to compare with one plane, one step: columns, rows, pixels of a panel (fast, slow).
+PANELS = {"32 modules of 1030 x 514": (4, 8, 1030, 514), "256 chips of 256 x 256": (16, 16, 256, 256)}
+
+#: The rest of their experiment; ``{}`` is the size of the plane.
+PANELS_LINE = f"{_CUBIC} -N 5 -lambda 1 -distance 120 -pixel 0.075 -oversample 1 -adxv {{}}"
+
+
+def tiled(columns: int, rows: int, n_fast: int, n_slow: int) -> Detector:
+    """Panels side by side with gaps of 8 pixels between them, each turned a little, stacked along the rows."""
+    panels = []
+    for number in range(columns * rows):
+        across, down = number % columns - columns / 2, number // columns - rows / 2
+        turn = 1e-3 * (number % 7 - 3)
+        corner = (0.075 * across * (n_fast + 8), -0.075 * down * (n_slow + 8), 120.0)
+        panel = Panel(n_fast=n_fast, n_slow=n_slow, origin_mm=corner, fast=(1, turn, 0), slow=(turn, -1, turn))
+        panels.append(panel)
+    return Detector(panels=panels, pixel_mm=0.075, convention="adxv")

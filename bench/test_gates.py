@@ -45,6 +45,14 @@ def test_physical_costs_at_most_half_as_much_again():
     assert ratio < 1.5
 
 
+@pytest.mark.parametrize("name", ["panels_32", "panels_256"])
+def test_panels_cost_hardly_more_than_one_plane(name):
+    ratio = AROUND[name].measure()
+
+    print(f"{AROUND[name].title}: {ratio:.3f} x, {AROUND[name].asked} asked for")
+    assert AROUND[name].holds(ratio)
+
+
 def test_skipping_what_no_reflection_reaches_changes_no_pixel_and_pays():
     # gain_of_skipping compares the images, bit by bit.
     gain = gain_of_skipping()

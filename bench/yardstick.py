@@ -25,15 +25,15 @@ def render(geometry, lattice, lookup, scale, incident, wavelength, cells, table,
             total, omega, polar = 0.0, 0.0, 0.0
             for sub_slow in range(oversample):
                 for sub_fast in range(oversample):
-                    f = g.subpixel_size * (fast * oversample + sub_fast) + g.subpixel_size / 2.0
-                    s = g.subpixel_size * (slow * oversample + sub_slow) + g.subpixel_size / 2.0
+                    f = g.subpixel_fast * (fast * oversample + sub_fast) + g.half_fast
+                    s = g.subpixel_slow * (slow * oversample + sub_slow) + g.half_slow
                     x = f * g.fast_x + s * g.slow_x + g.origin_x
                     y = f * g.fast_y + s * g.slow_y + g.origin_y
                     z = f * g.fast_z + s * g.slow_z + g.origin_z
                     r = math.sqrt(x * x + y * y + z * z)
                     x, y, z = x / r, y / r, z / r
                     if omega == 0.0:
-                        omega = g.pixel_size * g.pixel_size / r / r * g.close_distance / r
+                        omega = g.pitch_fast * g.height / r / r * g.close_distance / r
                     for source in range(len(wavelength)):
                         i_x, i_y, i_z = incident[source, 0], incident[source, 1], incident[source, 2]
                         q_x = (x - i_x) / wavelength[source]

@@ -16,6 +16,7 @@ _HOMES = {
     "Detector": "experiment",
     "Experiment": "experiment",
     "OutputOptions": "series",
+    "Panel": "experiment",
     "Rotation": "experiment",
     "Sampling": "experiment",
     "Series": "series",

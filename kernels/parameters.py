@@ -18,6 +18,7 @@ class Panel(NamedTuple):
     """One panel of the detector, its sensor, and the beam as it meets it; lab frame.
 
     ``origin`` is the outer corner of the panel's pixel (0, 0), which is pixel (first_row, first_column) of the frame.
+    ``fast``, ``slow`` and ``normal`` are unit vectors; ``fast`` and ``slow`` need not be at right angles.
     """
 
     origin_x: float
@@ -38,9 +39,13 @@ class Panel(NamedTuple):
     polar_x: float
     polar_y: float
     polar_z: float
-    pixel_size: float
-    subpixel_size: float
-    half_subpixel: float
+    pitch_fast: float  #: from a pixel to the next
+    pitch_slow: float
+    height: float  #: area of a pixel over pitch_fast: pitch_slow, unless the axes are skewed (eq. 5)
+    subpixel_fast: float
+    subpixel_slow: float
+    half_fast: float  #: half of a sub-pixel
+    half_slow: float
     close_distance: float
     attenuation: float  #: 1/m
     layer_step: float
@@ -63,8 +68,9 @@ class Panel(NamedTuple):
     has_sensor: bool
 
 
-#: A Panel as an element of an array: kernels that render several panels get them so.
-PANEL_RECORD = np.dtype([(name, kind) for name, kind in Panel.__annotations__.items()])
+#: A Panel as an element of an array: kernels that render several panels get them so. Aligned, or a GPU would read it
+#: byte by byte.
+PANEL_RECORD = np.dtype([(name, kind) for name, kind in Panel.__annotations__.items()], align=True)
 
 
 def panel_array(panels) -> np.ndarray:
@@ -186,7 +192,7 @@ class Phases(NamedTuple):
 class Single(NamedTuple):
     """What a GPU tile kernel needs beyond the plan, worked out beforehand so that no thread has to.
 
-    float32 down to ``layer_depth``. ``h_size`` and ``k_size`` are the strides of h and k in the padded table,
+    float32 down to ``kahn``. ``h_size`` and ``k_size`` are the strides of h and k in the padded table,
     whose every side has twice ``reach`` more cells of border, ``h_shift`` the place of index 0 there, ``h_last``
     the last place from which ``reach`` steps on stay inside.
     """
@@ -203,21 +209,10 @@ class Single(NamedTuple):
     metric_hk: np.float32
     metric_hl: np.float32
     metric_kl: np.float32
-    fast_x: np.float32
-    fast_y: np.float32
-    fast_z: np.float32
-    slow_x: np.float32
-    slow_y: np.float32
-    slow_z: np.float32
-    normal_x: np.float32
-    normal_y: np.float32
-    normal_z: np.float32
     polar_x: np.float32
     polar_y: np.float32
     polar_z: np.float32
     kahn: np.float32
-    pitch: np.float32  #: pixel size, m
-    layer_depth: np.float32  #: a layer's thickness over the attenuation depth
     reach: float
     h_shift: float
     k_shift: float
@@ -229,7 +224,37 @@ class Single(NamedTuple):
     k_stride: int
     run_steps: int  #: steps of a run: all of them, or a source's where terms have weights
     part_rounds: int  #: rounds of steps that share a bit of Doubts.parts
-    middle: float  #: from a patch's first pixel to its centre, along an axis, m
     scale: float  #: photons of a term 1
     background: float  #: photons before the factors of a pixel
     flat: float  #: photons of a share 1 (physical fidelity)
+
+
+class SinglePanel(NamedTuple):
+    """What a GPU tile kernel needs of a panel in float32; names as in Panel."""
+
+    fast_x: np.float32
+    fast_y: np.float32
+    fast_z: np.float32
+    slow_x: np.float32
+    slow_y: np.float32
+    slow_z: np.float32
+    normal_x: np.float32
+    normal_y: np.float32
+    normal_z: np.float32
+    pitch_fast: np.float32
+    pitch_slow: np.float32
+    height: np.float32
+    layer_depth: np.float32  #: a layer's thickness over the attenuation depth
+
+
+#: A SinglePanel as an element of an array.
+SINGLE_PANEL_RECORD = np.dtype([(name, kind) for name, kind in SinglePanel.__annotations__.items()], align=True)
+
+
+def single_panel_array(panels) -> np.ndarray:
+    """The SinglePanel of every Panel, as one array of SINGLE_PANEL_RECORD."""
+    found = np.empty(len(panels), SINGLE_PANEL_RECORD)
+    for name in SinglePanel._fields[:-1]:
+        found[name] = [getattr(panel, name) for panel in panels]
+    found["layer_depth"] = [panel.layer_step * panel.attenuation for panel in panels]
+    return found

@@ -113,11 +113,11 @@ def pixel_position(curved, panel, fast, slow, depth):
 
 
 @device_function
-def solid_angle(airpath, pixel_size, close_distance, point_pixel):
-    """Solid angle of a pixel, steradian (eq. 5): area times obliquity over distance squared."""
+def solid_angle(airpath, pitch, height, close_distance, point_pixel):
+    """Solid angle of a pixel, steradian (eq. 5): area (pitch times height) times obliquity over distance squared."""
     if point_pixel:
         return 1.0 / airpath / airpath
-    return pixel_size * pixel_size / airpath / airpath * close_distance / airpath
+    return pitch * height / airpath / airpath * close_distance / airpath
 
 
 @device_function

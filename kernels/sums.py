@@ -54,7 +54,8 @@ def sum_solid_angles(panel, roi, mask, rows):
                     x, y, z = physics.pixel_position(panel.curved, panel, at_fast, at_slow, 0.0)
                     angle = physics.solid_angle(
                         math.sqrt(x * x + y * y + z * z),
-                        panel.pixel_size,
+                        panel.pitch_fast,
+                        panel.height,
                         panel.close_distance,
                         panel.point_pixel,
                     )

@@ -29,8 +29,8 @@ _NAN = np.float32(np.nan)
 @device_function
 def subpixel_place(panel, row, column, sub_slow, sub_fast):
     """Centre of a sub-pixel on its panel: metres along fast and slow (eq. 2)."""
-    slow = panel.subpixel_size * (row * panel.oversample + sub_slow) + panel.half_subpixel
-    fast = panel.subpixel_size * (column * panel.oversample + sub_fast) + panel.half_subpixel
+    slow = panel.subpixel_slow * (row * panel.oversample + sub_slow) + panel.half_slow
+    fast = panel.subpixel_fast * (column * panel.oversample + sub_fast) + panel.half_fast
     return fast, slow
 
 

@@ -10,7 +10,7 @@ from bragg_numba.kernels.parameters import Panel
 
 #: Columns of the list: the panel; the tile's first row and column in it; and its wanted pixels, rows TOP to before
 #: BOTTOM and columns LEFT to before RIGHT, in the panel too. Tiles are counted from the panel's first pixel, so that
-#: what a pixel gets does not depend on what else is wanted.
+#: what a pixel gets does not depend on what else is wanted. Of how many rows and columns a tile is, the kernel knows.
 PANEL, ROW, COLUMN, TOP, BOTTOM, LEFT, RIGHT = range(7)
 N_COLUMNS = 7
 
@@ -38,9 +38,13 @@ def panel_at(panels, index):
         p["polar_x"],
         p["polar_y"],
         p["polar_z"],
-        p["pixel_size"],
-        p["subpixel_size"],
-        p["half_subpixel"],
+        p["pitch_fast"],
+        p["pitch_slow"],
+        p["height"],
+        p["subpixel_fast"],
+        p["subpixel_slow"],
+        p["half_fast"],
+        p["half_slow"],
         p["close_distance"],
         p["attenuation"],
         p["layer_step"],

@@ -9,8 +9,8 @@ def exact_phases(plan, row: int, column: int) -> list:
     """h, k, l of the first source and orientation at a pixel's centre, from the plan's float64 parameters."""
     g = plan.panels[0]
     mp = mpmath.mpf
-    fast = mp(g.pixel_size) * column + mp(g.pixel_size) / 2
-    slow = mp(g.pixel_size) * row + mp(g.pixel_size) / 2
+    fast = mp(g.pitch_fast) * column + mp(g.pitch_fast) / 2
+    slow = mp(g.pitch_slow) * row + mp(g.pitch_slow) / 2
     place = [
         fast * mp(getattr(g, f"fast_{x}")) + slow * mp(getattr(g, f"slow_{x}")) + mp(getattr(g, f"origin_{x}"))
         for x in "xyz"

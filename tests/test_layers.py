@@ -51,7 +51,7 @@ def test_no_packages_import_each_other_in_a_circle():
 
 def test_the_graph_holds_the_imports_that_are_there():
     # One of each kind: at the top, inside a function, of a kernel, in quotes.
-    assert "bragg_numba.plan.detector" in GRAPH["bragg_numba.plan.plan"]
+    assert "bragg_numba.plan.panels" in GRAPH["bragg_numba.plan.plan"]
     assert "bragg_numba.dialect" in GRAPH["bragg_numba.experiment.experiment"]
     assert "bragg_numba.kernels.pixels.cpu" in GRAPH["bragg_numba.render.cpu"]
     assert "bragg_numba.cli.series" in GRAPH["bragg_numba.cli.bragg"]

@@ -35,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(path, text)
         print(f"wrote {path}")
     if f"{prefix}_XDS.INP" not in files:
-        print("no XDS.INP: it is for even sweeps, and for detectors with axes at right angles")
+        print("no XDS.INP: it is for even sweeps, and for detectors of one panel with axes at right angles")
     return 0

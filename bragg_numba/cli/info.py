@@ -155,6 +155,8 @@ def _describe_experiment(experiment) -> dict:
 def _short(value):
     if hasattr(value, "shape"):
         return f"{value.dtype} {value.shape}"
+    if isinstance(value, tuple) and value and hasattr(value[0], "to_dict"):
+        return [part.name for part in value]
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -65,6 +65,7 @@ def smv_header(plan: Plan):
     from bragg_numba.io.smv import SmvHeader
 
     d = plan.detector
+    d.require_single("an SMV header")
     pixel = d.pixel_size
     half = 0.5 * pixel
     phi_deg = plan.experiment.rotation.phi_deg / DEGREES * DEGREES

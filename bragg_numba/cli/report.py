@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from bragg_numba.conventions import DEGREES
+from bragg_numba.experiment.placing import PlacedDetector
 from bragg_numba.plan.plan import AVOGADRO, Plan
 
 #: Photons in the brightest pixel below which counts are next to none.
@@ -17,6 +18,7 @@ _SHAPE_WORDS = {"square": "parallelpiped", "round": "ellipsoidal", "gauss": "gau
 def plan_report(plan: Plan) -> dict:
     """Derived quantities by name: SI units, degrees and angstrom as the names say."""
     d, cell, s = plan.detector, plan.cell, plan.sources
+    n_panels = len(d.panels)
     sampling = plan.experiment.sampling
     edges_m = [n * edge for n, edge in zip(plan.cell_counts, cell.edges_m, strict=True)]
     mass = math.prod(edges_m) * 1.2e6 * AVOGADRO / math.prod(plan.cell_counts)
@@ -65,17 +67,17 @@ def plan_report(plan: Plan) -> dict:
         "fluence_per_m2": plan.experiment.beam.photons_per_m2,
         "distance_m": d.distance,
         "close_distance_m": d.close_distance,
-        "detector_size_m": [d.size_fast, d.size_slow],
+        "detector_size_m": [d.size_fast, d.size_slow] if d.is_single else None,
         "pixel_m": d.pixel_size,
         "pixels_fast_slow": [d.n_fast, d.n_slow],
-        "Xbeam_m": d.beam_x,
-        "Ybeam_m": d.beam_y,
-        "Fbeam_m": d.beam_fast,
-        "Sbeam_m": d.beam_slow,
-        "Xclose_m": d.close_x,
-        "Yclose_m": d.close_y,
-        "Fclose_m": d.close_fast,
-        "Sclose_m": d.close_slow,
+        "Xbeam_m": _known(d.beam_x),
+        "Ybeam_m": _known(d.beam_y),
+        "Fbeam_m": _known(d.beam_fast),
+        "Sbeam_m": _known(d.beam_slow),
+        "Xclose_m": _known(d.close_x),
+        "Yclose_m": _known(d.close_y),
+        "Fclose_m": _known(d.close_fast),
+        "Sclose_m": _known(d.close_slow),
         "origin_m": d.origin,
         "fast_axis": d.fast,
         "slow_axis": d.slow,
@@ -84,12 +86,18 @@ def plan_report(plan: Plan) -> dict:
         "polarization_axis": d.polarization,
         "spindle_axis": d.spindle,
         "dials_origin_mm": d.dials_origin_mm,
-        "xds_org_px": d.org_px,
+        "xds_org_px": d.org_px if d.is_single else None,
+        "panels": None if n_panels == 1 else [panel.name for panel in d.panels],
         "roi": plan.roi,
         "oversample_flags": [name for name in ("thick", "polar", "omega") if getattr(sampling, f"oversample_{name}")],
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
     }
+
+
+def _known(value: float) -> float | None:
+    """A length in the frame of one plane, which several panels have not."""
+    return None if math.isnan(value) else value
 
 
 #: Sub-steps of a pixel beyond which -printout_pixel prints its value alone: seconds of Python.
@@ -201,13 +209,11 @@ def plan_lines(plan: Plan) -> list[str]:
         "  wave=%g meters +/- %g%% in %d steps" % (r["wavelength_m"], r["dispersion"] * 100, r["dispsteps"]),
         "  Kahn polarization factor: %f" % r["polarization"] if r["polarized"] else "  polarization effect disabled",
         "  incident fluence: %g photons/m^2" % r["fluence_per_m2"],
-        "  distance=%g detsize=%gx%g  pixel=%g meters (%dx%d pixels)"
-        % (r["distance_m"], *r["detector_size_m"], r["pixel_m"], *r["pixels_fast_slow"]),
+        *_size_lines(r, d),
         "  sensor is %g m thick in %d layers with mu= %g" % (r["thickness_m"], r["layers"], r["attenuation_per_m"]),
     ]
-    for x, y in (("Xbeam", "Ybeam"), ("Fbeam", "Sbeam"), ("Xclose", "Yclose"), ("Fclose", "Sclose")):
-        lines.append(f"  {x}={r[x + '_m']:g} {y}={r[y + '_m']:g}")
     lines += [
+        *_centre_lines(r, d),
         f"  DIRECTION_OF_DETECTOR_X-AXIS= {_g(d.fast)}",
         f"  DIRECTION_OF_DETECTOR_Y-AXIS= {_g(d.slow)}",
         f"  DIRECTION_OF_DETECTOR_Z-AXIS= {_g(d.normal)}",
@@ -226,6 +232,22 @@ def plan_lines(plan: Plan) -> list[str]:
         + "".join(f" +{name}" for name in r["oversample_flags"]),
     ]
     return lines
+
+
+def _size_lines(r: dict, d: PlacedDetector) -> list[str]:
+    """Distance and size of the detector; of several panels how many there are, and which one stands for them below."""
+    pixels = "%dx%d pixels" % tuple(r["pixels_fast_slow"])
+    if not d.is_single:
+        return [f"  {len(d.panels)} panels in {pixels}; distance and axes are those of the one nearest to the beam"]
+    size = "%gx%g  pixel=%g meters" % (*r["detector_size_m"], r["pixel_m"])
+    return [f"  distance={r['distance_m']:g} detsize={size} ({pixels})"]
+
+
+def _centre_lines(r: dict, d: PlacedDetector) -> list[str]:
+    if not d.is_single:
+        return []
+    pairs = (("Xbeam", "Ybeam"), ("Fbeam", "Sbeam"), ("Xclose", "Yclose"), ("Fclose", "Sclose"))
+    return [f"  {x}={r[x + '_m']:g} {y}={r[y + '_m']:g}" for x, y in pairs]
 
 
 def _matrix_lines(vectors, names) -> list[str]:

@@ -4,6 +4,7 @@ from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
 from bragg_numba.experiment.experiment import Experiment
+from bragg_numba.experiment.panel import Panel
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.structure_factors import StructureFactors
@@ -13,6 +14,7 @@ __all__ = [
     "Crystal",
     "Detector",
     "Experiment",
+    "Panel",
     "Rotation",
     "Sampling",
     "StructureFactors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bragg_numba import checks as check
 from bragg_numba.conventions import FRAMES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
+from bragg_numba.experiment.panel import MOST_PIXELS, Panel, attenuation_depth, check_mask, sensor_length
 
 CONVENTIONS = tuple(FRAMES)
 PIVOTS = ("beam", "sample")
@@ -18,14 +20,18 @@ PIVOTS = ("beam", "sample")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Detector(Noun):
-    """A flat (or cylindrically curved) array of square pixels.
+    """A flat (or cylindrically curved) array of square pixels; or several flat panels.
 
     The convention fixes the laboratory frame (beam, fast, slow, normal, two-theta and spindle axes),
     the meaning of the beam centre and the default pivot. Every ``None`` follows from the convention.
+
+    Each of ``panels`` has a place of its own in the laboratory and is a rectangle of the image; what lies between the
+    rectangles belongs to no panel and stays 0. Of the other fields panels leave room for ``pixel_mm``, the sensor,
+    ``point_pixel``, ``convention`` (which fixes the directions of beam, polarization and spindle) and ``mask``.
     """
 
     pixel_mm: float = 0.1
-    n_fast: int | None = None  #: pixels along the fast axis; None: from size_fast_mm
+    n_fast: int | None = None  #: pixels along the fast axis; None: from size_fast_mm, or what panels need
     n_slow: int | None = None
     size_fast_mm: float = 102.4  #: used where n_fast is not given
     size_slow_mm: float = 102.4
@@ -52,9 +58,12 @@ class Detector(Noun):
     thickness_um: float = 0.0
     thickness_steps: int | None = None
     mask: np.ndarray | None = None  #: bool (n_slow, n_fast); False pixels are skipped and stay 0
+    panels: tuple | None = None  #: of Panel; None: one, placed by the fields above
 
     def __post_init__(self) -> None:
         put, pre = self._set, "Detector."
+        if self.panels is not None:
+            put("panels", _numbered(self.panels))
         put("pixel_mm", check.number(pre + "pixel_mm", self.pixel_mm, low=1e-6, high=1e4))
         for field in ("n_fast", "n_slow"):
             put(field, check.optional(check.count, pre + field, getattr(self, field), low=1, high=1_000_000))
@@ -73,32 +82,46 @@ class Detector(Noun):
             put(field, check.optional(check.vector, pre + field, getattr(self, field), nonzero=True))
         for field in ("curved", "point_pixel"):
             put(field, check.flag(pre + field, getattr(self, field)))
-        put("attenuation_depth_um", self._clean_depth())
-        put("thickness_um", _none_or_length(pre + "thickness_um", self.thickness_um, high=1e9))
+        depth = check.optional(attenuation_depth, pre + "attenuation_depth_um", self.attenuation_depth_um)
+        put("attenuation_depth_um", depth)
+        put("thickness_um", sensor_length(pre + "thickness_um", self.thickness_um, high=1e9))
         steps = check.optional(check.count, pre + "thickness_steps", self.thickness_steps, low=1, high=1_000_000)
         put("thickness_steps", steps)
+        if self.panels is not None:
+            self._fit_panels(self.panels)
         for n, name in ((self.shape[0], "slow"), (self.shape[1], "fast")):
-            if not 1 <= n <= 1_000_000:
-                raise InputError(f"Detector.size_{name}_mm", "must hold 1 to 1000000 pixels", n)
-        if self.mask is not None:
-            mask = np.asarray(self.mask)
-            if mask.shape != self.shape:
-                raise InputError("Detector.mask", f"must have the detector's shape {self.shape}", mask.shape)
-            mask = np.ascontiguousarray(mask != 0)
-            mask.flags.writeable = False
-            put("mask", mask)
+            if not 1 <= n <= MOST_PIXELS:
+                raise InputError(f"Detector.size_{name}_mm", f"must hold 1 to {MOST_PIXELS} pixels", n)
+        put("mask", check_mask(pre + "mask", self.mask, self.shape))
 
-    def _clean_depth(self) -> float | None:
-        depth = self.attenuation_depth_um
-        if depth is None:
-            return None
-        if isinstance(depth, float) and math.isinf(depth):
-            return 0.0  # an infinite depth absorbs nothing: no sensor, like 0
-        return _none_or_length("Detector.attenuation_depth_um", depth, high=1e12)
+    def _fit_panels(self, given: tuple[Panel, ...]) -> None:
+        """Put the panels into the image, and refuse fields that place a single one."""
+        for field in _OF_ONE_PANEL:
+            if getattr(self, field) != type(self).__dataclass_fields__[field].default:
+                hint = "each panel has origin_mm, fast and slow of its own"
+                raise InputError(f"Detector.{field}", "has no meaning beside panels", getattr(self, field), hint)
+        panels = _stacked(given)
+        self._set("panels", panels)
+        _refuse_overlaps(panels)
+        for field, needed in zip(("n_slow", "n_fast"), _extent(panels), strict=True):
+            wanted = getattr(self, field)
+            if needed > MOST_PIXELS:
+                raise InputError("Detector.panels", f"must fit into {MOST_PIXELS} rows and columns", needed)
+            if wanted is not None and wanted < needed:
+                raise InputError(f"Detector.{field}", f"must hold all panels, {needed} pixels", wanted)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        """Build from what ``to_dict`` returned; an unknown field is an error that names the nearest."""
+        if isinstance(values, dict) and isinstance(values.get("panels"), (list, tuple)):
+            panels = tuple(panel if isinstance(panel, Panel) else Panel.from_dict(panel) for panel in values["panels"])
+            values = {**values, "panels": panels}
+        # Named: inside a dataclass with slots, super() without arguments means the class without them.
+        return super(Detector, cls).from_dict(values)
 
     @property
     def detector_size_m(self) -> tuple[float, float]:
-        """(slow, fast) size in metres: pixels times pitch where pixels are given."""
+        """(slow, fast) size of a single panel in metres: pixels times pitch where pixels are given."""
         pixel = self.pixel_mm / 1000.0
         slow = pixel * self.n_slow if self.n_slow else self.size_slow_mm / 1000.0
         fast = pixel * self.n_fast if self.n_fast else self.size_fast_mm / 1000.0
@@ -106,19 +129,86 @@ class Detector(Noun):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(slow, fast) number of pixels."""
+        """(slow, fast) number of pixels of the image."""
+        if self.panels is not None:
+            n_slow, n_fast = _extent(self.panels)
+            return max(n_slow, self.n_slow or 0), max(n_fast, self.n_fast or 0)
         pixel = self.pixel_mm / 1000.0
         slow, fast = self.detector_size_m
         return math.ceil(slow / pixel - 0.5), math.ceil(fast / pixel - 0.5)
 
+    @property
+    def sensors(self) -> list[tuple[float, float | None]]:
+        """Thickness and attenuation depth of every panel's sensor, micrometres."""
+        own = (self.thickness_um, self.attenuation_depth_um)
+        if self.panels is None:
+            return [own]
+        given = [(panel.thickness_um, panel.attenuation_depth_um) for panel in self.panels]
+        return [(own[0] if t is None else t, own[1] if depth is None else depth) for t, depth in given]
 
-#: Micrometres below which a length of the sensor is a slip: a thousandth of an atom.
-_THINNEST_UM = 1e-7
+
+#: What places a detector of one panel.
+_OF_ONE_PANEL = (
+    *("size_fast_mm", "size_slow_mm", "distance_mm", "close_distance_mm", "beam_x_mm", "beam_y_mm", "close_x_mm"),
+    *("close_y_mm", "org_x_px", "org_y_px", "origin_mm", "pivot", "rotation_deg", "twotheta_deg", "fast_axis"),
+    *("slow_axis", "normal_axis", "curved"),
+)
+
+#: More panels than this are a slip of the pen: the largest detectors have some hundreds.
+MOST_PANELS = 10_000
 
 
-def _none_or_length(name: str, value, high: float) -> float:
-    """Return a length of the sensor, micrometres; 0 stands for no sensor."""
-    clean = check.number(name, value, low=0.0, high=high)
-    if 0.0 < clean < _THINNEST_UM:
-        raise InputError(name, f"must be 0 or at least {_THINNEST_UM:g}", value, "micrometres")
-    return clean
+def _numbered(panels) -> tuple[Panel, ...]:
+    """Panels as a tuple, each with a name of its own."""
+    if isinstance(panels, (Panel, str, bytes)) or not hasattr(panels, "__iter__"):
+        raise InputError("Detector.panels", "must be a list of Panel", panels)
+    listed = tuple(panels)
+    if not 1 <= len(listed) <= MOST_PANELS:
+        raise InputError("Detector.panels", f"must be 1 to {MOST_PANELS} panels", len(listed))
+    for index, panel in enumerate(listed):
+        if not isinstance(panel, Panel):
+            raise InputError(f"Detector.panels[{index}]", "must be a Panel", panel)
+    named = tuple(p if p.name is not None else p.replace(name=f"p{i}") for i, p in enumerate(listed))
+    seen: set[str | None] = set()
+    for panel in named:
+        if panel.name in seen:
+            raise InputError("Detector.panels", "must have different names", panel.name)
+        seen.add(panel.name)
+    return named
+
+
+def _stacked(panels: tuple[Panel, ...]) -> tuple[Panel, ...]:
+    """Panels with a place in the image each: those without a row lie below the ones before them."""
+    placed, below = [], 0
+    for panel in panels:
+        row = below if panel.first_row is None else panel.first_row
+        column = 0 if panel.first_column is None else panel.first_column
+        if (panel.first_row, panel.first_column) != (row, column):
+            panel = panel.replace(first_row=row, first_column=column)
+        placed.append(panel)
+        below = max(below, row + panel.n_slow)
+    return tuple(placed)
+
+
+def _extent(panels: tuple[Panel, ...]) -> tuple[int, int]:
+    """(slow, fast) pixels of the smallest image that holds all panels."""
+    rows = max((panel.first_row or 0) + panel.n_slow for panel in panels)
+    return rows, max((panel.first_column or 0) + panel.n_fast for panel in panels)
+
+
+def _refuse_overlaps(panels: tuple[Panel, ...]) -> None:
+    """Raise InputError if two panels share a pixel of the image."""
+    top, left = (np.array([getattr(p, field) for p in panels]) for field in ("first_row", "first_column"))
+    bottom, right = top + [p.n_slow for p in panels], left + [p.n_fast for p in panels]
+    for i in range(len(panels) - 1):
+        later = slice(i + 1, None)
+        rows = (top[later] < bottom[i]) & (bottom[later] > top[i])
+        shared = np.flatnonzero(rows & (left[later] < right[i]) & (right[later] > left[i]))
+        if len(shared):
+            one, other = panels[i], panels[i + 1 + int(shared[0])]
+            raise InputError(
+                "Detector.panels",
+                f"must not share pixels of the image, but {one.name!r} and {other.name!r} do",
+                (other.first_row, other.first_column),
+                "first_row and first_column say where a panel lies",
+            )

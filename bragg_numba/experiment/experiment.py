@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import faces
@@ -115,6 +117,27 @@ class Experiment(Noun):
                 structure_factors=factors,
                 fidelity=line.fidelity,
             )
+
+    def pixel_positions_m(self) -> np.ndarray:
+        """Return where the centres of the pixels are, at the sensor's front.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (n_slow, n_fast, 3), metres from the crystal, laboratory frame; NaN where no panel lies.
+
+        Raises
+        ------
+        InputError
+            If the detector cannot be placed, or the memory does not suffice.
+        """
+        from bragg_numba.experiment.placing import pixel_positions, place_detector
+        from bragg_numba.memory import require
+
+        placed = place_detector(self)
+        shown = f"{placed.n_fast} x {placed.n_slow} pixels"
+        require("the pixels' positions", 24 * placed.n_fast * placed.n_slow, None, shown)
+        return pixel_positions(placed, curved=self.detector.curved)
 
     def to_json(self, indent: int | None = None) -> str:
         """Return the whole experiment, tables and mask included, as JSON text."""

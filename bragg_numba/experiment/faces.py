@@ -33,12 +33,16 @@ UNITS = {
 #: Units of the fields whose name does not end in one.
 UNITS_OF_FIELDS = {
     "amplitudes": "electrons",
+    "bad": "px",
     "cell": "angstrom, deg",
+    "first_column": "px",
+    "first_row": "px",
     "max": "photons",
     "mean": "photons",
     "mosflm_matrix": "wavelength/angstrom",
     "n_fast": "px",
     "n_slow": "px",
+    "panels": "px, mm",
     "rms": "photons",
     "rmsd": "photons",
     "roi": "px",
@@ -88,7 +92,7 @@ def _code(value) -> str:
 
 def _plain(value) -> str:
     """A value as a person reads it: without brackets and quotes."""
-    if _is_long(value):
+    if _is_long(value) or _holds_nouns(value):
         return _summary(value)
     if isinstance(value, np.ndarray):
         return _plain(tuple(value.tolist()))
@@ -100,21 +104,30 @@ def _plain(value) -> str:
 
 def _unit(name: str, value) -> str:
     """The unit of a value: words such as ``misset_deg="random"`` have none."""
-    return "" if value is None or isinstance(value, (str, bool)) else unit_of(name)
+    return "" if value is None or isinstance(value, (str, bool)) or _holds_nouns(value) else unit_of(name)
 
 
 def _is_long(value) -> bool:
     return _size(value) > MOST_NUMBERS
 
 
+def _holds_nouns(value) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and dataclasses.is_dataclass(value[0])
+
+
 def _size(value) -> int:
     if isinstance(value, np.ndarray):
         return value.size
+    if _holds_nouns(value):
+        return sum(_size(part) for noun in value for _, part in given(noun))
     return sum(map(_size, value)) if isinstance(value, (tuple, list)) else 1
 
 
 def _summary(value) -> str:
     """Shape and range of what is too long to be printed."""
+    if _holds_nouns(value):
+        first, last = value[0].name, value[-1].name
+        return f"{len(value)} of {type(value[0]).__name__}, {first}" + (f" to {last}" if len(value) > 1 else "")
     if not isinstance(value, np.ndarray):
         rows = isinstance(value[0], (tuple, list))
         return f"{len(value)} rows of {len(value[0])}" if rows else f"{len(value)} values"

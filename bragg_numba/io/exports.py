@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 
@@ -31,15 +32,15 @@ def plain(value: float, decimals: int) -> str:
     return np.format_float_positional(round(float(value), decimals) + 0.0, trim="-")
 
 
-def has_right_angles(description: Description) -> bool:
-    """Whether the detector's axes are at right angles, which those of a custom one need not be."""
-    return bool(abs(description.geometry.fast @ description.geometry.slow) < 1e-9)
+def is_upright(description: Description) -> bool:
+    """Whether the detector is one panel with axes at right angles, which those of a custom one need not be."""
+    g = description.geometry
+    return g.is_single and bool(abs(g.fast @ g.slow) < 1e-9)
 
 
 def crystfel_geom(description: Description) -> str:
     """Return a CrystFEL geometry file for the masters of a series; photons and counts share it."""
     g = description.geometry
-    pixel = g.pixel_size
     return "\n".join(
         [
             "; CrystFEL geometry, written by bragg_numba. Axes: z along the beam, y up.",
@@ -48,7 +49,7 @@ def crystfel_geom(description: Description) -> str:
             *_geom_wavelength(description),
             "adu_per_photon = 1",
             *_geom_place(description),
-            f"res = {plain(1.0 / pixel, 9)}",
+            *([f"res = {plain(1.0 / g.pixel_size, 9)}"] if g.is_single else []),
             "",
             "dim0 = %",
             "dim1 = ss",
@@ -59,18 +60,56 @@ def crystfel_geom(description: Description) -> str:
             "mask0_badbits = 0xffffffff",
             *_geom_saturation(description),
             "",
-            "p0/min_fs = 0",
-            f"p0/max_fs = {g.n_fast - 1}",
-            "p0/min_ss = 0",
-            f"p0/max_ss = {g.n_slow - 1}",
-            f"p0/fs = {_xyz(g.fast)}",
-            f"p0/ss = {_xyz(g.slow)}",
-            f"p0/corner_x = {plain(g.origin[0] / pixel, 9)}",
-            f"p0/corner_y = {plain(g.origin[1] / pixel, 9)}",
-            *_geom_offset(description),
+            *(_geom_panel(description) if g.is_single else _geom_panels(description)),
             "",
         ]
     )
+
+
+def _geom_panel(description: Description) -> list[str]:
+    """The one panel of a detector that is a single plane."""
+    g = description.geometry
+    return [
+        "p0/min_fs = 0",
+        f"p0/max_fs = {g.n_fast - 1}",
+        "p0/min_ss = 0",
+        f"p0/max_ss = {g.n_slow - 1}",
+        f"p0/fs = {_xyz(g.fast)}",
+        f"p0/ss = {_xyz(g.slow)}",
+        f"p0/corner_x = {plain(g.origin[0] / g.pixel_size, 9)}",
+        f"p0/corner_y = {plain(g.origin[1] / g.pixel_size, 9)}",
+        *_geom_offset(description),
+    ]
+
+
+def _geom_panels(description: Description) -> list[str]:
+    """Every panel with its own pixels: ``res`` counts along fast, and the length of ``ss`` says the rest."""
+    lines = []
+    shift = description.shift_m
+    clen = 0.0 if shift is not None and shift[:, 2].any() else description.geometry.origin[2]
+    for name, g in zip(_geom_names(description), description.geometry.panels, strict=True):
+        lines += [
+            f"{name}/res = {plain(1.0 / g.pitch_fast, 9)}",
+            f"{name}/min_fs = {g.first_column}",
+            f"{name}/max_fs = {g.first_column + g.n_fast - 1}",
+            f"{name}/min_ss = {g.first_row}",
+            f"{name}/max_ss = {g.first_row + g.n_slow - 1}",
+            f"{name}/fs = {_xyz(g.fast)}",
+            f"{name}/ss = {_xyz(g.slow * (g.pitch_slow / g.pitch_fast))}",
+            f"{name}/corner_x = {plain(g.origin[0] / g.pitch_fast, 9)}",
+            f"{name}/corner_y = {plain(g.origin[1] / g.pitch_fast, 9)}",
+            f"{name}/coffset = {plain(g.origin[2] - clen, 12)}",
+            "",
+        ]
+    return lines[:-1]
+
+
+def _geom_names(description: Description) -> list[str]:
+    """The panels' names, or numbers where CrystFEL would read a name otherwise."""
+    names = [panel.name for panel in description.geometry.panels]
+    if all(re.fullmatch(r"(?!bad|group|rigid_group)[\w.+-]+", name, re.ASCII) for name in names):
+        return names
+    return [f"p{number}" for number in range(len(names))]
 
 
 def _geom_polarization(description: Description) -> list[str]:
@@ -172,14 +211,22 @@ def _phil_beam(description: Description) -> list[str]:
 def _phil_sensor(description: Description) -> list[str]:
     if description.sensor_um is not None:
         return []
+    n = len(description.geometry.panels)
     return [
         "  detector {",
+        *(line for number in range(n) for line in _phil_panel(number if n > 1 else None)),
+        "  }",
+    ]
+
+
+def _phil_panel(number: int | None) -> list[str]:
+    return [
         "    panel {",
+        *([] if number is None else [f"      id = {number}"]),
         "      # No sensor: all photons are caught, at the surface. DIALS divides by 1 - exp(-mu t / cos).",
         f"      thickness = {_ABSORBS_ALL_MM}",
         "      parallax_correction = False",
         "    }",
-        "  }",
     ]
 
 
@@ -189,10 +236,10 @@ def pyfai_poni(description: Description) -> str:
     Raises
     ------
     InputError
-        For axes that are not at right angles.
+        For several panels, and for axes that are not at right angles.
     """
-    if not has_right_angles(description):
-        raise InputError("PONI", "needs detector axes at right angles")
+    if not is_upright(description):
+        raise InputError("PONI", "needs a detector of one panel with axes at right angles")
     g = description.geometry
     down, across, origin = (_PYFAI @ v for v in (g.slow, g.fast, g.origin))
     normal = np.cross(down, across)
@@ -236,12 +283,12 @@ def xds_input(description: Description, template: str) -> str:
     Raises
     ------
     InputError
-        For stills: XDS wants a rotation.
+        For stills, as XDS wants a rotation; for several panels, and for axes that are not at right angles.
     """
     if description.omega_deg is None:
         raise InputError("XDS.INP", "needs an even sweep: these frames are stills", hint="CrystFEL takes stills")
-    if not has_right_angles(description):
-        raise InputError("XDS.INP", "needs detector axes at right angles")
+    if not is_upright(description):
+        raise InputError("XDS.INP", "needs a detector of one panel with axes at right angles")
     g, omega = description.geometry, description.omega_deg
     fast, slow, origin, spindle = (_XDS @ v for v in (g.fast, g.slow, g.origin, g.spindle))
     n = description.frames

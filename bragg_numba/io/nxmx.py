@@ -6,7 +6,7 @@ McStas: z along the beam, y up, right-handed. Lengths in metres, angles in degre
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -32,10 +32,47 @@ XDS_BITS = 0x1F
 
 TRUTH = "/entry/truth"
 
+_TRANSLATION = "/entry/instrument/detector/transformations/translation"
+
+
+@dataclass(frozen=True, slots=True)
+class McStasPanel:
+    """A panel in the McStas frame; metres. ``origin`` is the outer corner of its pixel (0, 0)."""
+
+    name: str
+    origin: np.ndarray
+    fast: np.ndarray  #: unit vectors
+    slow: np.ndarray
+    pitch_fast: float
+    pitch_slow: float
+    n_fast: int
+    n_slow: int
+    first_row: int  #: of the image
+    first_column: int
+
+    def place(self, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
+        """Points (..., 3) at some pixels from the panel's corner."""
+        along_fast, along_slow = self.pitch_fast * self.fast, self.pitch_slow * self.slow
+        return self.origin + np.asarray(fast)[..., None] * along_fast + np.asarray(slow)[..., None] * along_slow
+
+    def upright(self) -> tuple[McStasPanel, float]:
+        """This panel with axes at right angles, turned about its centre, and how far that moves a corner, pixels."""
+        wide, narrow = self.fast + self.slow, self.fast - self.slow
+        wide, narrow = wide / np.linalg.norm(wide), narrow / np.linalg.norm(narrow)
+        turned = replace(self, fast=(wide + narrow) / np.sqrt(2.0), slow=(wide - narrow) / np.sqrt(2.0))
+        middle = np.array(self.n_fast / 2.0), np.array(self.n_slow / 2.0)
+        turned = replace(turned, origin=self.origin + self.place(*middle) - turned.place(*middle))
+        corners = np.array([0, self.n_fast, 0, self.n_fast]), np.array([0, 0, self.n_slow, self.n_slow])
+        moved = np.linalg.norm(turned.place(*corners) - self.place(*corners), axis=1).max()
+        return turned, float(moved / min(self.pitch_fast, self.pitch_slow))
+
 
 @dataclass(frozen=True, slots=True)
 class McStasGeometry:
-    """The detector in the McStas frame; metres. ``origin`` is the outer corner of pixel (0, 0)."""
+    """The detector in the McStas frame; metres. ``origin`` is the outer corner of pixel (0, 0).
+
+    Of several panels ``origin``, axes, pixel and distance are those of the one nearest to the beam.
+    """
 
     rotation: np.ndarray  #: (3, 3), laboratory to McStas
     origin: np.ndarray
@@ -46,7 +83,9 @@ class McStasGeometry:
     n_fast: int
     n_slow: int
     distance: float
-    beam_center_px: tuple[float, float]  #: (fast, slow), from the outer corner
+    beam_center_px: tuple[float, float]  #: (fast, slow), from the outer corner; NaN where there is no single plane
+    panels: tuple[McStasPanel, ...]
+    is_single: bool  #: whether one panel of square pixels is the whole image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,25 +215,15 @@ def _write_beam(beam_group, description: Description) -> None:
 
 def _write_detector(detector, description: Description) -> None:
     g = description.geometry
-    axis = "/entry/instrument/detector/transformations/translation"
-    detector["depends_on"] = axis
+    detector["depends_on"] = _TRANSLATION
     detector["type"] = "Pixel"
     detector["description"] = "simulated pixel detector"
-    length = float(np.linalg.norm(g.origin))
-    direction = g.origin / length if length > 0.0 else np.array([0.0, 0.0, 1.0])
     base = "." if description.shift_m is None else _write_shifts(detector, description.shift_m)
-    _axis(group(detector, "transformations", "NXtransformations"), "translation", length, "m", direction, base)
-    module = group(detector, "module", "NXdetector_module")
-    module["data_origin"] = np.array([0, 0], dtype=np.int64)
-    module["data_size"] = np.array([g.n_slow, g.n_fast], dtype=np.int64)
-    offset = "/entry/instrument/detector/module/module_offset"
-    _axis(module, "module_offset", 0.0, "m", np.array([0.0, 0.0, 1.0]), axis)
-    _axis(module, "fast_pixel_direction", g.pixel_size, "m", g.fast, offset)
-    _axis(module, "slow_pixel_direction", g.pixel_size, "m", g.slow, offset)
-    _put(detector, "x_pixel_size", g.pixel_size, "m")
-    _put(detector, "y_pixel_size", g.pixel_size, "m")
-    _put(detector, "beam_center_x", g.beam_center_px[0], "pixel")
-    _put(detector, "beam_center_y", g.beam_center_px[1], "pixel")
+    transformations = group(detector, "transformations", "NXtransformations")
+    if g.is_single:
+        _write_module(detector, transformations, g, base)
+    else:
+        _write_modules(detector, transformations, g, base)
     _put(detector, "distance", g.distance, "m")
     _put(detector, "detector_distance", g.distance, "m")
     detector["sensor_material"] = "Si"
@@ -235,6 +264,46 @@ def _write_detector(detector, description: Description) -> None:
         specific.create_dataset("pixel_mask", data=(description.pixel_mask & XDS_BITS).astype(np.uint8))
 
 
+def _write_module(detector, transformations, g: McStasGeometry, base: str) -> None:
+    """Write the one module of a detector that is a single plane, and its beam centre."""
+    length = float(np.linalg.norm(g.origin))
+    direction = g.origin / length if length > 0.0 else np.array([0.0, 0.0, 1.0])
+    _axis(transformations, "translation", length, "m", direction, base)
+    module = group(detector, "module", "NXdetector_module")
+    module["data_origin"] = np.array([0, 0], dtype=np.int64)
+    module["data_size"] = np.array([g.n_slow, g.n_fast], dtype=np.int64)
+    offset = "/entry/instrument/detector/module/module_offset"
+    _axis(module, "module_offset", 0.0, "m", np.array([0.0, 0.0, 1.0]), _TRANSLATION)
+    _axis(module, "fast_pixel_direction", g.pixel_size, "m", g.fast, offset)
+    _axis(module, "slow_pixel_direction", g.pixel_size, "m", g.slow, offset)
+    _put(detector, "x_pixel_size", g.pixel_size, "m")
+    _put(detector, "y_pixel_size", g.pixel_size, "m")
+    _put(detector, "beam_center_x", g.beam_center_px[0], "pixel")
+    _put(detector, "beam_center_y", g.beam_center_px[1], "pixel")
+
+
+def _write_modules(detector, transformations, g: McStasGeometry, base: str) -> None:
+    """Write a module for each panel, with its axes at right angles, as DIALS wants them.
+
+    DIALS takes the offset of the pixel directions for the panel's corner, before the translation.
+    """
+    along = np.array([0.0, 0.0, 1.0])
+    distance = float(g.origin[2])
+    _axis(transformations, "translation", distance, "m", along, base)
+    for number, exact in enumerate(g.panels):
+        panel, _ = exact.upright()
+        # Numbered: readers take modules in the order of their names.
+        module = group(detector, f"module_{number:04d}", "NXdetector_module")
+        module["local_name"] = panel.name
+        module["data_origin"] = np.array([panel.first_row, panel.first_column], dtype=np.int64)
+        module["data_size"] = np.array([panel.n_slow, panel.n_fast], dtype=np.int64)
+        corner = panel.origin - distance * along
+        _axis(module, "fast_pixel_direction", panel.pitch_fast, "m", panel.fast, _TRANSLATION, offset=corner)
+        _axis(module, "slow_pixel_direction", panel.pitch_slow, "m", panel.slow, _TRANSLATION, offset=corner)
+    _put(detector, "x_pixel_size", g.panels[0].pitch_fast, "m")
+    _put(detector, "y_pixel_size", g.panels[0].pitch_slow, "m")
+
+
 def _write_shifts(detector, shift_m: np.ndarray) -> str:
     """Write how far every frame's detector is shifted, and return the first axis of the three."""
     axes = group(detector, "shift", "NXtransformations")
@@ -245,13 +314,22 @@ def _write_shifts(detector, shift_m: np.ndarray) -> str:
     return below
 
 
-def _axis(parent, name: str, value, units: str, vector: np.ndarray, depends_on: str, kind: str = "translation"):
+def _axis(
+    parent,
+    name: str,
+    value,
+    units: str,
+    vector: np.ndarray,
+    depends_on: str,
+    kind: str = "translation",
+    offset: np.ndarray | None = None,
+):
     axis = _put(parent, name, value, units)
     set_attributes(
         axis,
         transformation_type=kind,
         vector=np.asarray(vector, dtype=np.float64),
-        offset=np.zeros(3),
+        offset=np.zeros(3) if offset is None else offset,
         offset_units="m",
         depends_on=depends_on,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment import Experiment
-from bragg_numba.plan.vectors import Vector, as_vector, cross, dot, length, rotate_xyz, scale
+from bragg_numba.experiment.vectors import Vector, as_vector, cross, dot, length, rotate_xyz, scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.experiment import Experiment
+from bragg_numba.experiment.placing import PlacedDetector
 from bragg_numba.plan.cell import Cell
-from bragg_numba.plan.detector import PlacedDetector
 from bragg_numba.plan.sources import Sources
 
 #: Wavelengths that crystals are looked at with, angstrom: 250 keV to 1.2 keV.

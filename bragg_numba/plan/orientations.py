@@ -8,10 +8,10 @@ import numpy as np
 
 from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment import Crystal
+from bragg_numba.experiment.vectors import Vector, as_vector, rotate_about, scale
 from bragg_numba.plan.cell import Cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.steps import Steps
-from bragg_numba.plan.vectors import Vector, as_vector, rotate_about, scale
 
 
 def draw_misset(crystal: Crystal, stream: ClassicStream, *, physical: bool) -> Vector | None:

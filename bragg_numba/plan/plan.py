@@ -10,17 +10,18 @@ import numpy as np
 from bragg_numba.conventions import DEGREES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
+from bragg_numba.experiment.placing import PlacedDetector, PlacedPanel, place_detector
+from bragg_numba.experiment.vectors import Vector, dot
 from bragg_numba.kernels import parameters, physics, walk
 from bragg_numba.memory import require
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
-from bragg_numba.plan.detector import PlacedDetector, place_detector
 from bragg_numba.plan.doubts import list_doubts
 from bragg_numba.plan.orientations import draw_misset, list_orientations
+from bragg_numba.plan.panels import list_panels, list_sensors, wanted_pixels
 from bragg_numba.plan.sources import Sources, list_sources
-from bragg_numba.plan.steps import ONE, Steps, layer_steps, mosaic_domains, phi_steps, require_listable
+from bragg_numba.plan.steps import Steps, mosaic_domains, phi_steps, require_listable
 from bragg_numba.plan.table import dense_table
-from bragg_numba.plan.vectors import combine
 
 AVOGADRO = 6.02214179e23
 
@@ -77,6 +78,24 @@ class Plan:
         pixels = sum(panel.n_slow * panel.n_fast for panel in self.panels)
         return not self.mask.size and self.roi == (0, n_fast - 1, 0, n_slow - 1) and pixels == n_slow * n_fast
 
+    def panel_of(self, slow: int, fast: int) -> int | None:
+        """Number of the panel that holds a pixel of the frame, None where none does."""
+        for number, panel in enumerate(self.panels):
+            row, column = slow - panel.first_row, fast - panel.first_column
+            if 0 <= row < panel.n_slow and 0 <= column < panel.n_fast:
+                return number
+        return None
+
+    @property
+    def rendered(self) -> np.ndarray:
+        """bool (n_slow, n_fast), True where a panel has a wanted pixel; (0, 0) where every pixel is one."""
+        if sum(panel.n_slow * panel.n_fast for panel in self.panels) == self.shape[0] * self.shape[1]:
+            return self.mask
+        rendered = np.zeros(self.shape, dtype=np.bool_)
+        for g in self.panels:
+            rendered[g.first_row : g.first_row + g.n_slow, g.first_column : g.first_column + g.n_fast] = True
+        return rendered & self.mask if self.mask.size else rendered
+
     @property
     def arguments(self) -> tuple:
         """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table."""
@@ -128,8 +147,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     cell = orient_cell(experiment, misset)
     counts = _cell_counts(experiment, cell, notes)
     interpolate = _interpolates(experiment, counts, physical=physical, notes=notes)
-    distance = _oversampling_distance(detector, physical=physical)
-    oversample, recommended = _oversampling(experiment, cell, counts, distance, notes)
+    closest = _closest_pixel(detector, physical=physical)
+    oversample, recommended = _oversampling(experiment, cell, counts, closest, notes)
     sources = list_sources(beam, detector, physical=physical)
     spread, domains = _mosaic(experiment, notes)
     rotation = experiment.rotation
@@ -148,7 +167,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         max_memory,
         shown,
     )
-    layers, attenuation = _sensor(experiment, physical=physical, notes=notes)
+    sensors = list_sensors(experiment.detector, physical=physical, notes=notes)
+    layers = max((sensor.layers for sensor in sensors), key=lambda steps: steps.n)
     n_fast, n_slow = detector.n_fast, detector.n_slow
     roi = sampling.roi or (0, n_fast, 0, n_slow)
     roi = (roi[0], min(roi[1], n_fast - 1), roi[2], min(roi[3], n_slow - 1))
@@ -165,7 +185,6 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     has_table = experiment.structure_factors.indices is not None
     gram = _gram(experiment, cell, counts, physical=physical)
     notes += list_doubts(experiment, detector, cell, counts, sources, gram)
-    mask = experiment.detector.mask
     if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
         notes.append(
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
@@ -178,10 +197,9 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         sources=sources,
         cells=cells,
         table=table,
-        # A copy: numba compiles anew for read-only arrays.
-        mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
+        mask=wanted_pixels(experiment.detector),
         roi=roi,
-        panels=(_panel(experiment, detector, oversample, layers, attenuation, physical=physical),),
+        panels=list_panels(experiment, detector, sensors, oversample, physical=physical),
         lattice=_lattice(experiment, gram, counts),
         lookup=parameters.Table(
             *first,
@@ -238,18 +256,29 @@ def _interpolates(experiment: Experiment, counts, *, physical: bool, notes: list
     return bool(wanted) and experiment.structure_factors.indices is not None
 
 
-def _oversampling_distance(detector: PlacedDetector, *, physical: bool) -> float:
-    """Distance that sets the fringe width on the detector: along the beam where the beam meets the plane."""
-    if not physical:
-        return detector.distance
-    return detector.true_distance if 0.0 < detector.true_distance < math.inf else detector.close_distance
+def _closest_pixel(detector: PlacedDetector, *, physical: bool) -> tuple[float, float]:
+    """Pitch and distance that set how many fringes a pixel holds: of several panels those that set most."""
+    if detector.is_single:
+        if not physical:
+            return detector.pixel_size, detector.distance
+        hits = 0.0 < detector.true_distance < math.inf
+        return detector.pixel_size, detector.true_distance if hits else detector.close_distance
+    pairs = [(max(g.pitch_fast, g.pitch_slow), _distance_of(g, detector.beam)) for g in detector.panels]
+    return max(pairs, key=lambda pair: pair[0] / pair[1])
 
 
-def _oversampling(experiment, cell, counts, distance, notes) -> tuple[int, int]:
+def _distance_of(panel: PlacedPanel, beam: Vector) -> float:
+    """Distance along the beam to a panel's plane; of one that leans further than 60 degrees, to the plane."""
+    cosine = dot(panel.normal, beam)
+    return panel.close_distance / cosine if cosine > 0.5 else panel.close_distance
+
+
+def _oversampling(experiment, cell, counts, closest, notes) -> tuple[int, int]:
     """Sub-pixels along an edge: enough for three points per interference fringe (eq. 9)."""
     size = max(n * edge for n, edge in zip(counts, cell.edges_m, strict=True))
     wavelength = experiment.beam.wavelength_A / 1.0e10
-    reciprocal_pixel = wavelength * distance / (experiment.detector.pixel_mm / 1000.0)
+    pixel, distance = closest
+    reciprocal_pixel = wavelength * distance / pixel
     recommended = max(1, math.ceil(min(3.0 * size / reciprocal_pixel, 1e9)))
     chosen = experiment.sampling.oversample
     if chosen is None:
@@ -271,79 +300,6 @@ def _mosaic(experiment: Experiment, notes: list[str]) -> tuple[float, int]:
     elif spread and crystal.mosaic_domains is None:
         notes.append(f"a mosaic spread without a number of domains: rendering {domains}")
     return 0.0 if spread is None else spread / DEGREES, domains
-
-
-def _sensor(experiment: Experiment, *, physical: bool, notes: list[str]) -> tuple[Steps, float]:
-    d = experiment.detector
-    if d.thickness_um <= 0.0:
-        return ONE, 0.0
-    if d.attenuation_depth_um == 0.0:
-        notes.append("an infinite attenuation depth absorbs nothing: rendering without a sensor")
-        return ONE, 0.0
-    thickness = d.thickness_um * 1e-6
-    depth = thickness if d.attenuation_depth_um is None else d.attenuation_depth_um * 1e-6
-    if d.attenuation_depth_um is None:
-        notes.append(f"sensor without an attenuation depth: taking its thickness, {depth * 1e6:g} um")
-    return layer_steps(thickness, d.thickness_steps, physical=physical), 1.0 / depth
-
-
-def _panel(experiment, detector, oversample, layers, attenuation, *, physical: bool) -> parameters.Panel:
-    d = experiment.detector
-    beam = experiment.beam
-    # Which way a rotation about one axis carries the beam along the other (eq. 3).
-    turn_fast = _triple(detector.slow, detector.beam, detector.fast)
-    turn_slow = _triple(detector.fast, detector.beam, detector.slow)
-    hits = 0.0 < detector.true_distance < math.inf
-    if d.curved and not hits:
-        raise InputError(
-            "Detector.curved",
-            "needs a detector that the beam hits: its distance is the radius",
-            hint="check -twotheta, -detector_rot* and the axes",
-        )
-    hit = detector.true_distance if hits else detector.distance
-    to_hit = tuple(hit * b - o for b, o in zip(detector.beam, detector.origin, strict=True))
-    origin, close_distance = detector.origin, detector.close_distance
-    if physical and d.curved:
-        close_distance = hit  # every pixel faces the crystal
-    elif physical:
-        # A layer absorbs in its middle, not at its front: the error of few layers is then of second order.
-        origin = combine((1.0, origin), (layers.step / 2.0, detector.normal))
-        close_distance += layers.step / 2.0
-    return parameters.Panel(
-        *origin,
-        *detector.fast,
-        *detector.slow,
-        *detector.normal,
-        *detector.beam,
-        *detector.polarization,
-        pixel_size=detector.pixel_size,
-        subpixel_size=detector.pixel_size / oversample,
-        half_subpixel=detector.pixel_size / oversample / 2.0,
-        close_distance=close_distance,
-        attenuation=attenuation,
-        layer_step=layers.step,
-        curve_radius=hit,
-        curve_fast_sign=math.copysign(1.0, turn_fast),
-        curve_slow_sign=math.copysign(1.0, turn_slow),
-        beam_fast=sum(f * x for f, x in zip(detector.fast, to_hit, strict=True)),
-        beam_slow=sum(s * x for s, x in zip(detector.slow, to_hit, strict=True)),
-        kahn=beam.polarization,
-        dmin=experiment.sampling.dmin_A * 1e-10,
-        n_fast=detector.n_fast,
-        n_slow=detector.n_slow,
-        first_row=0,
-        first_column=0,
-        oversample=oversample,
-        layers=layers.n,
-        curved=d.curved,
-        point_pixel=d.point_pixel,
-        polarized=beam.polarized,
-        has_sensor=layers.range > 0.0,
-    )
-
-
-def _triple(u, v, w) -> float:
-    return float(np.dot(np.cross(u, v), w))
 
 
 def _gram(experiment: Experiment, cell: Cell, counts, *, physical: bool) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Beam
+from bragg_numba.experiment.placing import PlacedDetector
+from bragg_numba.experiment.vectors import as_vector, rotate_about, scale, unit
 from bragg_numba.kernels import parameters
-from bragg_numba.plan.detector import PlacedDetector
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
-from bragg_numba.plan.vectors import as_vector, rotate_about, scale, unit
 
 #: Distance at which the reference places generated sources; only the direction matters.
 SOURCE_DISTANCE = 10.0

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from bragg_numba.kernels import parameters
+from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, LANES, PIXELS, ROWS
 from bragg_numba.kernels.work import BOTTOM, COLUMN, LEFT, N_COLUMNS, PANEL, RIGHT, ROW, TOP
 
 Roi = tuple[int, int, int, int]
+
+#: Columns of the narrowest tile: a pixel's row of the image is then still half a cache line.
+LEAST_COLUMNS = 8
 
 
 def list_tiles(
@@ -39,6 +45,71 @@ def list_tiles(
     """
     lists = [_tiles_of_panel(index, panel, roi, mask, tile, rows) for index, panel in enumerate(panels)]
     return lists[0] if len(lists) == 1 else np.concatenate(lists)
+
+
+def list_fitting_tiles(
+    panels: tuple[parameters.Panel, ...], roi: Roi, mask: np.ndarray, rows: tuple[int, int]
+) -> np.ndarray:
+    """List tiles for the CPU's kernels as ``list_tiles`` does, shaped so that the edges of panels fill them, too.
+
+    A tile costs the same whatever part of it lies on its panel: a module of 1030 columns would pay for 1088. What a
+    pixel gets does not depend on the shape of its tile (kernels/pixels/rows.py).
+    """
+    lists = []
+    for index, panel in enumerate(panels):
+        parts = list(_parts_of_panel(panel.n_slow, panel.n_fast))
+        for (top, bottom, left, right), shape in parts:
+            row, column = panel.first_row, panel.first_column
+            within = (max(roi[0], column + left), min(roi[1], column + right - 1), max(roi[2], row + top))
+            part = (*within, min(roi[3], row + bottom - 1))
+            lists.append(_tiles_of_panel(index, panel, part, mask, shape, rows))
+    return lists[0] if len(lists) == 1 else np.concatenate(lists)
+
+
+def list_gaps(panels: tuple[parameters.Panel, ...], shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """List rectangles (rows, columns) of a frame that hold all pixels of no panel, and no others."""
+    tops, lefts = np.array([(g.first_row, g.first_column) for g in panels]).T
+    bottoms, rights = tops + [g.n_slow for g in panels], lefts + [g.n_fast for g in panels]
+    rows = sorted({0, shape[0], *tops.tolist(), *bottoms.tolist()})
+    found = []
+    for top, bottom in zip(rows[:-1], rows[1:], strict=True):
+        here = (tops <= top) & (bottoms >= bottom)
+        starts, ends = np.sort(lefts[here]), np.sort(rights[here])
+        for left, right in zip((0, *ends), (*starts, shape[1]), strict=True):
+            if left < right:
+                found.append((slice(top, bottom), slice(int(left), int(right))))
+    return found
+
+
+Part = tuple[tuple[int, int, int, int], tuple[int, int]]
+
+
+@cache
+def _parts_of_panel(n_slow: int, n_fast: int) -> tuple[Part, ...]:
+    """Cut a panel into parts (top, bottom, left, right) with tiles of a shape each: those with the fewest tiles."""
+    whole = (0, n_slow, 0, n_fast)
+    found: list[tuple[Part, ...]] = [((whole, (ROWS, COLUMNS)),)]
+    # Tall tiles for the columns that are left over, then wide ones for the rows that are.
+    for cut_columns in (False, True):
+        for cut_rows in (False, True):
+            bottom = n_slow // ROWS * ROWS if cut_rows and 0 < n_slow % ROWS <= LANES else n_slow
+            edge = n_fast // COLUMNS * COLUMNS if cut_columns else n_fast
+            parts: list[Part] = [((0, bottom, 0, edge), (ROWS, COLUMNS))]
+            wide, left = COLUMNS // 2, edge
+            while left < n_fast:
+                if n_fast - left > wide // 2 or wide == LEAST_COLUMNS:
+                    right = min(left + wide, n_fast)
+                    parts.append(((0, bottom, left, right), (PIXELS // wide, wide)))
+                    left = right
+                wide = max(wide // 2, LEAST_COLUMNS)
+            parts.append(((bottom, n_slow, 0, n_fast), (LANES, GROUPS)))
+            found.append(tuple(part for part in parts if part[0][0] < part[0][1] and part[0][2] < part[0][3]))
+    return min(found, key=_count_tiles)
+
+
+def _count_tiles(parts: tuple[Part, ...]) -> int:
+    """Tiles of a panel that is cut into parts."""
+    return sum(-(-(part[1] - part[0]) // tall) * -(-(part[3] - part[2]) // wide) for part, (tall, wide) in parts)
 
 
 def _tiles_of_panel(

@@ -63,12 +63,12 @@ def _farthest_ray(plan: Plan, panel: Panel) -> float:
     if right <= left or bottom <= top:
         return 0.0
     place = uncompiled(physics.curved_position if panel.curved else physics.flat_position)
-    pixel, longest = panel.pixel_size, 0.0
+    longest = 0.0
     # Along the edges: on a flat detector the corners would do, on a curved one they need not.
     for part in np.linspace(0.0, 1.0, 17):
         fast, slow = left + part * (right - left), top + part * (bottom - top)
         for f, s in ((fast, top), (fast, bottom), (left, slow), (right, slow)):
-            at = np.array(place(panel, f * pixel, s * pixel, 0.0))
+            at = np.array(place(panel, f * panel.pitch_fast, s * panel.pitch_slow, 0.0))
             ray = at / np.linalg.norm(at)
             longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
     return longest

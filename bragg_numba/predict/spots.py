@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
+from bragg_numba.kernels import physics
+from bragg_numba.kernels._jit import uncompiled
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, panel_array
 from bragg_numba.kernels.spots import predict as spots
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.reach import reciprocal_cells, search
 
-#: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1.
+#: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1. ``panel``
+#: counts the detector's panels.
 SPOT = np.dtype(
     [
         ("h", np.int32),
@@ -22,6 +27,7 @@ SPOT = np.dtype(
         ("resolution_A", np.float32),
         ("partiality", np.float32),
         ("excitation_error_per_A", np.float32),
+        ("panel", np.int32),
     ]
 )
 
@@ -67,10 +73,12 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     reach = _reach(plan, reciprocal_cells(plan)[0])
     where = search(plan, reach)
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
-    where = (where.stars, plan.roi, plan.mask, _inverse_gram(plan), where.limits, where.slack, where.q_max)
-    bounds = (reach, max(float(threshold), 1e-30))
-    found = np.concatenate([spots.list_spots(panel, *nouns, *where, *bounds) for panel in plan.panels])
+    cones = _cones(plan, 3.0 * where.slack * float(plan.sources.wavelength.max()))
+    looked = (where.stars, plan.roi, plan.mask, _inverse_gram(plan), where.limits, where.slack, where.q_max)
+    found = spots.list_spots(panel_array(plan.panels), cones, *nouns, *looked, reach, max(float(threshold), 1e-30))
+    found = found[np.argsort(found[:, spots.PANEL], kind="stable")]
     table = np.zeros(len(found), dtype=SPOT)
+    table["panel"] = found[:, spots.PANEL]
     for name, column in (("h", spots.H), ("k", spots.K), ("l", spots.L), ("slow", spots.SLOW), ("fast", spots.FAST)):
         table[name] = found[:, column]
     table["photons"] = found[:, spots.PHOTONS]
@@ -78,6 +86,32 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     table["partiality"] = found[:, spots.PARTIALITY]
     table["excitation_error_per_A"] = found[:, spots.EXCITATION] * 1e-10
     return table
+
+
+#: Directions beyond a panel's corners that may still be its own: its sensor's depth and a pixel's rim, radians.
+_RIM = 2e-3
+
+
+def _cones(plan: Plan, aside: float) -> np.ndarray:
+    """Around each panel a cone of directions: unit vector and least cosine, float64 (n, 4).
+
+    ``aside`` radians is how far a reflection's steps may lie from its first. Of a single panel every direction is in.
+    """
+    if len(plan.panels) == 1:
+        return np.array([[0.0, 0.0, 0.0, -1.0]])
+    place = uncompiled(physics.flat_position)
+    cones = np.empty((len(plan.panels), 4))
+    for cone, g in zip(cones, plan.panels, strict=True):
+        wide, tall = g.n_fast * g.pitch_fast, g.n_slow * g.pitch_slow
+        at = np.array(
+            [place(g, wide / 2.0, tall / 2.0, 0.0), *(place(g, f, s, 0.0) for f in (0.0, wide) for s in (0.0, tall))]
+        )
+        rays = at / np.linalg.norm(at, axis=1)[:, None]
+        cone[:3] = rays[0]
+        # A corner is the farthest point of a panel from its middle.
+        angle = math.acos(min(1.0, float((rays[1:] @ rays[0]).min()))) + aside + _RIM
+        cone[3] = math.cos(min(angle, math.pi))
+    return cones
 
 
 def _inverse_gram(plan: Plan) -> np.ndarray:

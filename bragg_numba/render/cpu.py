@@ -14,7 +14,7 @@ from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.kernels.work import N_COLUMNS
 from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
-from bragg_numba.plan.work import list_tiles
+from bragg_numba.plan.work import list_fitting_tiles, list_gaps
 from bragg_numba.render.statistics import Tally
 
 
@@ -79,8 +79,12 @@ class CpuRenderer:
 
     def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[float]:
         """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
-        if not self.plan.covers_frame:
-            out[:] = 0.0
+        plan = self.plan
+        if not plan.covers_frame:
+            # A frame of a single step renders about as fast as it is cleared.
+            wholly = plan.mask.size or plan.roi != (0, plan.shape[1] - 1, 0, plan.shape[0] - 1)
+            for gap in [np.s_[:, :]] if wholly else list_gaps(plan.panels, plan.shape):
+                out[gap] = 0.0
         yield from self._render(0, self.plan.shape[0], out, tally)
 
     def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
@@ -116,7 +120,7 @@ class CpuRenderer:
         rows, plan = (row_start, row_stop), self.plan
         listed = self._listed  # once: another thread may render other rows
         if listed[0] != rows:
-            listed = (rows, list_tiles(plan.panels, plan.roi, plan.mask, (ROWS, COLUMNS), rows))
+            listed = (rows, list_fitting_tiles(plan.panels, plan.roi, plan.mask, rows))
             self._listed = listed
         return listed[1]
 

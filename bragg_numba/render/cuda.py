@@ -16,7 +16,6 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Frame, Sources
-from bragg_numba.kernels.work import PANEL
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.render import devices
@@ -29,8 +28,8 @@ HALVES = 2
 #: Share of the free device memory that the buffers of one simulator may take.
 MEMORY_SHARE = 0.8
 
-#: Bytes of device memory a pixel of a buffer: photons, and what marks a pixel for the float64 pass (8 + 4).
-PIXEL_BYTES = 16
+#: Bytes of device memory a pixel of a buffer: photons, and what marks a pixel for the float64 pass (8 + 4 + 4).
+PIXEL_BYTES = 20
 
 #: A frame of more pixels than this is rendered in several bands even where it fits, so that copying overlaps.
 BAND_PIXELS = 2**22
@@ -57,7 +56,7 @@ class CudaRenderer:
         self.plan, self.device, self.reason = plan, device, reason
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
         self.choice = choose(plan, precision)
-        self.singles = tuple(single(plan, self.choice, panel) for panel in plan.panels) if self.choice.side else ()
+        self.single: Any = single(plan, self.choice) if self.choice.side else None
         with self._on_device():
             self._send_tables()
             self._rows = self._rows_of_a_buffer()
@@ -161,12 +160,17 @@ class CudaRenderer:
         """Send what stays the same for every frame of this plan."""
         from numba import cuda
 
+        from bragg_numba.plan.arithmetic.cuda import panel_arguments
+
         plan = self.plan
         # float64 amplitudes, and their squares in float32 with a wider border
         tables = 12 * plan.table.size if self.precision == "tile" else 8 * plan.table.size
         self._require_memory("the plan", plan.cells.nbytes + tables + plan.mask.nbytes)
         self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
         self.cells = cuda.to_device(plan.cells)
+        self.panels, self.flats = (
+            cuda.to_device(part) if isinstance(part, np.ndarray) else part for part in panel_arguments(plan)
+        )
         # A kernel cannot take an array without elements.
         self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
         self.table, self.table_squared = _sent_tables(self)
@@ -202,18 +206,15 @@ class CudaRenderer:
             return
         tiles = half.send_tiles(listed)
         launch = self._launch_tile if self.choice.side else self._launch_float64
-        for number in range(len(plan.panels)):
-            first, stop = np.searchsorted(listed[:, PANEL], (number, number + 1))
-            if first < stop:
-                launch(number, tiles[first:stop], Frame(image, self.mask, row_start), half)
+        launch(tiles, Frame(image, self.mask, row_start), half)
 
-    def _launch_float64(self, number: int, tiles, frame: Frame, half: _Half) -> None:
+    def _launch_float64(self, tiles, frame: Frame, half: _Half) -> None:
         from bragg_numba.kernels.pixels import cuda as kernels
 
-        plan, panel = self.plan, self.plan.panels[number]
-        kernel = kernels.float64_kernel(kernels.exact_kind(panel, plan.lattice, plan.lookup))
+        plan = self.plan
+        kernel = kernels.float64_kernel(kernels.exact_kind(plan.panels, plan.lattice, plan.lookup))
         kernel[kernels.BLOCKS_OF_TILE * len(tiles), kernels.THREADS, half.stream](
-            panel,
+            self.panels,
             plan.lattice,
             plan.lookup,
             plan.rules,
@@ -225,18 +226,19 @@ class CudaRenderer:
             half.missed,
         )
 
-    def _launch_tile(self, number: int, tiles, frame: Frame, half: _Half) -> None:
+    def _launch_tile(self, tiles, frame: Frame, half: _Half) -> None:
         from bragg_numba.kernels.pixels import cuda as kernels
 
-        plan, panel, single = self.plan, self.plan.panels[number], self.singles[number]
+        plan, single = self.plan, self.single
         half.forget_doubts()
-        kernel = kernels.tile_kernel(kernels.tile_kind(panel, plan.lattice, plan.lookup, plan.rules, self.choice.side))
-        kernel[len(tiles), kernels.THREADS, half.stream](
-            panel, plan.rules, single, self.sources, self.cells, self.table_squared, tiles, frame, half.doubts
+        kernel = kernels.tile_kernel(
+            kernels.tile_kind(plan.panels, plan.lattice, plan.lookup, plan.rules, self.choice.side)
         )
-        settle = kernels.settle_kernel(kernels.exact_kind(panel, plan.lattice, plan.lookup))
+        nouns = (self.panels, self.flats, plan.rules, single, self.sources, self.cells)
+        kernel[len(tiles), kernels.THREADS, half.stream](*nouns, self.table_squared, tiles, frame, half.doubts)
+        settle = kernels.settle_kernel(kernels.exact_kind(plan.panels, plan.lattice, plan.lookup))
         blocks = min(kernels.BLOCKS_OF_TILE * len(tiles), SETTLE_BLOCKS * _multiprocessors())
-        exact = (panel, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells, self.table)
+        exact = (self.panels, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells, self.table)
         settle[blocks, kernels.THREADS, half.stream](*exact, single.part_rounds, frame, half.doubts)
 
 
@@ -254,6 +256,7 @@ class _Half:
         pixels = rows * n_fast if renderer.precision == "tile" else 1
         self.doubts = Doubts(
             cuda.device_array(pixels, dtype=np.int64),
+            cuda.device_array(pixels, dtype=np.int32),
             cuda.device_array(pixels, dtype=np.uint32),
             cuda.device_array(1, dtype=np.int32),
         )
@@ -353,7 +356,7 @@ def _sent_tables(renderer: CudaRenderer) -> tuple:
     from bragg_numba.plan.arithmetic.cuda import padded_table
 
     plan, index = renderer.plan, renderer.device.index
-    border = renderer.singles[0].reach if renderer.singles else None
+    border = renderer.single.reach if renderer.single else None
     with _LOCK:
         owner, table, squares, has_border = _TABLES.get(index, (lambda: None, None, None, None))
     if owner() is not plan.table:

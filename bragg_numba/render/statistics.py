@@ -24,7 +24,7 @@ class Statistics:
     max: float
     max_slow: int
     max_fast: int
-    max_fast_m: float  #: centre of the brightest pixel's last sub-pixel, along fast
+    max_fast_m: float  #: centre of the brightest pixel's last sub-pixel, along fast from the corner of its panel
     max_slow_m: float
     mean: float
     rms: float
@@ -60,6 +60,7 @@ class StatisticsCollector:
         self._sums = np.zeros((n_slow, 4))
         self._sums[:, 2] = -1.0
         self._counts = np.zeros(n_slow, dtype=np.int64)
+        self._rendered = plan.rendered
 
     def add(self, rows: np.ndarray, row_start: int = 0) -> None:
         """Add rows (n, n_fast) float32 that begin at ``row_start`` of the frame."""
@@ -67,7 +68,7 @@ class StatisticsCollector:
 
         stop = row_start + len(rows)
         sums, counts = self._sums[row_start:stop], self._counts[row_start:stop]
-        sum_rows(rows, self._plan.roi, self._plan.mask, row_start, sums, counts)
+        sum_rows(rows, self._plan.roi, self._rendered, row_start, sums, counts)
 
     def result(self) -> Statistics:
         """Statistics of what was added."""
@@ -85,16 +86,15 @@ class StatisticsCollector:
         if brightest <= 0.0:  # an empty frame has no brightest pixel
             slow = fast = 0
             brightest = 0.0
-        g = plan.panels[0]
-        last = g.pixel_size - g.subpixel_size / 2.0
+        g = plan.panels[plan.panel_of(slow, fast) or 0]
         return Statistics(
             pixels=n,
             sum=total,
             max=brightest,
             max_slow=slow,
             max_fast=fast,
-            max_fast_m=g.pixel_size * fast + last,
-            max_slow_m=g.pixel_size * slow + last,
+            max_fast_m=g.pitch_fast * (fast - g.first_column) + (g.pitch_fast - g.half_fast),
+            max_slow_m=g.pitch_slow * (slow - g.first_row) + (g.pitch_slow - g.half_slow),
             mean=mean,
             rms=math.sqrt(squares / max(n - 1, 1)),
             rmsd=math.sqrt(spread / max(in_region - 1, 1)),

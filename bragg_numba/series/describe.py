@@ -7,9 +7,10 @@ import os
 
 import numpy as np
 
-from bragg_numba.io.exports import crystfel_geom, dials_import, has_right_angles, pyfai_poni, xds_input
-from bragg_numba.io.nxmx import GAP, USER, Description
-from bragg_numba.plan.detector import place_detector
+from bragg_numba.experiment import Detector
+from bragg_numba.experiment.placing import place_detector
+from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
+from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
 from bragg_numba.versions import versions
@@ -30,16 +31,18 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
         )
     if experiment.detector.curved:
         notes.append("NXmx knows no curved detectors: the master describes the plane that touches at the beam centre")
+    geometry = mcstas_geometry(experiment, plan.detector)
+    if not geometry.is_single:
+        notes += _panel_notes(geometry, experiment.detector)
     omega = _omega(series, plan, notes)
     wavelength, spectra = _wavelengths(series, plan)
     beam, detector, cell = experiment.beam, plan.detector, plan.cell
-    geometry = mcstas_geometry(experiment, detector)
     return Description(
         dtype=dtype,
         frames=frames,
         geometry=geometry,
         pixel_mask=_pixel_mask(plan),
-        sensor_um=experiment.detector.thickness_um if plan.panels[0].has_sensor else None,
+        sensor_um=experiment.detector.sensors[0][0] if plan.panels[0].has_sensor else None,
         shift_m=shift,
         omega_deg=omega,
         cell=(*cell.lengths_A, *cell.angles_deg),
@@ -57,6 +60,26 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
             "series": series.to_json(output),
         },
     ), notes
+
+
+#: Pixels by which NXmx may have a panel's corner elsewhere before it is worth a word.
+_TURNED_PX = 1e-6
+
+
+def _panel_notes(geometry: McStasGeometry, detector: Detector) -> list[str]:
+    """What NXmx cannot say of panels."""
+    notes = []
+    moved = [(panel.upright()[1], panel.name) for panel in geometry.panels]
+    far, name = max(moved)
+    turned = sum(distance > _TURNED_PX for distance, _ in moved)
+    if turned:
+        notes.append(
+            f"NXmx wants axes at right angles: those of {turned} of {len(moved)} panels were turned there, which moves "
+            f"a corner by up to {far:.2g} pixels (panel {name}); the images and the .geom have them as they are"
+        )
+    if len(set(detector.sensors)) > 1:
+        notes.append("NXmx knows one sensor a detector: the master has the first panel's")
+    return notes
 
 
 def _shifts(series, plan: Plan) -> np.ndarray:
@@ -108,8 +131,9 @@ def _pixel_mask(plan: Plan) -> np.ndarray:
     mask = np.full(plan.shape, GAP | USER, dtype=np.uint32)
     fast_min, fast_max, slow_min, slow_max = plan.roi
     mask[slow_min : slow_max + 1, fast_min : fast_max + 1] = 0
-    if plan.mask.size:
-        mask[~plan.mask] |= GAP
+    rendered = plan.rendered
+    if rendered.size:
+        mask[~rendered] |= GAP
     return mask
 
 
@@ -133,14 +157,15 @@ def _unit_normal(u, v) -> np.ndarray:
 def export_texts(description: Description, prefix, master_name: str) -> dict[str, str]:
     """Text files for other programs: name to contents.
 
-    A PONI file is for axes at right angles alone, and so are lines of XDS.INP, which want an even sweep besides.
+    A PONI file is for one panel with axes at right angles, and so are lines of XDS.INP, which want an even sweep
+    besides.
     """
     prefix = os.fspath(prefix)
     files = {
         f"{prefix}.geom": crystfel_geom(description),
         f"{prefix}.phil": dials_import(description, f"{os.path.basename(prefix)}.phil", master_name),
     }
-    if not has_right_angles(description):
+    if not is_upright(description):
         return files
     files[f"{prefix}.poni"] = pyfai_poni(description)
     if description.omega_deg is not None:

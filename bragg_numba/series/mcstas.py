@@ -6,8 +6,8 @@ import numpy as np
 
 from bragg_numba.conventions import FRAMES
 from bragg_numba.experiment import Experiment
-from bragg_numba.io.nxmx import McStasGeometry
-from bragg_numba.plan.detector import PlacedDetector
+from bragg_numba.experiment.placing import PlacedDetector
+from bragg_numba.io.nxmx import McStasGeometry, McStasPanel
 
 
 def mcstas_rotation(experiment: Experiment, detector: PlacedDetector) -> np.ndarray:
@@ -33,10 +33,27 @@ def mcstas_geometry(experiment: Experiment, detector: PlacedDetector) -> McStasG
     turn = mcstas_rotation(experiment, detector)
     hits = np.isfinite(detector.true_distance)
     distance = detector.true_distance if hits else detector.close_distance
+    panels = tuple(
+        McStasPanel(
+            name=g.name,
+            origin=turn @ np.array(g.origin) + 0.0,
+            fast=turn @ np.array(g.fast) + 0.0,
+            slow=turn @ np.array(g.slow) + 0.0,
+            pitch_fast=g.pitch_fast,
+            pitch_slow=g.pitch_slow,
+            n_fast=g.n_fast,
+            n_slow=g.n_slow,
+            first_row=g.first_row,
+            first_column=g.first_column,
+        )
+        for g in detector.panels
+    )
     hit = distance * np.array(detector.beam) - np.array(detector.origin) if hits else np.zeros(3)
     # The axes of a custom detector need not be at right angles.
     axes = np.array([detector.fast, detector.slow]).T
     centre = np.linalg.lstsq(axes, hit, rcond=None)[0] / detector.pixel_size
+    if not detector.is_single:
+        centre = np.full(2, np.nan)
     return McStasGeometry(
         rotation=turn,
         origin=turn @ np.array(detector.origin) + 0.0,
@@ -48,4 +65,6 @@ def mcstas_geometry(experiment: Experiment, detector: PlacedDetector) -> McStasG
         n_slow=detector.n_slow,
         distance=float(distance),
         beam_center_px=(float(centre[0]), float(centre[1])),
+        panels=panels,
+        is_single=detector.is_single,
     )

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from bragg_numba.io.nxmx import McStasGeometry
+from bragg_numba.io.nxmx import McStasGeometry, McStasPanel
 from bragg_numba.io.png import brightness, palette
 from bragg_numba.series.mcstas import mcstas_geometry
 from bragg_numba.series.source import Source
@@ -29,8 +29,11 @@ def pooled(frame: np.ndarray, side: int) -> tuple[np.ndarray, int]:
     return padded.reshape(n_slow, factor, n_fast, factor).max(axis=(1, 3)), factor
 
 
-def ring_points(g: McStasGeometry, wavelength_A: float, resolution_A: float, n: int = 361) -> np.ndarray:
-    """Pixel coordinates (n, 2) fast, slow of a resolution ring on the flat detector; NaN where it misses."""
+def ring_points(g: McStasPanel, wavelength_A: float, resolution_A: float, n: int = 361) -> np.ndarray:
+    """Pixel coordinates (n, 2) fast, slow of a resolution ring on a panel's plane; NaN where it misses.
+
+    Counted from the corner of the image.
+    """
     sine = wavelength_A / (2.0 * resolution_A)
     if sine >= 1.0:
         return np.full((n, 2), np.nan)
@@ -49,7 +52,7 @@ def ring_points(g: McStasGeometry, wavelength_A: float, resolution_A: float, n: 
         at = np.where((reach > 0.0)[:, None], rays * reach[:, None], np.nan) - g.origin
     # The axes of a custom detector need not be at right angles.
     solve = np.linalg.pinv(np.array([g.fast, g.slow]).T)
-    return at @ solve.T / g.pixel_size
+    return at @ solve.T / [g.pitch_fast, g.pitch_slow] + [g.first_column, g.first_row]
 
 
 def picture(source: Source, index: int, *, side: int = 1024, rings: bool = True, spots: bool = False):
@@ -81,12 +84,15 @@ def _geometry(source: Source, index: int) -> tuple[McStasGeometry, float]:
 
 
 def _draw_rings(draw, g: McStasGeometry, wavelength: float, factor: int, size) -> None:
+    if not g.is_single:
+        _draw_rings_on_panels(draw, g, wavelength, factor)
+        return
     x, y = (value / factor for value in g.beam_center_px)
     draw.line((x - 8, y, x + 8, y), fill=_CENTRE)
     draw.line((x, y - 8, x, y + 8), fill=_CENTRE)
     last = 0.0
     for resolution in RINGS_A:
-        points = ring_points(g, wavelength, resolution) / factor
+        points = ring_points(g.panels[0], wavelength, resolution) / factor
         inside = np.isfinite(points).all(axis=1) & (points > 0).all(axis=1) & (points < np.array(size)).all(axis=1)
         radius = float(np.nanmax(np.abs(points - np.array([x, y])))) if np.isfinite(points).any() else 0.0
         if not inside.any() or radius - last < 60.0:
@@ -99,14 +105,41 @@ def _draw_rings(draw, g: McStasGeometry, wavelength: float, factor: int, size) -
         draw.text((min(label[0] + 3, size[0] - 40), max(label[1] - 12, 0)), f"{resolution:g} A", fill=_RING)
 
 
+def _draw_rings_on_panels(draw, g: McStasGeometry, wavelength: float, factor: int) -> None:
+    """Draw what of the rings falls on each panel; how far apart they are is that on the panel nearest to the beam."""
+    last = 0.0
+    for resolution in RINGS_A:
+        if wavelength >= 2.0 * resolution:
+            continue
+        two_theta = 2.0 * math.asin(wavelength / (2.0 * resolution))
+        radius = abs(math.tan(two_theta)) * g.distance / g.pixel_size / factor
+        if radius - last < 60.0:
+            continue  # too near the last one to be told apart
+        last, labelled = radius, False
+        for panel in g.panels:
+            points = ring_points(panel, wavelength, resolution, 3601)
+            low = np.array([panel.first_column, panel.first_row])
+            high = low + [panel.n_fast, panel.n_slow]
+            inside = np.all((points >= low) & (points <= high), axis=1)
+            for at in np.flatnonzero(inside[:-1] & inside[1:]):
+                draw.line((*(points[at] / factor), *(points[at + 1] / factor)), fill=_RING)
+            if inside.any() and not labelled:
+                label, labelled = points[np.flatnonzero(inside)[-1]] / factor, True
+                draw.text((label[0] + 3, max(label[1] - 12, 0)), f"{resolution:g} A", fill=_RING)
+
+
 def radial_profile(frame: np.ndarray, g: McStasGeometry, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Mean pixel value against the scattering angle in degrees, over bins of equal width that hold pixels."""
     step = max(1, max(frame.shape) // 1024)
-    slow = (np.arange(0, frame.shape[0], step) + 0.5) * g.pixel_size
-    fast = (np.arange(0, frame.shape[1], step) + 0.5) * g.pixel_size
-    at = g.origin + slow[:, None, None] * g.slow + fast[None, :, None] * g.fast
-    angle = np.degrees(np.arctan2(np.hypot(at[..., 0], at[..., 1]), at[..., 2])).ravel()
-    values = frame[::step, ::step].astype(np.float64).ravel()
+    angles, parts = [], []
+    for panel in g.panels:
+        # Every step-th pixel of the image, as far as the panel has it.
+        slow = np.arange(-(-panel.first_row // step) * step, panel.first_row + panel.n_slow, step)
+        fast = np.arange(-(-panel.first_column // step) * step, panel.first_column + panel.n_fast, step)
+        at = panel.place(fast[None, :] - panel.first_column + 0.5, slow[:, None] - panel.first_row + 0.5)
+        angles.append(np.degrees(np.arctan2(np.hypot(at[..., 0], at[..., 1]), at[..., 2])).ravel())
+        parts.append(frame[np.ix_(slow, fast)].astype(np.float64).ravel())
+    angle, values = np.concatenate(angles), np.concatenate(parts)
     place = np.minimum((angle / max(angle.max(), 1e-12) * bins).astype(int), bins - 1)
     counts = np.bincount(place, minlength=bins)
     sums = np.bincount(place, weights=values, minlength=bins)

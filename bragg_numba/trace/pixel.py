@@ -16,10 +16,10 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.conventions import DEGREES
+from bragg_numba.experiment.vectors import as_vector, cross, dot, scale
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels.parameters import SQUARE, Panel
+from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.plan.plan import Plan
-from bragg_numba.plan.vectors import as_vector, cross, dot, scale
 from bragg_numba.trace.setup_taps import setup_lines, setup_taps
 from bragg_numba.trace.taps import (
     FINAL_NAMES,
@@ -168,21 +168,14 @@ def trace_pixel(plan: Plan, slow: int, fast: int, max_steps: int = MAX_STEPS) ->
     return _Walk(plan, slow, fast, max_steps).trace()
 
 
-def _panel_of(plan: Plan, slow: int, fast: int) -> Panel:
-    """The panel that holds a pixel of the frame; where none does, which renders nothing, the first."""
-    for panel in plan.panels:
-        row, column = slow - panel.first_row, fast - panel.first_column
-        if 0 <= row < panel.n_slow and 0 <= column < panel.n_fast:
-            return panel
-    return plan.panels[0]
-
-
 def _why_not_rendered(plan: Plan, slow: int, fast: int) -> str | None:
     fast_min, fast_max, slow_min, slow_max = plan.roi
     if not (fast_min <= fast <= fast_max and slow_min <= slow <= slow_max):
         return (
             f"the pixel lies outside the region of interest (fast {fast_min}..{fast_max}, slow {slow_min}..{slow_max})"
         )
+    if plan.panel_of(slow, fast) is None:
+        return "the pixel lies on no panel"
     if plan.mask.size and not plan.mask[slow, fast]:
         return "the pixel is masked"
     return None
@@ -193,7 +186,9 @@ class _Walk:
 
     def __init__(self, plan: Plan, slow: int, fast: int, max_steps: int) -> None:
         self.plan, self.slow, self.fast, self.max_steps = plan, slow, fast, max_steps
-        self.panel = _panel_of(plan, slow, fast)
+        # A pixel of no panel has no sub-steps: any panel will do.
+        self.number = plan.panel_of(slow, fast)
+        self.panel = plan.panels[self.number or 0]
         self.steps: dict[str, list] = {name: [] for name in STEP_NAMES}
         self.count = 0
         self.dropped = 0  #: beyond dmin
@@ -216,7 +211,7 @@ class _Walk:
         return Trace(
             slow=self.slow,
             fast=self.fast,
-            setup=setup_taps(self.plan),
+            setup=setup_taps(self.plan, self.number),
             steps=self.steps,
             final=self._final(rendered=why_not is None),
             step_count=self.count,
@@ -235,7 +230,7 @@ class _Walk:
                     self.capture = walk.capture(g.curved, g, rules, layer, *self.ray)
                 if walk.needs_solid_angle(rules, layer, sub):
                     near = walk.near_plane(g, rules, depth)
-                    self.omega = physics.solid_angle(airpath, g.pixel_size, near, g.point_pixel)
+                    self.omega = physics.solid_angle(airpath, g.pitch_fast, g.height, near, g.point_pixel)
                 for source in range(len(self.plan.sources.wavelength)):
                     self._walk_source((*place, source), position, airpath)
 

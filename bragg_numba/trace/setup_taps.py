@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from bragg_numba.conventions import DEGREES
-from bragg_numba.plan.detector import find_centres, lab_axes
+from bragg_numba.experiment.placing import find_centres, lab_axes
+from bragg_numba.experiment.vectors import Vector, rotate_about, rotate_xyz, scale
 from bragg_numba.plan.plan import Plan
-from bragg_numba.plan.vectors import Vector, rotate_about, rotate_xyz, scale
 from bragg_numba.trace.taps import number
 
 __all__ = ["setup_lines", "setup_taps"]
@@ -16,13 +16,18 @@ _DIRECTIONS: tuple[Vector, ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 
 _AXES = (("fdet", "fast"), ("sdet", "slow"), ("odet", "normal"))
 
 
-def setup_taps(plan: Plan) -> dict[str, float | str | tuple]:
+def setup_taps(plan: Plan, panel: int | None = 0) -> dict[str, float | str | tuple]:
     """Return the set-up taps by name, in the order of computation.
+
+    Of a detector made of panels they are those of one: its name, where it lies in the image, place and axes. None is
+    a pixel of no panel.
 
     ``term_*``, ``Fbeam_m`` and ``Sbeam_m`` exist where the detector turns about the beam's spot
     (``-pivot beam``) and has no origin given. Rotations are flat tuples of nine, row by row.
     """
     experiment, detector = plan.experiment, plan.experiment.detector
+    if detector.panels is not None:
+        return {"detector_convention": detector.convention.upper(), **_panel_taps(plan, panel)}
     tilt = tuple(angle / DEGREES for angle in detector.rotation_deg)
     swing = detector.twotheta_deg / DEGREES
     axes = lab_axes(experiment)
@@ -50,6 +55,21 @@ def setup_taps(plan: Plan) -> dict[str, float | str | tuple]:
         taps |= _origin_terms(plan, axes["beam"], rotate_xyz(axes["normal"], tilt))
     taps["pix0_vector"] = plan.detector.origin
     return taps
+
+
+def _panel_taps(plan: Plan, panel: int | None) -> dict[str, str | tuple]:
+    if panel is None:
+        return {}
+    g = plan.detector.panels[panel]
+    return {
+        "panel": g.name,
+        "panel_corner_px": (g.first_row, g.first_column),
+        "panel_fast": g.fast,
+        "panel_slow": g.slow,
+        "panel_normal": g.normal,
+        "panel_pitch_m": (g.pitch_fast, g.pitch_slow),
+        "pix0_vector": g.origin,
+    }
 
 
 def _matrix(angles: Vector) -> tuple[float, ...]:
@@ -81,6 +101,8 @@ def _origin_terms(plan: Plan, beam: Vector, normal: Vector) -> dict[str, float |
 
 def setup_lines(taps: dict) -> list[str]:
     """Print set-up taps as the reference does: ``TRACE_C:name=value``, its repetitions included."""
+    if "R_total" not in taps:  # panels stand where they are given
+        return [_line(name, value) for name, value in taps.items()]
     turned = [f"{name}_after_rotz" for name, _ in _AXES]
     swung = [f"{name}_after_twotheta" for name, _ in _AXES]
     # The reference prints the axes again when it has them all, the final ones under both names.

@@ -14,28 +14,32 @@ from bragg_numba.kernels.pixels.cuda_frame import (
     THREADS,
     TILE_PIXELS,
     TILE_SIDE,
+    finders,
     is_wanted,
     place_in_image,
 )
 from bragg_numba.kernels.pixels.cuda_steps import STEP_SIZE
-from bragg_numba.kernels.work import COLUMN, ROW
+from bragg_numba.kernels.work import COLUMN, PANEL, ROW
 from numba import cuda, float32, float64, int32, int64, uint32
 
 
-def tile_kind(panel, lattice, lookup, rules, side):
-    """The Kind of the tile kernel that renders a panel of a plan in patches of ``side`` pixels."""
-    return patches.Kind(lattice.shape, bool(lookup.has_table), bool(panel.curved), bool(rules.weighted), side)
+def tile_kind(panels, lattice, lookup, rules, side):
+    """The Kind of the tile kernel that renders a plan in patches of ``side`` pixels."""
+    curved, several = bool(panels[0].curved), len(panels) > 1
+    return patches.Kind(lattice.shape, bool(lookup.has_table), curved, bool(rules.weighted), side, several)
 
 
-def exact_kind(panel, lattice, lookup):
-    """The ExactKind of the float64 kernels that render a panel of a plan."""
-    return exact.ExactKind(lattice.shape, bool(lookup.has_table), bool(lookup.interpolate), bool(panel.curved))
+def exact_kind(panels, lattice, lookup):
+    """The ExactKind of the float64 kernels that render a plan."""
+    curved, several = bool(panels[0].curved), len(panels) > 1
+    return exact.ExactKind(lattice.shape, bool(lookup.has_table), bool(lookup.interpolate), curved, several)
 
 
 @cache
 def tile_kernel(kind):
     """The kernel that renders in float32 phases, for a cuda_patches.Kind."""
-    shape, has_table, curved, weighted, side = kind
+    shape, has_table, curved, weighted, side, several = kind
+    find_panel, find_flat = finders(several)
     n_patches = (TILE_SIDE // side) ** 2
     n_steps = n_patches * patches.CHUNK_OF_SIDE * side
     n_phases, n_patch_values = n_steps * STEP_SIZE, n_patches * patches.PATCH_SIZE
@@ -50,8 +54,8 @@ def tile_kernel(kind):
         return cuda.shared.array(n_phases, float32, alignment=16)
 
     @gpu_fast_kernel
-    def add_bragg_tile(panel, rules, single, sources, cells, squared, tiles, frame, doubts):
-        """Render a panel's tiles in float32 phases, one block a tile; list the pixels that float32 cannot decide.
+    def add_bragg_tile(panels, flats, rules, single, sources, cells, squared, tiles, frame, doubts):
+        """Render tiles in float32 phases, one block a tile; list the pixels that float32 cannot decide.
 
         A listed pixel has a bit for every part of its rounds that is not in the image yet: settle_doubts adds it.
         """
@@ -75,18 +79,20 @@ def tile_kernel(kind):
         mine = patches.find_pixels(side, int32(cuda.threadIdx.x))
         # Without weights all sources are one run of steps.
         runs = int32(sources.wavelength.shape[0]) if weighted else int32(1)
-        layer_subs = int32(panel.layers * panel.oversample * panel.oversample)
         item = int32(cuda.blockIdx.x)
         while item < int32(tiles.shape[0]):
+            number = uint32(tiles[uint32(item), uint32(PANEL)])
+            panel, flat = find_panel(panels, number), find_flat(flats, number)
+            layer_subs = int32(panel.layers * panel.oversample * panel.oversample)
             patches.begin_tile(kind, panel, tiles, item, mine, shared)
             cuda.syncthreads()  # whoever aims at a patch asks where its first pixel lies
             layer_sub = int32(0)
             # One loop, so that nothing that belongs to a layer or a sub-pixel waits in registers.
             while layer_sub < layer_subs:
                 sub = patches.find_sub(panel, layer_sub)
-                patches.aim_at_patches(kind, panel, single, sub, mine.thread, shared)
+                patches.aim_at_patches(kind, panel, sub, mine.thread, shared)
                 cuda.syncthreads()
-                patches.aim_at_pixels(kind, panel, rules, single, sources.incident, sub, mine, shared)
+                patches.aim_at_pixels(kind, panel, flat, rules, single, sources.incident, sub, mine, shared)
                 first = patches.read_pixel(mine.u, mine.w, uint32(mine.thread), shared.phases)
                 below = float32(mine.w + float32(side // 2))
                 second = patches.read_pixel(mine.u, below, uint32(mine.thread + THREADS), shared.phases)
@@ -108,14 +114,16 @@ def tile_kernel(kind):
 @cache
 def float64_kernel(kind):
     """The kernel that renders in float64, for a cuda_float64.ExactKind."""
-    shape, has_table, interpolate, curved = kind
+    shape, has_table, interpolate, curved, several = kind
+    find_panel, _ = finders(several)
 
     @gpu_kernel
-    def add_bragg_float64(panel, lattice, lookup, rules, sources, cells, table, tiles, frame, missed):
-        """Render a panel's tiles in float64, one thread a pixel."""
+    def add_bragg_float64(panels, lattice, lookup, rules, sources, cells, table, tiles, frame, missed):
+        """Render tiles in float64, one thread a pixel."""
         kind = exact.ExactKind(shape, has_table, interpolate, curved)
         for place in range(cuda.grid(1), tiles.shape[0] * TILE_PIXELS, cuda.gridsize(1)):
             item, pixel = place // TILE_PIXELS, place % TILE_PIXELS
+            panel = find_panel(panels, tiles[item, PANEL])
             row = int32(tiles[item, ROW] + pixel // TILE_SIDE)
             column = int32(tiles[item, COLUMN] + pixel % TILE_SIDE)
             if is_wanted(panel, tiles, item, frame, row, column):
@@ -145,15 +153,16 @@ def float64_kernel(kind):
 @cache
 def settle_kernel(kind):
     """The kernel that adds in float64 what a tile kernel left open, for a cuda_float64.ExactKind."""
-    shape, has_table, interpolate, curved = kind
+    shape, has_table, interpolate, curved, several = kind
+    find_panel, _ = finders(several)
 
     @gpu_kernel
-    def settle_doubts(panel, lattice, lookup, rules, sources, cells, table, part_rounds, frame, doubts):
-        """Add to each listed pixel of a panel its parts in doubt, one thread a pixel; ``part_rounds`` as in Single."""
+    def settle_doubts(panels, lattice, lookup, rules, sources, cells, table, part_rounds, frame, doubts):
+        """Add to each listed pixel its parts in doubt, one thread a pixel; ``part_rounds`` as in Single."""
         kind = exact.ExactKind(shape, has_table, interpolate, curved)
         n_fast = frame.image.shape[1]
         for slot in range(cuda.grid(1), doubts.count[0], cuda.gridsize(1)):
-            pixel = doubts.pixels[slot]
+            pixel, panel = doubts.pixels[slot], find_panel(panels, doubts.panels[slot])
             row, column = pixel // n_fast, pixel % n_fast
             sums = exact.sum_pixel(
                 kind,

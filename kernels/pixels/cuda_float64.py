@@ -15,6 +15,7 @@ class ExactKind(NamedTuple):
     has_table: bool
     interpolate: bool
     curved: bool
+    several: bool = False  #: panels come as an array, not as the numbers of one
 
 
 class Sums(NamedTuple):
@@ -109,7 +110,7 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
                 captured = walk.capture(kind.curved, panel, rules, layer, d_x, d_y, d_z)
             if walk.needs_solid_angle(rules, layer, sub):
                 near = walk.near_plane(panel, rules, depth)
-                omega = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
+                omega = physics.solid_angle(airpath, panel.pitch_fast, panel.height, near, panel.point_pixel)
             count = end_round(count)
             for source in range(wavelength.shape[0]):
                 at = uint32(source)

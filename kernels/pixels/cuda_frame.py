@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from bragg_numba.kernels._jit_cuda import gpu_function
-from bragg_numba.kernels.work import BOTTOM, LEFT, RIGHT, TOP
+from bragg_numba.kernels._jit_cuda import SIMULATED, gpu_function
+from bragg_numba.kernels.parameters import SinglePanel
+from bragg_numba.kernels.work import BOTTOM, LEFT, RIGHT, TOP, panel_at
 from numba import uint32
 
 #: Threads in a block.
@@ -22,8 +23,34 @@ class Doubts(NamedTuple):
     """Pixels that float32 could not decide, for the float64 pass: a list as long as the image has pixels at most."""
 
     pixels: np.ndarray  #: int64, place in the image, row by row
+    panels: np.ndarray  #: int32, number of the panel
     parts: np.ndarray  #: uint32, a bit for each part of a pixel's rounds that is not in the image yet
     count: np.ndarray  #: int32 (1,), how many are listed
+
+
+@gpu_function
+def only_one(panel, number):
+    """A panel that is all there is: its numbers are the kernel's own arguments, which take no registers."""
+    return panel
+
+
+@gpu_function
+def record_at(records, number):
+    """A record of an array, whose numbers are read where they are asked for."""
+    return records[number]
+
+
+def flat_at(flats, number):
+    """record_at for an array of SINGLE_PANEL_RECORD in the simulator."""
+    return SinglePanel(*(flats[number][name] for name in SinglePanel._fields))
+
+
+def finders(several):
+    """What finds a tile's panel, and its SinglePanel, among a kernel's arguments."""
+    if not several:
+        return only_one, only_one
+    # The simulator's records are none that compiled functions take.
+    return (panel_at.py_func, flat_at) if SIMULATED else (record_at, record_at)
 
 
 @gpu_function

@@ -16,7 +16,7 @@ from bragg_numba.kernels.parameters import ROUND, SQUARE
 from bragg_numba.kernels.pixels.cuda_frame import THREADS, TILE_PIXELS, TILE_SIDE, is_wanted, place_in_image
 from bragg_numba.kernels.pixels.cuda_functions import physics, steps, walk
 from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES, ROUND_STEPS, STEP_SIZE, Axis, Patch, Pixel, Sub
-from bragg_numba.kernels.work import COLUMN, ROW
+from bragg_numba.kernels.work import COLUMN, PANEL, ROW
 from numba import cuda, float32, float64, int32, uint32
 
 #: float64 values of a patch in shared memory.
@@ -34,6 +34,7 @@ class Kind(NamedTuple):
     curved: bool
     weighted: bool  #: as in Rules
     side: int  #: of a patch, pixels
+    several: bool = False  #: panels come as arrays, not as the numbers of one
 
 
 class Shared(NamedTuple):
@@ -154,6 +155,7 @@ def finish_tile(kind, panel, rules, single, tiles, item, mine, shared, frame, do
             if shared.doubts[at] != 0:
                 slot = cuda.atomic.add(doubts.count, 0, 1)
                 doubts.pixels[slot] = to_row * frame.image.shape[1] + to_column
+                doubts.panels[slot] = tiles[uint32(item), uint32(PANEL)]
                 doubts.parts[slot] = shared.doubts[at]
 
 
@@ -172,11 +174,11 @@ def photons_of_pixel(kind, rules, single, at, shared):
 
 
 @gpu_function
-def aim_at_patches(kind, panel, single, sub, thread, shared):
+def aim_at_patches(kind, panel, sub, thread, shared):
     """Fill the shared patches, one thread a patch."""
     if thread < patches_in_tile(kind.side):
         first = uint32(thread * threads_of_patch(kind.side))
-        p = steps.aim_at_patch(kind.curved, panel, single, shared.rows[first], shared.columns[first], sub)
+        p = steps.aim_at_patch(kind.curved, panel, kind.side, shared.rows[first], shared.columns[first], sub)
         at, patches = uint32(thread * PATCH_SIZE), shared.patches
         patches[at], patches[at + uint32(1)], patches[at + uint32(2)] = p.c_x, p.c_y, p.c_z
         patches[at + uint32(3)], patches[at + uint32(4)], patches[at + uint32(5)] = p.fast_x, p.fast_y, p.fast_z
@@ -203,7 +205,7 @@ def read_patch(patches, patch):
 
 
 @gpu_function
-def aim_at_pixels(kind, panel, rules, single, incident, sub, mine, shared):
+def aim_at_pixels(kind, panel, flat, rules, single, incident, sub, mine, shared):
     """Leave the rests of a thread's pixels where phases will lie, and bring their factors up to date."""
     me = mine.thread
     # A loop over the thread's two pixels, not the two side by side, in half the registers.
@@ -211,7 +213,7 @@ def aim_at_pixels(kind, panel, rules, single, incident, sub, mine, shared):
         at, number = uint32(me), 1 if me >= THREADS else 0
         w = float32(mine.w + float32(number * (kind.side // 2)))
         row, column = place_in_panel(kind, number, mine.thread, shared)
-        pixel, nearness = rest_of_pixel(kind, panel, single, row, column, sub, mine.u, w, mine.patch, shared.patches)
+        pixel, nearness = rest_of_pixel(kind, panel, flat, row, column, sub, mine.u, w, mine.patch, shared.patches)
         shared.phases[at] = pixel.x
         shared.phases[at + uint32(TILE_PIXELS)] = pixel.y
         shared.phases[at + uint32(2 * TILE_PIXELS)] = pixel.z
@@ -219,6 +221,7 @@ def aim_at_pixels(kind, panel, rules, single, incident, sub, mine, shared):
             shared.factors[at] = factor_of_pixel(
                 kind,
                 panel,
+                flat,
                 rules,
                 single,
                 incident,
@@ -239,19 +242,19 @@ def read_pixel(u, w, at, phases):
 
 
 @gpu_function
-def rest_of_pixel(kind, panel, single, row, column, sub, u, w, patch, patches):
+def rest_of_pixel(kind, panel, flat, row, column, sub, u, w, patch, patches):
     """A pixel's place in its patch, and 1 / its distance."""
     p = read_patch(patches, patch)
     if kind.curved:
         x, y, z, nearness = steps.rest_on_curve(panel, u, w, row, column, sub, p)
     else:
         c_x, c_y, c_z = float32(p.c_x), float32(p.c_y), float32(p.c_z)
-        x, y, z, nearness = steps.rest_on_flat(single, u, w, c_x, c_y, c_z, float32(1.0 / p.distance))
+        x, y, z, nearness = steps.rest_on_flat(flat, u, w, c_x, c_y, c_z, float32(1.0 / p.distance))
     return Pixel(u, w, float32(x), float32(y), float32(z)), float32(nearness)
 
 
 @gpu_function
-def factor_of_pixel(kind, panel, rules, single, incident, sub, factor, pixel, nearness, patch, patches):
+def factor_of_pixel(kind, panel, flat, rules, single, incident, sub, factor, pixel, nearness, patch, patches):
     """Solid angle and capture of a sub-pixel; or those of the first and of the last layer (eq. 21).
 
     Without weights the polarization of the first source is in it.
@@ -260,12 +263,12 @@ def factor_of_pixel(kind, panel, rules, single, incident, sub, factor, pixel, ne
     d_x, d_y, d_z = float32(x), float32(y), float32(z)
     if sub.first or rules.per_term:
         near = walk.near_plane(panel, rules, sub.depth)
-        factor = float32(steps.solid_angle_of_pixel(panel, single, near, nearness))
+        factor = float32(steps.solid_angle_of_pixel(panel, flat, near, nearness))
         if panel.polarized and not kind.weighted:
             i_x, i_y, i_z = incident[0, 0], incident[0, 1], incident[0, 2]
             factor *= float32(steps.polarization_of_pixel(single, i_x, i_y, i_z, d_x, d_y, d_z))
     if panel.has_sensor and (sub.last or rules.per_term):
-        factor *= float32(steps.capture_of_pixel(panel, single, sub.layer, rules.per_term, d_x, d_y, d_z))
+        factor *= float32(steps.capture_of_pixel(panel, flat, sub.layer, rules.per_term, d_x, d_y, d_z))
     return float32(factor)
 
 

@@ -92,21 +92,21 @@ class Pixel(NamedTuple):
 
 
 @device_function
-def subpixel_position(curved, panel, row, column, middle, sub):
-    """Place a sub-pixel in the lab, metres; ``middle`` moves it along both axes, metres."""
+def subpixel_position(curved, panel, row, column, further, sub):
+    """Place a sub-pixel in the lab, metres, or what lies ``further`` pixels from it along both axes."""
     fast, slow = walk.subpixel_place(panel, row, column, sub.slow, sub.fast)
-    return physics.pixel_position(curved, panel, fast + middle, slow + middle, sub.depth)
+    fast, slow = fast + further * panel.pitch_fast, slow + further * panel.pitch_slow
+    return physics.pixel_position(curved, panel, fast, slow, sub.depth)
 
 
 @device_function
-def aim_at_patch(curved, panel, single, row, column, sub):
-    """The patch whose first pixel is (row, column)."""
+def aim_at_patch(curved, panel, side, row, column, sub):
+    """The patch of ``side`` x ``side`` pixels whose first is (row, column)."""
     g = panel
-    x, y, z = subpixel_position(curved, panel, row, column, single.middle, sub)
+    x, y, z = subpixel_position(curved, panel, row, column, 0.5 * (side - 1), sub)
     c_x, c_y, c_z, distance = walk.direction(x, y, z)
-    step = g.pixel_size / distance
-    fast_x, fast_y, fast_z = tangent(c_x, c_y, c_z, g.fast_x, g.fast_y, g.fast_z, step)
-    slow_x, slow_y, slow_z = tangent(c_x, c_y, c_z, g.slow_x, g.slow_y, g.slow_z, step)
+    fast_x, fast_y, fast_z = tangent(c_x, c_y, c_z, g.fast_x, g.fast_y, g.fast_z, g.pitch_fast / distance)
+    slow_x, slow_y, slow_z = tangent(c_x, c_y, c_z, g.slow_x, g.slow_y, g.slow_z, g.pitch_slow / distance)
     return Patch(c_x, c_y, c_z, fast_x, fast_y, fast_z, slow_x, slow_y, slow_z, distance)
 
 
@@ -161,16 +161,15 @@ def place_bits(single, i, j, m):
 
 
 @device_function
-def rest_on_flat(single, u, w, c_x, c_y, c_z, nearness):
+def rest_on_flat(flat, u, w, c_x, c_y, c_z, nearness):
     """(x, y, z) of a pixel of a flat detector, without cancellation, and 1 / its distance.
 
-    c is the direction of the patch's centre, ``nearness`` 1 / its distance.
+    ``flat`` is a SinglePanel, c the direction of the patch's centre, ``nearness`` 1 / its distance.
     """
-    pitch = single.pitch * nearness
-    along_fast, along_slow = u * pitch, w * pitch
-    v_x = along_fast * single.fast_x + along_slow * single.slow_x
-    v_y = along_fast * single.fast_y + along_slow * single.slow_y
-    v_z = along_fast * single.fast_z + along_slow * single.slow_z
+    along_fast, along_slow = u * (flat.pitch_fast * nearness), w * (flat.pitch_slow * nearness)
+    v_x = along_fast * flat.fast_x + along_slow * flat.slow_x
+    v_y = along_fast * flat.fast_y + along_slow * flat.slow_y
+    v_z = along_fast * flat.fast_z + along_slow * flat.slow_z
     along = c_x * v_x + c_y * v_y + c_z * v_z
     square = v_x * v_x + v_y * v_y + v_z * v_z
     growth = _TWO * along + square
@@ -271,13 +270,13 @@ def squared_radius(single, d_h, d_k, d_l):
 
 
 @device_function
-def capture_of_pixel(panel, single, layer, upright, d_x, d_y, d_z):
+def capture_of_pixel(panel, flat, layer, upright, d_x, d_y, d_z):
     """Fraction of the photons that a sensor layer absorbs (eq. 6), from a float32 direction."""
-    parallax = d_x * single.normal_x + d_y * single.normal_y + d_z * single.normal_z
+    parallax = d_x * flat.normal_x + d_y * flat.normal_y + d_z * flat.normal_z
     if panel.curved and upright:
         parallax = _ONE
-    if single.layer_depth >= _THIN_LAYER:
-        return physics.capture_single(np.float32(layer), single.layer_depth, parallax)
+    if flat.layer_depth >= _THIN_LAYER:
+        return physics.capture_single(np.float32(layer), flat.layer_depth, parallax)
     return np.float32(physics.capture_fraction(layer, panel.layer_step, panel.attenuation, np.float64(parallax)))
 
 
@@ -299,12 +298,11 @@ def polarization_of_pixel(single, i_x, i_y, i_z, d_x, d_y, d_z):
 
 
 @device_function
-def solid_angle_of_pixel(panel, single, near, nearness):
+def solid_angle_of_pixel(panel, flat, near, nearness):
     """Solid angle of a pixel in float32 (eq. 5); ``near`` is the distance of the layer's plane."""
     if panel.point_pixel:
         return nearness * nearness
-    side = single.pitch * nearness
-    return side * side * np.float32(near) * nearness
+    return (flat.pitch_fast * nearness) * (flat.height * nearness) * np.float32(near) * nearness
 
 
 @device_function

@@ -4,13 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 from bragg_numba.kernels.parameters import (
+    PANEL_RECORD,
     SHAPE_NAMES,
+    SINGLE_PANEL_RECORD,
     SQUARE,
     Frame,
     Lattice,
     Panel,
     Rules,
     Single,
+    SinglePanel,
     Sources,
     Table,
 )
@@ -20,7 +23,7 @@ from bragg_numba.kernels.pixels.cuda_frame import THREADS, Doubts
 from bragg_numba.kernels.pixels.cuda_patches import Kind
 from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES
 from bragg_numba.kernels.random.cuda import poisson_counts
-from numba import types
+from numba import from_dtype, types
 
 
 class Variant(NamedTuple):
@@ -38,7 +41,8 @@ class Variant(NamedTuple):
 def variants():
     """Every shape with and without a table in both precisions; every other choice once, for the square with a table.
 
-    Those are: smaller patches, weights, a curved detector, tricubic interpolation, what settles doubts, counts.
+    Those are: smaller patches, weights, a curved detector, tricubic interpolation, several panels, what settles
+    doubts, counts.
     """
     largest, *smaller = PATCH_SIDES
     found = []
@@ -53,18 +57,22 @@ def variants():
     found.append(_tile("square-table-curved", Kind(SQUARE, True, True, False, largest)))
     found.append(_float64("square-table-curved", ExactKind(SQUARE, True, False, True)))
     found.append(_float64("square-tricubic", ExactKind(SQUARE, True, True, False)))
-    settle = settle_kernel(ExactKind(SQUARE, True, False, False))
-    found.append(Variant("square-table-settle", "float64", settle.py_func, settle_types(), False, THREADS, 1))
+    found.append(_tile("square-table-panels", Kind(SQUARE, True, False, False, largest, several=True)))
+    found.append(_float64("square-table-panels", ExactKind(SQUARE, True, False, False, several=True)))
+    for several, panels_name in ((False, ""), (True, "-panels")):
+        settle, kinds = settle_kernel(ExactKind(SQUARE, True, False, False, several)), settle_types(several)
+        name = f"square-table-settle{panels_name}"
+        found.append(Variant(name, "float64", settle.py_func, kinds, False, THREADS, 1))
     found.append(Variant("poisson-counts", "float64", poisson_counts.py_func, counts_types(), False, THREADS, 1))
     return found
 
 
 def _tile(name, kind):
-    return Variant(name, "tile", tile_kernel(kind).py_func, tile_types(), True, THREADS, 2)
+    return Variant(name, "tile", tile_kernel(kind).py_func, tile_types(kind.several), True, THREADS, 2)
 
 
 def _float64(name, kind):
-    return Variant(name, "float64", float64_kernel(kind).py_func, float64_types(), False, THREADS, 1)
+    return Variant(name, "float64", float64_kernel(kind).py_func, float64_types(kind.several), False, THREADS, 1)
 
 
 # --- types of the kernels' arguments --------------------------------------------------------------
@@ -80,32 +88,42 @@ def _tuple(kind):
     return types.NamedTuple([_KINDS[kind.__annotations__[name]] for name in kind._fields], kind)
 
 
+_PANELS = _array(from_dtype(PANEL_RECORD), 1)
+_FLATS = _array(from_dtype(SINGLE_PANEL_RECORD), 1)
 _CELLS = _array(types.float64, 2)
 _TABLE = _array(types.float64, 3)
 _TILES = _array(types.int32, 2)
 _SOURCES = types.NamedTuple([_array(types.float64, 2), _array(types.float64, 1), _array(types.float64, 1)], Sources)
 _FRAME = types.NamedTuple([_array(types.float32, 2), _array(types.boolean, 2), types.int64], Frame)
-_DOUBTS = types.NamedTuple([_array(types.int64, 1), _array(types.uint32, 1), _array(types.int32, 1)], Doubts)
+_DOUBTS = types.NamedTuple(
+    [_array(types.int64, 1), _array(types.int32, 1), _array(types.uint32, 1), _array(types.int32, 1)], Doubts
+)
 
 
-def tile_types():
+def tile_types(several=False):
     """Types of the arguments of add_bragg_tile."""
-    nouns = (_tuple(Panel), _tuple(Rules), _tuple(Single))
-    return *nouns, _SOURCES, _CELLS, _array(types.float32, 1), _TILES, _FRAME, _DOUBTS
+    panels = (_PANELS, _FLATS) if several else (_tuple(Panel), _tuple(SinglePanel))
+    return *panels, _tuple(Rules), _tuple(Single), _SOURCES, _CELLS, _array(types.float32, 1), _TILES, _FRAME, _DOUBTS
 
 
-def _exact_types():
-    return *(_tuple(noun) for noun in (Panel, Lattice, Table, Rules)), _SOURCES, _CELLS, _TABLE
+def _exact_types(several=False):
+    return (
+        _PANELS if several else _tuple(Panel),
+        *(_tuple(noun) for noun in (Lattice, Table, Rules)),
+        _SOURCES,
+        _CELLS,
+        _TABLE,
+    )
 
 
-def float64_types():
+def float64_types(several=False):
     """Types of the arguments of add_bragg_float64."""
-    return *_exact_types(), _TILES, _FRAME, _array(types.int64, 1)
+    return *_exact_types(several), _TILES, _FRAME, _array(types.int64, 1)
 
 
-def settle_types():
+def settle_types(several=False):
     """Types of the arguments of settle_doubts."""
-    return *_exact_types(), types.int64, _FRAME, _DOUBTS
+    return *_exact_types(several), types.int64, _FRAME, _DOUBTS
 
 
 def counts_types():

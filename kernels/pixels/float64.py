@@ -144,7 +144,9 @@ def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, 
             if walk.needs_solid_angle(rules, layer, sub):
                 near = walk.near_plane(panel, rules, depth)
                 for pixel in range(n):
-                    omegas[pixel] = physics.solid_angle(airpath[pixel], panel.pixel_size, near, panel.point_pixel)
+                    omegas[pixel] = physics.solid_angle(
+                        airpath[pixel], panel.pitch_fast, panel.height, near, panel.point_pixel
+                    )
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
                 scatter_from_source(panel, beam, wavelength[source], toward, n, scatter, keeps)

@@ -13,7 +13,6 @@ from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
-    COLUMNS,
     GROUPS,
     LANES,
     LISTED,
@@ -69,14 +68,14 @@ def list_lit_groups(at):
 def place_lit_groups(n_lit, panel, lattice, cell, incident, place, work, at):
     """Fill rows of the listed groups' pixels: squared radius or top-hat, and nearest indices (eq. 14, 17)."""
     g = panel
-    row, column, sub_slow, sub_fast, depth = place
-    half = g.subpixel_size / 2.0
+    row, column, wide, sub_slow, sub_fast, depth = place
+    half_fast, half_slow = g.subpixel_fast / 2.0, g.subpixel_slow / 2.0
     for lit in range(n_lit):
         group, start = at[LISTED + lit], lit * LANES
-        fast = g.pixel_size * (column + group % COLUMNS) + (g.subpixel_size * sub_fast + half)
-        top = g.pixel_size * (row + group // COLUMNS * LANES) + (g.subpixel_size * sub_slow + half)
+        fast = g.pitch_fast * (column + group % wide) + (g.subpixel_fast * sub_fast + half_fast)
+        top = g.pitch_slow * (row + group // wide * LANES) + (g.subpixel_slow * sub_slow + half_slow)
         for lane in range(LANES):
-            slow = top + g.pixel_size * np.float64(np.int32(lane))
+            slow = top + g.pitch_slow * np.float64(np.int32(lane))
             x, y, z = physics.flat_position(g, fast, slow, depth)
             nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
             q_x, q_y, q_z = x * nearness - incident[0], y * nearness - incident[1], z * nearness - incident[2]

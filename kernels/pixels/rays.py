@@ -2,7 +2,7 @@
 
 The direction of a group's centre is float64; a pixel's differs from it by float32 values that carry no cancellation
 (eq. 23). ``work`` and ``exact`` are the arrays of rows; ``place`` says which part of the panel: first row and
-column, sub-pixel along slow and fast, depth in the sensor.
+column and number of columns, sub-pixel along slow and fast, depth in the sensor.
 """
 
 import math
@@ -14,9 +14,7 @@ from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
-    BANDS,
     BEND,
-    COLUMNS,
     FACTOR,
     GROUPS,
     LANES,
@@ -46,21 +44,20 @@ from bragg_numba.kernels.pixels.rows import (
 def aim_at_groups(panel, place, work, exact):
     """Fill AIM with the direction of each group's centre, NEARNESS with 1 / its distance, SLANT with its cosine."""
     g = panel
-    row, column, sub_slow, sub_fast, depth = place
-    half = 0.5 * g.subpixel_size
-    first = g.subpixel_size * sub_fast + half
-    top = g.subpixel_size * sub_slow + half + 0.5 * (LANES - 1) * g.pixel_size
-    for band in range(BANDS):
-        slow = g.pixel_size * (row + band * LANES) + top
-        for across in range(COLUMNS):
-            group = band * COLUMNS + across
-            fast = g.pixel_size * (np.float64(column) + np.float64(np.int32(across))) + first
+    row, column, wide, sub_slow, sub_fast, depth = place
+    first = g.subpixel_fast * sub_fast + 0.5 * g.subpixel_fast
+    top = g.subpixel_slow * sub_slow + 0.5 * g.subpixel_slow + 0.5 * (LANES - 1) * g.pitch_slow
+    for band in range(GROUPS // wide):
+        slow = g.pitch_slow * (row + band * LANES) + top
+        for across in range(wide):
+            group = band * wide + across
+            fast = g.pitch_fast * (np.float64(column) + np.float64(np.int32(across))) + first
             x, y, z = physics.flat_position(g, fast, slow, depth)
             nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
             d_x, d_y, d_z = x * nearness, y * nearness, z * nearness
             slant = d_x * g.slow_x + d_y * g.slow_y + d_z * g.slow_z
             exact[AIM_X + group], exact[AIM_Y + group], exact[AIM_Z + group] = d_x, d_y, d_z
-            pitch = g.pixel_size * nearness
+            pitch = g.pitch_slow * nearness
             exact[PITCH_64 + group], exact[SLANT_64 + group] = pitch, slant
             work[PITCH + group], work[SLANT + group] = np.float32(pitch), np.float32(slant)
             work[NEARNESS + group] = np.float32(nearness)
@@ -111,7 +108,7 @@ def nearness_of_pixel(work, group, pixel):
 @fused_kernel
 def solid_angles(panel, near, scale, work):
     """Fill FACTOR with the solid angle times ``scale`` (eq. 5); ``near`` is the distance of the layer's plane."""
-    area = np.float32(scale * panel.pixel_size * panel.pixel_size * near)
+    area = np.float32(scale * panel.pitch_fast * panel.height * near)
     unit = np.float32(scale)
     for lane in range(LANES):
         if panel.point_pixel:
@@ -163,7 +160,7 @@ def polarized_solid_angles(panel, near, scale, incident, work, exact):
         multiply_factors(POLAR, work)
         return
     # The common case in one pass.
-    area = np.float32(scale * g.pixel_size * g.pixel_size * near)
+    area = np.float32(scale * g.pitch_fast * g.height * near)
     parts_along(panel, incident[0], incident[1], incident[2], PART_I, PACE_I, work, exact)
     for lane in range(LANES):
         for group in range(GROUPS):
@@ -231,16 +228,16 @@ def scatter_at_pixel(panel, incident, wavelength, row, column, sub_slow, sub_fas
 @serial_kernel
 def keep_within_dmin(panel, incident, wavelength, place, work):
     """Fill WEIGHT with 1, or 0 beyond dmin (eq. 7); return whether any pixel is left."""
-    first_row, first_column, sub_slow, sub_fast, depth = place
+    first_row, first_column, wide, sub_slow, sub_fast, depth = place
     kept = np.int32(0)
     for lane in range(LANES):
-        for band in range(BANDS):
+        for band in range(GROUPS // wide):
             row = np.float64(first_row + band * LANES + lane)
-            for across in range(COLUMNS):
+            for across in range(wide):
                 column = np.float64(first_column) + np.float64(np.int32(across))
                 q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, row, column, sub_slow, sub_fast, depth)
                 beyond = physics.is_beyond_dmin(q_x, q_y, q_z, panel.dmin)
                 weight = np.float32(0.0) if beyond else np.float32(1.0)
-                work[WEIGHT + lane * GROUPS + band * COLUMNS + across] = weight
+                work[WEIGHT + lane * GROUPS + band * wide + across] = weight
                 kept = np.int32(kept | np.int32(not beyond))
     return kept != 0

@@ -1,9 +1,10 @@
 """Where the tile kernels keep their working values: rows of one float32, one float64 and one int32 array.
 
-A tile is ROWS x COLUMNS pixels of the frame, counted from the frame's first pixel, in BANDS bands of LANES rows. A
-group is a column of LANES pixels, a band's part of a column of the tile. Loops run over the groups, and
+A tile is PIXELS pixels of a panel, ``wide`` columns of bands of LANES rows: ROWS x COLUMNS, and at a panel's edges
+narrower and taller or the other way round. A group is a column of LANES pixels, a band's part of a column of the tile.
+Loops run over the groups, and
 
-    group = band * COLUMNS + column        pixel = lane * GROUPS + group        row = band * LANES + lane
+    group = band * wide + column        pixel = lane * GROUPS + group        row = band * LANES + lane
 
 so that a group's values are loaded as they lie, and neighbours in a row of values are neighbours in the frame.
 
@@ -14,12 +15,13 @@ loops vectorise without checks. Sizes are constants for the same reason.
 from typing import NamedTuple
 
 import numpy as np
+from bragg_numba.kernels._jit import device_function
+from bragg_numba.kernels.work import BOTTOM, COLUMN, RIGHT, ROW
 
 ROWS, COLUMNS = 16, 64
 PIXELS = ROWS * COLUMNS
 LANES = 8
-BANDS = ROWS // LANES
-GROUPS = BANDS * COLUMNS
+GROUPS = PIXELS // LANES
 
 # Each row of pixels begins one cache line further than a whole number of 4096 bytes: rows that lay 4096 bytes
 # apart would all compete for the same few lines of the first-level cache.
@@ -44,7 +46,7 @@ TILT_H, TILT_K, TILT_L = (_PIXEL_END + n * _GROUP_ROW for n in range(9, 12))  # 
 NEAR_H, NEAR_K, NEAR_L = (_PIXEL_END + n * _GROUP_ROW for n in range(12, 15))  # whole parts, from the table's start
 CHANGE_H, CHANGE_K, CHANGE_L = (_PIXEL_END + n * _GROUP_ROW for n in range(15, 18))  # a pixel further, or its coarse
 LEFT_H, LEFT_K, LEFT_L = (_PIXEL_END + n * _GROUP_ROW for n in range(18, 21))  # part, and what is left (eq. 33)
-NEARNESS, PITCH, SLANT = (_PIXEL_END + n * _GROUP_ROW for n in range(21, 24))  # 1 / distance; pixel / distance; cosine
+NEARNESS, PITCH, SLANT = (_PIXEL_END + n * _GROUP_ROW for n in range(21, 24))  # 1 / distance; pitch / distance; cosine
 PART_I, PART_E, PART_B = (_PIXEL_END + n * _GROUP_ROW for n in range(24, 27))  # parts of the direction along vectors
 PACE_I, PACE_E, PACE_B = (_PIXEL_END + n * _GROUP_ROW for n in range(27, 30))  # and of a pixel's step along slow
 
@@ -76,3 +78,14 @@ class Scratch(NamedTuple):
     work: np.ndarray  #: float32 (SIZE_32,)
     exact: np.ndarray  #: float64 (SIZE_64,)
     at: np.ndarray  #: int32 (SIZE_INT,)
+
+
+@device_function
+def columns_of_tile(tiles, index):
+    """How many columns a tile has: COLUMNS, unless its window asks for a taller or a wider one."""
+    if tiles[index, RIGHT] - tiles[index, COLUMN] > COLUMNS:
+        return GROUPS
+    wide = COLUMNS
+    while tiles[index, BOTTOM] - tiles[index, ROW] > PIXELS // wide:
+        wide //= 2
+    return wide

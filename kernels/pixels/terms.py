@@ -29,7 +29,6 @@ from bragg_numba.kernels.pixels.rows import (
     COARSE_H,
     COARSE_K,
     COARSE_L,
-    COLUMNS,
     FINE_H,
     FINE_K,
     FINE_L,
@@ -274,13 +273,13 @@ def place_groups(counts, reach, work, at):
 @serial_kernel
 def settle_halves(panel, lattice, lookup, cell, wavelength, incident, place, work, at):
     """Give the pixels that are marked -1 the index, and the radius, that float64 finds; ``cell`` is in metres."""
-    row, column, sub_slow, sub_fast, depth = place
+    row, column, wide, sub_slow, sub_fast, depth = place
     for pixel in range(PIXELS):
         if at[PLACE + pixel] >= 0:
             continue
         lane, group = pixel // GROUPS, pixel % GROUPS
-        slow = np.float64(row + group // COLUMNS * LANES + lane)
-        fast = np.float64(column + group % COLUMNS)
+        slow = np.float64(row + group // wide * LANES + lane)
+        fast = np.float64(column + group % wide)
         q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
         c = cell
         h, k, l = walk.indices(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], q_x, q_y, q_z)  # noqa: E741

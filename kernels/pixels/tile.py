@@ -32,8 +32,6 @@ from bragg_numba.kernels.pixels.rows import (
     AIM_X,
     AIM_Y,
     AIM_Z,
-    BANDS,
-    COLUMNS,
     FACTOR,
     GROUPS,
     LANES,
@@ -46,6 +44,7 @@ from bragg_numba.kernels.pixels.rows import (
     TOTAL,
     TWIST,
     WEIGHT,
+    columns_of_tile,
 )
 from bragg_numba.kernels.pixels.terms import (
     add_reflections,
@@ -77,12 +76,12 @@ MOST_SEARCHED = 64
 @device_function
 def middle_of_tile(exact):
     """Direction of the group that spread_of_tile and is_dark measure from."""
-    middle = (GROUPS - COLUMNS) // 2 + COLUMNS // 2
+    middle = GROUPS // 2
     return exact[AIM_X + middle], exact[AIM_Y + middle], exact[AIM_Z + middle]
 
 
 @fused_kernel
-def spread_of_tile(panel, work, exact):
+def spread_of_tile(panel, wide, work, exact):
     """Largest distance between the tile's middle direction and any of its pixels' (unit vectors).
 
     Directions within an angle of another meet a plane in a convex region: of a rectangle a corner is farthest.
@@ -90,7 +89,7 @@ def spread_of_tile(panel, work, exact):
     m_x, m_y, m_z = middle_of_tile(exact)
     largest = 0.0
     for corner in range(4):
-        group = (GROUPS - COLUMNS) * (corner // 2) + (COLUMNS - 1) * (corner % 2)
+        group = (GROUPS - wide) * (corner // 2) + (wide - 1) * (corner % 2)
         lane = (LANES - 1) * (corner // 2)
         pixel = lane * GROUPS + group
         left = 1.0 - work[SHORT + pixel]
@@ -192,22 +191,22 @@ def sum_weighted_totals(factor, flat, work, exact):
 def store_tile(background, strength, panel, window, frame, work):
     """Put (background + strength SUM) FACTOR into the wanted pixels of a tile (eq. 21).
 
-    ``window``: the tile's first row and column, and its wanted pixels, rows and columns (those after the last).
+    ``window``: the tile's first row, first column and columns, and its wanted pixels, rows and columns (those after the last).
     Returns whether any of them, or of those that the mask leaves out, is NaN, which float64 must settle.
     """
     background, strength = np.float32(background), np.float32(strength)
-    row_of_tile, first_column, top, bottom, first, last = window
+    row_of_tile, first_column, wide, top, bottom, first, last = window
     image, mask = frame.image, frame.mask
     pixels, n_fast = image.reshape(-1), image.shape[1]
     doubts = np.int32(0)
     for lane in range(LANES):
-        for band in range(BANDS):
+        for band in range(GROUPS // wide):
             row = row_of_tile + band * LANES + lane
             if row < top or row >= bottom:
                 continue
             in_frame, across = panel.first_row + row, panel.first_column + first
             # Unsigned: a signed index could count from the end, and the loops would not vectorise.
-            start = np.uint64(lane * GROUPS + band * COLUMNS + first - first_column)
+            start = np.uint64(lane * GROUPS + band * wide + first - first_column)
             to = np.uint64((in_frame - frame.row_start) * n_fast + across)
             for column in range(last - first):
                 at = start + np.uint64(column)
@@ -357,7 +356,9 @@ def over_wavelength(cells, step, wavelength):
 def render_tile(
     kind, placed, split, factors, panel, lattice, lookup, rules, phases, sources, cells, squared, corner, scratch
 ):
-    """Render the tile whose first pixel is ``corner`` (row, column) into SUM and FACTOR, NaN where float32 cannot.
+    """Render a tile, ``corner`` being its first row, first column and columns, into SUM and FACTOR.
+
+    What float32 cannot decide is NaN.
 
     Returns background and strength for store_tile; the other arguments are those of cpu.add_bragg_tile.
     """
@@ -368,14 +369,14 @@ def render_tile(
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
         for sub in range(panel.oversample * panel.oversample):
-            place = (corner[0], corner[1], sub // panel.oversample, sub % panel.oversample, depth)
+            place = (*corner, sub // panel.oversample, sub % panel.oversample, depth)
             aim_at_groups(panel, place, work, exact)
             offset_pixels(work)
             beam = (incident[0, 0], incident[0, 1], incident[0, 2])
             fill_factors(factors, panel, rules, sub == 0, layer, depth, beam, work, exact)
             spread = 0.0
             if placed is not None:
-                spread = spread_of_tile(panel, work, exact)
+                spread = spread_of_tile(panel, corner[2], work, exact)
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
                 if factors is not None and not weigh_source(
@@ -419,7 +420,8 @@ def run_of_tiles(kind, placed, split, factors):
         """Render tiles in float32 with the Scratch of one thread; else as cpu.add_bragg_tile."""
         for index in range(len(tiles)):
             panel = panel_at(panels, tiles[index, PANEL])
-            corner = (np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN]))
+            wide = np.int64(columns_of_tile(tiles, index))
+            corner = (np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN]), wide)
             top, bottom = np.int64(tiles[index, TOP]), np.int64(tiles[index, BOTTOM])
             window = (*corner, top, bottom, np.int64(tiles[index, LEFT]), np.int64(tiles[index, RIGHT]))
             background, strength = render_tile(

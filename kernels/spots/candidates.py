@@ -251,7 +251,7 @@ def box_on_panel(panel, depths, extent, box, point):
                 low_fast, low_slow, high_fast, high_slow = 0.0, 0.0, math.inf, math.inf
                 break
             hit_flat(panel, d_x, d_y, d_z, depths[corner // 4], point)
-            fast, slow = point[0] / panel.pixel_size, point[1] / panel.pixel_size
+            fast, slow = point[0] / panel.pitch_fast, point[1] / panel.pitch_slow
             low_fast, high_fast = min(low_fast, fast), max(high_fast, fast)
             low_slow, high_slow = min(low_slow, slow), max(high_slow, slow)
     else:
@@ -328,8 +328,8 @@ def probe_pixels(indices, squares, extents, panels, roi, mask, lattice, sources,
             panel = panel_at(panels, index)
             if not hit_flat(panel, extents[spot, BEST_X], extents[spot, BEST_Y], extents[spot, BEST_Z], 0.0, point):
                 continue
-            column = math.floor(point[0] / panel.pixel_size)
-            row = math.floor(point[1] / panel.pixel_size)
+            column = math.floor(point[0] / panel.pitch_fast)
+            row = math.floor(point[1] / panel.pitch_slow)
             if not (0 <= row < panel.n_slow and 0 <= column < panel.n_fast):
                 continue
             slow, fast = int(row) + panel.first_row, int(column) + panel.first_column

@@ -31,27 +31,36 @@ FEW = 4
 #: From a block's first pixel to its middle, in pixels.
 TO_RIGHT, TO_BOTTOM = 0.5 * (BLOCK_COLUMNS - 1), 0.5 * (BLOCK_ROWS - 1)
 
-#: A pixel over the way from a block's middle to its corner.
-PER_PIXEL = 1.0 / math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
+#: A pixel along fast is at most this part of the way from a block's middle to its corner.
+PER_PIXEL = 1.0 / TO_RIGHT
 
 
 @shared_function
 def middle_of_block(panel, place):
     """Direction of a block's middle, its change per pixel along fast and slow, and the angle to its corner, radians."""
     g = panel
-    row, column, sub_slow, sub_fast, depth = place
-    half = 0.5 * g.subpixel_size
-    fast = g.pixel_size * (column + TO_RIGHT) + (g.subpixel_size * sub_fast + half)
-    slow = g.pixel_size * (row + TO_BOTTOM) + (g.subpixel_size * sub_slow + half)
+    row, column, _, sub_slow, sub_fast, depth = place
+    fast = g.pitch_fast * (column + TO_RIGHT) + (g.subpixel_fast * sub_fast + 0.5 * g.subpixel_fast)
+    slow = g.pitch_slow * (row + TO_BOTTOM) + (g.subpixel_slow * sub_slow + 0.5 * g.subpixel_slow)
     x, y, z = physics.flat_position(g, fast, slow, depth)
     nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
     x, y, z = x * nearness, y * nearness, z * nearness
-    pitch = g.pixel_size * nearness
+    pitch_fast, pitch_slow = g.pitch_fast * nearness, g.pitch_slow * nearness
     along = x * g.fast_x + y * g.fast_y + z * g.fast_z
-    per_fast = (pitch * (g.fast_x - along * x), pitch * (g.fast_y - along * y), pitch * (g.fast_z - along * z))
+    per_fast = (
+        pitch_fast * (g.fast_x - along * x),
+        pitch_fast * (g.fast_y - along * y),
+        pitch_fast * (g.fast_z - along * z),
+    )
     along = x * g.slow_x + y * g.slow_y + z * g.slow_z
-    per_slow = (pitch * (g.slow_x - along * x), pitch * (g.slow_y - along * y), pitch * (g.slow_z - along * z))
-    return (x, y, z), per_fast, per_slow, pitch * math.sqrt(TO_RIGHT * TO_RIGHT + TO_BOTTOM * TO_BOTTOM)
+    per_slow = (
+        pitch_slow * (g.slow_x - along * x),
+        pitch_slow * (g.slow_y - along * y),
+        pitch_slow * (g.slow_z - along * z),
+    )
+    wide, tall = TO_RIGHT * pitch_fast, TO_BOTTOM * pitch_slow
+    skew = abs(g.fast_x * g.slow_x + g.fast_y * g.slow_y + g.fast_z * g.slow_z)
+    return (x, y, z), per_fast, per_slow, math.sqrt(wide * wide + tall * tall + 2.0 * skew * wide * tall)
 
 
 @shared_function

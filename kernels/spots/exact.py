@@ -14,7 +14,7 @@ def exact_factor(step, panel, lattice, place, row, column, spot):
     a row of the list of spots.
     """
     cell, incident, wavelength = step
-    first_row, first_column, sub_slow, sub_fast, depth = place
+    first_row, first_column, _, sub_slow, sub_fast, depth = place
     slow, fast = float(first_row + row), float(first_column + column)
     q_x, q_y, q_z = scatter_at_pixel(panel, incident, wavelength, slow, fast, sub_slow, sub_fast, depth)
     c = cell

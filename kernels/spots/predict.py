@@ -11,10 +11,11 @@ import numpy as np
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import serial_kernel
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
+from bragg_numba.kernels.work import panel_at
 
 #: Columns of what ``list_spots`` finds.
-H, K, L, SLOW, FAST, PHOTONS, RESOLUTION, PARTIALITY, EXCITATION = range(9)
-N_COLUMNS = 9
+H, K, L, SLOW, FAST, PHOTONS, RESOLUTION, PARTIALITY, EXCITATION, PANEL = range(10)
+N_COLUMNS = 10
 
 #: Gauss-Legendre nodes for integrals over the autocorrelation: exact to 1e-12 up to REACH fringes.
 _x, _w = np.polynomial.legendre.leggauss(32)
@@ -234,8 +235,9 @@ def place_spot(g, per_term, d_x, d_y, d_z, point):
         position = physics.flat_position(g, point[0], point[1], 0.0)
         obliquity = parallax
     squared = position[0] ** 2 + position[1] ** 2 + position[2] ** 2
-    true = g.pixel_size * g.pixel_size / squared * obliquity
-    return captured * physics.solid_angle(math.sqrt(squared), g.pixel_size, g.close_distance, g.point_pixel) / true
+    true = g.pitch_fast * g.height / squared * obliquity
+    model = physics.solid_angle(math.sqrt(squared), g.pitch_fast, g.height, g.close_distance, g.point_pixel)
+    return captured * model / true
 
 
 @serial_kernel
@@ -255,7 +257,8 @@ def l_limits(q_x, q_y, q_z, star, i_x, i_y, i_z, wavelength, radius):
 
 @serial_kernel
 def list_spots(
-    panel,
+    panels,
+    cones,
     lattice,
     lookup,
     rules,
@@ -276,6 +279,11 @@ def list_spots(
 
     Parameters
     ----------
+    panels
+        Array of kernels.parameters.PANEL_RECORD.
+    cones
+        float64 (n, 4): a unit vector, and the least cosine to it at which the first step's ray may end as a spot on
+        the panel.
     sources
         kernels.parameters.Sources.
     cells, stars
@@ -294,7 +302,7 @@ def list_spots(
     Returns
     -------
     numpy.ndarray
-        float64 (n, 9), in the order of h, k, l: see H to EXCITATION. Centroids are in pixels from the outer
+        float64 (n, N_COLUMNS), in the order of h, k, l: see H to PANEL. Centroids are in pixels from the outer
         corner of the frame, resolution in metres, the excitation error in 1/m.
     """
     found = np.empty((256, N_COLUMNS))
@@ -318,32 +326,40 @@ def list_spots(
                 if hole_low < l < hole_high:
                     l = math.floor(hole_high) + 1  # noqa: E741
                     continue
-                if n == len(found):
-                    more = np.empty((2 * n, N_COLUMNS))
-                    more[:n] = found
-                    found = more
-                if measure_spot(
-                    panel,
-                    lattice,
-                    lookup,
-                    rules,
-                    sources,
-                    cells,
-                    table,
-                    stars,
-                    roi,
-                    mask,
-                    volumes,
-                    inverse_metrics,
-                    root_dets,
-                    reach,
-                    threshold,
-                    h,
-                    k,
-                    int(l),
-                    found[n],
-                ):
-                    n += 1
+                s_x, s_y, s_z = q_x + l * star[0, 2], q_y + l * star[1, 2], q_z + l * star[2, 2]
+                s_x, s_y, s_z = s_x + i_x * sphere, s_y + i_y * sphere, s_z + i_z * sphere
+                length = math.sqrt(s_x * s_x + s_y * s_y + s_z * s_z)
+                for number in range(len(panels)):
+                    c = cones[number]
+                    if s_x * c[0] + s_y * c[1] + s_z * c[2] < c[3] * length:
+                        continue
+                    if n == len(found):
+                        more = np.empty((2 * n, N_COLUMNS))
+                        more[:n] = found
+                        found = more
+                    found[n, PANEL] = number
+                    if measure_spot(
+                        panel_at(panels, number),
+                        lattice,
+                        lookup,
+                        rules,
+                        sources,
+                        cells,
+                        table,
+                        stars,
+                        roi,
+                        mask,
+                        volumes,
+                        inverse_metrics,
+                        root_dets,
+                        reach,
+                        threshold,
+                        h,
+                        k,
+                        int(l),
+                        found[n],
+                    ):
+                        n += 1
                 l += 1  # noqa: E741
     return found[:n].copy()
 
@@ -435,8 +451,8 @@ def measure_spot(
                 possible += share * piece[0]
     if photons <= 0.0:
         return False
-    out[FAST] = fast / photons / panel.pixel_size
-    out[SLOW] = slow / photons / panel.pixel_size
+    out[FAST] = fast / photons / panel.pitch_fast
+    out[SLOW] = slow / photons / panel.pitch_slow
     # Steps out of reach count among those that could have been on the sphere.
     out[PARTIALITY] = photons / (possible * (all_weights / near_weights))
     # The scale divides by the sub-pixels too, but the integral is over whole pixels.

@@ -6,7 +6,7 @@ top hat's rim, where another reflection is as near (eq. 39).
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import fused_kernel, shared_function, serial_kernel
+from bragg_numba.kernels._jit import fused_kernel, serial_kernel, shared_function
 from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.kernels.spots.exact import exact_factor
 from bragg_numba.kernels.spots.rows import ACROSS, AREA, OFF_X, OFF_Y, OFF_Z, PATCH_SUM, PATCH_TERM, SIDE

@@ -83,14 +83,13 @@ CHUNK = 64
 def aim_at_block(panel, place, middle, places):
     """Fill TO with the directions of a block's pixels, and of those in the room behind, less ``middle``."""
     g = panel
-    first_row, first_column, sub_slow, sub_fast, depth = place
-    half = 0.5 * g.subpixel_size
-    first = g.pixel_size * first_column + (g.subpixel_size * sub_fast + half)
-    top = g.pixel_size * first_row + (g.subpixel_size * sub_slow + half)
+    first_row, first_column, _, sub_slow, sub_fast, depth = place
+    first = g.pitch_fast * first_column + (g.subpixel_fast * sub_fast + 0.5 * g.subpixel_fast)
+    top = g.pitch_slow * first_row + (g.subpixel_slow * sub_slow + 0.5 * g.subpixel_slow)
     for row in range(BLOCK_ROWS):
-        slow = top + g.pixel_size * row
+        slow = top + g.pitch_slow * row
         for column in range(WIDTH):
-            fast = first + g.pixel_size * np.float64(np.int32(column))
+            fast = first + g.pitch_fast * np.float64(np.int32(column))
             x, y, z = physics.flat_position(panel, fast, slow, depth)
             nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
             at = row * WIDTH + column
@@ -117,10 +116,10 @@ def light_of_ray(panel, rules, beams, beam, layer, row, column):
     """What turns a spot's sum into photons, at a place in pixels of the panel: the factors of a pixel there (eq. 21)."""
     own = layer if rules.per_term else 0
     depth = own * panel.layer_step
-    x, y, z = physics.flat_position(panel, column * panel.pixel_size, row * panel.pixel_size, depth)
+    x, y, z = physics.flat_position(panel, column * panel.pitch_fast, row * panel.pitch_slow, depth)
     d_x, d_y, d_z, airpath = walk.direction(x, y, z)
     near = walk.near_plane(panel, rules, depth)
-    light = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
+    light = physics.solid_angle(airpath, panel.pitch_fast, panel.height, near, panel.point_pixel)
     counted = beam if rules.per_term else 0
     if panel.polarized:
         i_x, i_y, i_z = beams.incident[counted, 0], beams.incident[counted, 1], beams.incident[counted, 2]
@@ -271,7 +270,7 @@ def copy_row(source, first, target, start):
 def place_of_tile(tile, place):
     """``place`` of a tile of the block."""
     row, column = place[0] + tile // TILES_ACROSS * ROWS, place[1] + tile % TILES_ACROSS * COLUMNS
-    return row, column, place[2], place[3], place[4]
+    return row, column, COLUMNS, place[3], place[4], place[5]
 
 
 @shared_function
@@ -292,7 +291,7 @@ def weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, spots, sc
         aim_at_groups(panel, at, work, exact)
         offset_pixels(work)
         if rules.per_term:
-            fill_factors(factors, panel, rules, False, layer, at[4], first_incident, work, exact)
+            fill_factors(factors, panel, rules, False, layer, at[5], first_incident, work, exact)
         copy_row(kept, start + KEPT_SHARE, exact, SHARE)
         copy_row(kept, start + KEPT_POLAR, work, POLAR)
         weigh_source(panel, rules, incident, wavelength, beams.weight[beam], at, work, exact)
@@ -304,13 +303,13 @@ def weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, spots, sc
 @shared_function
 def fill_cached_factors(factors, panel, rules, place, incident, work, exact):
     """Fill FACTOR as nanoBragg does, once for all terms: of the first sub-pixel and layer, and the last's capture."""
-    first = (place[0], place[1], 0, 0, 0.0)
+    first = (place[0], place[1], COLUMNS, 0, 0, 0.0)
     aim_at_groups(panel, first, work, exact)
     offset_pixels(work)
     fill_factors(None, panel, rules, True, 0, 0.0, incident, work, exact)
     if factors is not None and panel.has_sensor:
         layer = panel.layers - 1
-        last = (place[0], place[1], 0, 0, layer * panel.layer_step)
+        last = (place[0], place[1], COLUMNS, 0, 0, layer * panel.layer_step)
         aim_at_groups(panel, last, work, exact)
         offset_pixels(work)
         multiply_captures(panel, layer, work, exact)
@@ -329,12 +328,13 @@ def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, s
         window = (
             at[0],
             at[1],
+            COLUMNS,
             max(np.int64(tiles[index, FIRST_ROW]), at[0]),
             min(np.int64(tiles[index, LAST_ROW]), at[0] + ROWS),
             max(np.int64(tiles[index, FIRST_COLUMN]), at[1]),
             min(np.int64(tiles[index, LAST_COLUMN]), at[1] + COLUMNS),
         )
-        if window[2] >= window[3] or window[4] >= window[5]:
+        if window[3] >= window[4] or window[5] >= window[6]:
             continue
         fill(0.0, SUM, work)
         if factors is not None and rules.weighted:
@@ -378,7 +378,7 @@ def run_of_spots(shape, single, edges, factors):
             for layer in range(panel.layers):
                 depth = layer * panel.layer_step
                 for sub in range(panel.oversample * panel.oversample):
-                    place = (row, column, sub // panel.oversample, sub % panel.oversample, depth)
+                    place = (row, column, COLUMNS, sub // panel.oversample, sub % panel.oversample, depth)
                     aim = middle_of_block(panel, place)
                     aim_at_block(panel, place, aim[0], values.places)
                     if patched is not None:
@@ -389,7 +389,7 @@ def run_of_spots(shape, single, edges, factors):
                         )
                         if factors is not None and rules.weighted:
                             weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)
-            place = (row, column, 0, 0, 0.0)
+            place = (row, column, COLUMNS, 0, 0, 0.0)
             doubts[index] = store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, values, scratch)
 
     return render_spots

@@ -57,22 +57,25 @@ def expected_of(words: str) -> np.ndarray:
 
 
 class Launch:
-    """What kernels are handed for a plan of one panel: tables and tiles sent, an image that is to be filled."""
+    """What kernels are handed for a plan: tables and tiles sent, an image that is to be filled."""
 
     def __init__(self, plan: Plan, rows: tuple[int, int] | None = None, fill: float = 0.0):
         start, stop = rows or (0, plan.shape[0])
         listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (start, stop))
-        self.panel, self.rules = plan.panels[0], plan.rules
+        self.rules = plan.rules
+        parts = arithmetic.panel_arguments(plan)
+        self.panels, self.flats = (cuda.to_device(p) if isinstance(p, np.ndarray) else p for p in parts)
         self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
         self.cells = cuda.to_device(plan.cells)
-        self.exact = (self.panel, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells)
+        self.exact = (self.panels, plan.lattice, plan.lookup, plan.rules, self.sources, self.cells)
         self.exact = (*self.exact, cuda.to_device(plan.table))
-        self.exact_kind = kernels.exact_kind(self.panel, plan.lattice, plan.lookup)
+        self.exact_kind = kernels.exact_kind(plan.panels, plan.lattice, plan.lookup)
         self.tiles = cuda.to_device(listed)
         image = np.full((stop - start, plan.shape[1]), fill, np.float32)
         mask = plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_)
         self.frame = Frame(cuda.to_device(image), cuda.to_device(mask), start)
-        lists = (np.zeros(image.size, np.int64), np.zeros(image.size, np.uint32), np.zeros(1, np.int32))
+        kinds = (np.int64, np.int32, np.uint32)
+        lists = (*(np.zeros(image.size, kind) for kind in kinds), np.zeros(1, np.int32))
         self.doubts = Doubts(*(cuda.to_device(one) for one in lists))
 
     def float64(self, blocks: int | None = None) -> int:
@@ -85,12 +88,12 @@ class Launch:
 
     def tile(self, plan: Plan, choice: arithmetic.CudaArithmetic, blocks: int | None = None, **changes) -> int:
         """Render in float32 phases, with ``changes`` of Single; how many pixels are in doubt."""
-        single = arithmetic.single(plan, choice, self.panel)._replace(**changes)
+        single = arithmetic.single(plan, choice)._replace(**changes)
         squares = cuda.to_device(arithmetic.padded_table(plan, choice))
-        kind = kernels.tile_kind(self.panel, plan.lattice, plan.lookup, plan.rules, choice.side)
+        kind = kernels.tile_kind(plan.panels, plan.lattice, plan.lookup, plan.rules, choice.side)
         kernel = kernels.tile_kernel(kind)[blocks or len(self.tiles), kernels.THREADS]
         steps = (self.sources, self.cells, squares)
-        kernel(self.panel, self.rules, single, *steps, self.tiles, self.frame, self.doubts)
+        kernel(self.panels, self.flats, self.rules, single, *steps, self.tiles, self.frame, self.doubts)
         settle = kernels.settle_kernel(self.exact_kind)[1, kernels.THREADS]
         settle(*self.exact, single.part_rounds, self.frame, self.doubts)
         return int(self.doubts.count.copy_to_host()[0])
@@ -302,7 +305,7 @@ def test_phases_near_a_half_are_settled_in_float64():
 def test_only_parts_in_doubt_are_settled(extra):
     words = f"{TABLE} -detpixels_x 8 -detpixels_y 8 -pixel 0.3 -mosaic 2 -mosaic_dom 150 {extra}"
     plan = plan_of(words)
-    assert arithmetic.single(plan, arithmetic.choose(plan, "auto"), plan.panels[0]).part_rounds == 1
+    assert arithmetic.single(plan, arithmetic.choose(plan, "auto")).part_rounds == 1
     image, n_settled = render_tile(words, near_half=np.float32(0.35))
     assert n_settled > 8
     assert_agrees(image, expected_of(words))

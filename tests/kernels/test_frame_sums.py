@@ -14,7 +14,7 @@ EPS = np.finfo(np.float64).eps
 
 def _angles(geometry) -> np.ndarray:
     """Solid angle of every pixel, steradian: pixel area times close distance over r^3 (eq. 5)."""
-    slow, fast = np.mgrid[: geometry.n_slow, : geometry.n_fast] * geometry.pixel_size + geometry.subpixel_size / 2.0
+    slow, fast = np.mgrid[: geometry.n_slow, : geometry.n_fast] * geometry.pitch_fast + geometry.half_fast
     position = [
         fast * getattr(geometry, f"fast_{axis}")
         + slow * getattr(geometry, f"slow_{axis}")
@@ -24,7 +24,7 @@ def _angles(geometry) -> np.ndarray:
     r = np.sqrt(sum(x * x for x in position))
     if geometry.point_pixel:
         return 1.0 / r**2
-    return geometry.pixel_size**2 * geometry.close_distance / r**3
+    return geometry.pitch_fast * geometry.height * geometry.close_distance / r**3
 
 
 @pytest.mark.parametrize("words", ["", "-oversample 3", "-point_pixel", "-roi 3 70 2 5", "-roi 64 127 0 8"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import fused_kernel
+from bragg_numba.kernels.parameters import SinglePanel, single_panel_array
 from bragg_numba.kernels.pixels import cuda_steps as steps
 from exact_phases import exact_phases, random_words, turns_between
 
@@ -20,16 +21,16 @@ SINGLE = np.float32
 
 
 @fused_kernel
-def phases_of_patch(curved, panel, single, row, column, cell, incident, wavelength, side, phases):
+def phases_of_patch(curved, panel, flat, single, row, column, cell, incident, wavelength, side, phases):
     """Fill phases[pixel, axis] with the whole part taken off h, h less it, and {N h}, as the tile kernel makes them."""
-    patch = steps.aim_at_patch(curved, panel, single, row, column, steps.Sub(0, 0, 0, 0.0, True, True))
+    patch = steps.aim_at_patch(curved, panel, side, row, column, steps.Sub(0, 0, 0, 0.0, True, True))
     c_x, c_y, c_z = SINGLE(patch.c_x), SINGLE(patch.c_y), SINGLE(patch.c_z)
     per = 1.0 / wavelength
     half = 0.5 * (side - 1)
     counts = (single.n_a, single.n_b, single.n_c)
     for number in range(side * side):
         u, w = SINGLE(number % side - half), SINGLE(number // side - half)
-        x, y, z, _ = steps.rest_on_flat(single, u, w, c_x, c_y, c_z, SINGLE(1.0 / patch.distance))
+        x, y, z, _ = steps.rest_on_flat(flat, u, w, c_x, c_y, c_z, SINGLE(1.0 / patch.distance))
         pixel = steps.Pixel(u, w, SINGLE(x), SINGLE(y), SINGLE(z))
         for axis in range(3):
             a_x, a_y, a_z = cell[3 * axis] * per, cell[3 * axis + 1] * per, cell[3 * axis + 2] * per
@@ -51,12 +52,13 @@ def test_every_phase_that_the_bound_accepts_is_right_to_1e_7_turns():
         if not choice.side:
             continue
         accepted += 1
-        single = arithmetic.single(plan, choice, plan.panels[0])
+        single = arithmetic.single(plan, choice)
         row, column = (int(n) * choice.side for n in rng.integers(0, 2048 // choice.side, 2))
         phases = np.zeros((choice.side**2, 3, 3))
         phases_of_patch(
             False,
             plan.panels[0],
+            SinglePanel(*single_panel_array(plan.panels)[0]),
             single,
             row,
             column,

@@ -20,7 +20,7 @@ from bragg_numba.plan.plan import make_plan
 @fused_kernel
 def phases_of_tile(panel, lookup, phases, incident, cell, row, column, split, work, exact, found):
     """Fill found[row, column, axis] with the whole part taken off h, h less it, and {N h}."""
-    g, place = panel, (row, column, 0, 0, 0.0)
+    g, place = panel, (row, column, COLUMNS, 0, 0, 0.0)
     aim_at_groups(panel, place, work, exact)
     offset_pixels(work)
     a, b, c = (cell[0], cell[1], cell[2]), (cell[3], cell[4], cell[5]), (cell[6], cell[7], cell[8])

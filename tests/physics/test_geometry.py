@@ -9,9 +9,9 @@ import pytest
 from bragg_numba.kernels import physics
 
 from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Sampling, Simulator, StructureFactors
-from bragg_numba.plan.detector import place_detector
+from bragg_numba.experiment.placing import place_detector
+from bragg_numba.experiment.vectors import rotate_about
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.plan.vectors import rotate_about
 
 EPS = float(np.finfo(np.float64).eps)
 EPS32 = float(np.finfo(np.float32).eps)

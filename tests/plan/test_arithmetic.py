@@ -267,7 +267,7 @@ def test_water_beyond_dmin_is_what_float64_makes_of_it(fidelity):
 def test_a_frame_of_many_steps_is_cut_into_calls_that_make_the_same_bits(monkeypatch):
     from bragg_numba.render import cpu
 
-    line = "-cell 70 -default_F 10 -N 7 -detpixels_f 300 -detpixels_s 40 -roi 3 290 2 37 -oversample 1 "
+    line = "-cell 70 -default_F 10 -N 7 -detpixels_f 320 -detpixels_s 48 -roi 3 310 2 45 -oversample 1 "
     line += "-mosaic 1 -mosaic_dom 3"
     whole = Simulator(Experiment.from_nanobragg(line), backend="cpu").render()
     monkeypatch.setattr(cpu, "PIXEL_STEPS_IN_CALL", 64 * 16 * 3 * 4)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bragg_numba.kernels.pixels.rows import LANES, PIXELS, columns_of_tile
 from bragg_numba.kernels.work import BOTTOM, COLUMN, LEFT, PANEL, RIGHT, ROW, TOP
 
 from bragg_numba import Experiment
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.plan.work import list_tiles
+from bragg_numba.plan.work import list_fitting_tiles, list_gaps, list_tiles
 
 LINE = "-cell 50 -default_F 1 -N 3 -detpixels 8"
 NO_MASK = np.zeros((0, 0), np.bool_)
@@ -40,13 +41,65 @@ def test_every_wanted_pixel_lies_in_the_window_of_its_own_tile_and_no_other(seed
 
     tiles = list_tiles(found, roi, mask, (tall, wide), rows)
 
+    for tile in tiles:
+        assert tile[ROW] % tall == 0 and tile[COLUMN] % wide == 0
+        assert tile[BOTTOM] <= tile[ROW] + tall and tile[RIGHT] <= tile[COLUMN] + wide
+    assert_covers(tiles, shape, found, roi, mask, rows)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_tiles_that_fit_a_panel_hold_every_wanted_pixel_once(seed):
+    rng = np.random.default_rng(seed)
+    shape, found, roi, mask, rows = random_case(rng)
+    if seed % 2:  # edges of every width and height
+        n_slow, n_fast = (int(n) for n in rng.integers(1, 300, 2))
+        shape, found = (n_slow, n_fast), panels((0, 0, n_slow, n_fast))
+        roi, mask, rows = (0, n_fast - 1, 0, n_slow - 1), NO_MASK, (0, n_slow)
+
+    tiles = list_fitting_tiles(found, roi, mask, rows)
+
+    assert tiles.dtype == np.int32 and tiles.flags.c_contiguous
+    for index, tile in enumerate(tiles):
+        wide = columns_of_tile.py_func(tiles, index)
+        # Bands of rows are counted from the panel's first: what a pixel gets depends on its band alone.
+        assert tile[ROW] % LANES == 0
+        assert tile[RIGHT] - tile[COLUMN] <= wide and tile[BOTTOM] - tile[ROW] <= PIXELS // wide
+    assert len(tiles) <= len(list_tiles(found, roi, mask, (16, 64), rows)) or mask.size or roi != whole(shape)
+    assert_covers(tiles, shape, found, roi, mask, rows)
+
+
+def whole(shape):
+    return (0, shape[1] - 1, 0, shape[0] - 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gaps_are_the_pixels_of_no_panel(seed):
+    shape, found, *_ = random_case(np.random.default_rng(seed))
+    covered = np.zeros(shape, int)
+    for panel in found:
+        covered[panel.first_row : panel.first_row + panel.n_slow, panel.first_column :][:, : panel.n_fast] += 1
+
+    for gap in list_gaps(found, shape):
+        covered[gap] += 1
+
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize(("n_slow", "n_fast", "most"), [(514, 1030, 1.02), (256, 256, 1.0), (185, 194, 1.1)])
+def test_the_edges_of_panels_cost_little(n_slow, n_fast, most):
+    tiles = list_fitting_tiles(panels((0, 0, n_slow, n_fast)), whole((n_slow, n_fast)), NO_MASK, (0, n_slow))
+
+    assert len(tiles) * PIXELS <= most * n_slow * n_fast
+
+
+def assert_covers(tiles, shape, found, roi, mask, rows):
+    """Every wanted pixel lies in the window of one tile, no other does but masked ones, and no tile is idle."""
     covered = np.zeros(shape, int)
     wanted_tiles = set()
     for tile in tiles:
         panel = found[tile[PANEL]]
-        assert tile[ROW] % tall == 0 and tile[COLUMN] % wide == 0
-        assert tile[ROW] <= tile[TOP] < tile[BOTTOM] <= tile[ROW] + tall
-        assert tile[COLUMN] <= tile[LEFT] < tile[RIGHT] <= tile[COLUMN] + wide
+        assert tile[ROW] <= tile[TOP] < tile[BOTTOM]
+        assert tile[COLUMN] <= tile[LEFT] < tile[RIGHT]
         window = np.s_[
             panel.first_row + tile[TOP] : panel.first_row + tile[BOTTOM],
             panel.first_column + tile[LEFT] : panel.first_column + tile[RIGHT],

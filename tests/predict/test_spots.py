@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from sample_panels import crooked, lit
 
-from bragg_numba import Experiment, InputError, Simulator
+from bragg_numba import Crystal, Detector, Experiment, InputError, Panel, Sampling, Simulator
+from bragg_numba.plan.plan import make_plan
 from bragg_numba.predict.spots import spot_table
 
 BASE = (
@@ -15,23 +17,23 @@ BASE = (
 HALF, APART = 14, 30
 
 
-def _isolated(table, shape, n=10):
-    """The brightest spots, at least 30 % on the sphere, whose neighbours within APART pixels are below 0.5 %."""
+def _isolated(table, shape, n=10, half=HALF, apart_by=APART):
+    """The brightest spots, at least 30 % on the sphere, whose neighbours within some pixels are below 0.5 %."""
     found = []
     for spot in table[np.argsort(-table["photons"])]:
         apart = np.hypot(table["slow"] - spot["slow"], table["fast"] - spot["fast"])
-        near = (apart < APART) & (apart > 0)
-        inside = all(HALF < spot[axis] < size - HALF - 1 for axis, size in zip(("slow", "fast"), shape, strict=True))
+        near = (apart < apart_by) & (apart > 0)
+        inside = all(half < spot[axis] < size - half - 1 for axis, size in zip(("slow", "fast"), shape, strict=True))
         if spot["partiality"] > 0.3 and inside and not (table["photons"][near] > 0.005 * spot["photons"]).any():
             found.append(spot)
     return found[:n]
 
 
-def _box(image, spot):
+def _box(image, spot, half=HALF):
     """Centroid (slow, fast) and photons of the pixels around a spot."""
     slow, fast = int(spot["slow"]), int(spot["fast"])
-    part = image[slow - HALF : slow + HALF + 1, fast - HALF : fast + HALF + 1].astype(np.float64)
-    at = np.arange(-HALF, HALF + 1) + 0.5
+    part = image[slow - half : slow + half + 1, fast - half : fast + half + 1].astype(np.float64)
+    at = np.arange(-half, half + 1) + 0.5
     total = part.sum()
     return slow + (part.sum(axis=1) @ at) / total, fast + (part.sum(axis=0) @ at) / total, total
 
@@ -155,6 +157,77 @@ def test_masked_and_outside_spots_are_left_out():
     inside &= (everything["slow"] >= 50) & (everything["slow"] < 350)
     assert 0 < inside.sum() < len(everything)
     assert np.array_equal(spot_table(Simulator(experiment).plan, 0.1), everything[inside])
+
+
+@pytest.mark.parametrize(
+    "extra", ["", "-mosaic_spread 0.3 -mosaic_domains 4 -hdivrange 0.5 -hdivsteps 2", "-gauss_xtal"]
+)
+def test_spots_of_panels_are_those_of_the_whole_where_their_panels_lie_in_the_image(extra):
+    whole = Experiment.from_nanobragg(BASE + f"-N 20 {extra} -twotheta 8 -pivot sample")
+    d = make_plan(whole).detector
+    corner, fast, slow = (np.array(v) for v in (d.origin, d.fast, d.slow))
+    panels, places = [], []
+    for top, bottom, row in ((0, 140, 7), (140, d.n_slow, 155)):
+        for left, right, column in ((0, 90, 3), (90, 251, 99), (251, d.n_fast, 270)):
+            at = 1000.0 * (corner + d.pixel_size * (left * fast + top * slow))
+            panels.append(
+                Panel(
+                    n_fast=right - left,
+                    n_slow=bottom - top,
+                    origin_mm=tuple(at),
+                    fast=d.fast,
+                    slow=d.slow,
+                    pixel_mm=1000.0 * d.pixel_size,
+                    first_row=row,
+                    first_column=column,
+                )
+            )
+            places.append((top, bottom, left, right, row - top, column - left))
+    everything = spot_table(make_plan(whole), 1e-2)
+
+    table = spot_table(make_plan(whole.replace(detector=Detector(panels=panels))), 1e-2)
+
+    assert len(table) == len(everything) > 20
+    assert set(everything["panel"]) == {0} and len(set(table["panel"])) == 6
+    assert (np.diff(table["panel"]) >= 0).all()
+    for number, (top, bottom, left, right, down, across) in enumerate(places):
+        inside = (everything["slow"] >= top) & (everything["slow"] < bottom)
+        expected = everything[inside & (everything["fast"] >= left) & (everything["fast"] < right)]
+        found = table[table["panel"] == number]
+        for name in ("h", "k", "l"):
+            assert np.array_equal(found[name], expected[name])
+        np.testing.assert_allclose(found["slow"] - down, expected["slow"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found["fast"] - across, expected["fast"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found["photons"], expected["photons"], rtol=1e-9)
+
+
+def fine(detector):
+    """The same panels with five times as many pixels along each edge."""
+    panels = []
+    for panel in detector.panels:
+        sizes = {name: 5 * getattr(panel, name) for name in ("n_fast", "n_slow", "first_row", "first_column")}
+        panels.append(panel.replace(**sizes, pixel_mm=tuple(p / 5 for p in panel.pixel_mm)))
+    return detector.replace(panels=panels)
+
+
+def test_spots_lie_where_crooked_panels_show_them():
+    detector = fine(crooked(seed=5))
+    crystal = Crystal(cell=(50, 60, 70, 90, 95, 90), misset_deg=(10, 20, 30), cell_counts=(20, 20, 20))
+    simulator = Simulator(lit(detector, crystal=crystal, sampling=Sampling(oversample=3)), backend="cpu")
+    table = spot_table(simulator.plan, 1e-3)
+    image = simulator.render()
+    seen = 0
+    for spot in _isolated(table, simulator.shape, 40, 10, 22):
+        panel = detector.panels[spot["panel"]]
+        slow, fast = int(spot["slow"]), int(spot["fast"])
+        rows = panel.first_row + 10 < slow < panel.first_row + panel.n_slow - 11
+        if not (rows and panel.first_column + 10 < fast < panel.first_column + panel.n_fast - 11):
+            continue
+        seen += 1
+        found = _box(image, spot, 10)
+        assert np.hypot(found[0] - spot["slow"], found[1] - spot["fast"]) < 0.15
+        assert found[2] == pytest.approx(spot["photons"], rel=0.06)
+    assert seen >= 3
 
 
 def test_running_products_are_refused():

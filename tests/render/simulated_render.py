@@ -18,7 +18,9 @@ import pytest
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("needs numba-cuda", allow_module_level=True)
 
-from bragg_numba import Experiment, InputError, Simulator
+from sample_panels import crooked, lit
+
+from bragg_numba import Experiment, InputError, Sampling, Simulator
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render import cuda, devices
 from bragg_numba.tolerances import allowed
@@ -98,7 +100,7 @@ def test_every_panel_of_a_detector_is_rendered_where_it_lies(precision):
     whole = plan.panels[0]
     panels = []
     for first_row, first_column, n_slow, n_fast in ((0, 0, 20, 17), (0, 23, 11, 17), (11, 23, 9, 17)):
-        down, across = first_row * whole.pixel_size, first_column * whole.pixel_size
+        down, across = first_row * whole.pitch_slow, first_column * whole.pitch_fast
         corner = {
             f"origin_{x}": getattr(whole, f"origin_{x}")
             + down * getattr(whole, f"slow_{x}")
@@ -116,6 +118,26 @@ def test_every_panel_of_a_detector_is_rendered_where_it_lies(precision):
 
     assert (out[~covered] == 0).all()
     assert_agrees(out, np.where(covered, Simulator(experiment, backend="cpu", precision=precision).render(), 0.0))
+
+
+@pytest.mark.parametrize("precision", ["tile", "float64"])
+@pytest.mark.parametrize("fidelity", ["nanobragg", "physical"])
+def test_crooked_panels_are_those_of_the_cpu(precision, fidelity):
+    detector = crooked(thickness_um=300, attenuation_depth_um=400)
+    places = ((0, 0), (3, 25), (21, 4))
+    panels = [
+        panel.replace(n_fast=20, n_slow=17, first_row=row, first_column=column, thickness_um=(0, 300, 500)[number])
+        for number, (panel, (row, column)) in enumerate(zip(detector.panels, places, strict=False))
+    ]
+    experiment = lit(detector.replace(panels=panels), fidelity=fidelity, sampling=Sampling(oversample=1))
+    gpu = Simulator(experiment, backend="cuda", precision=precision)
+    cpu = Simulator(experiment, backend="cpu", precision="float64")
+
+    image, expected = gpu.render(), cpu.render()
+
+    assert gpu.precision == precision
+    assert ((image > 0) == (expected > 0)).all()
+    assert_agrees(image, expected)
 
 
 def test_streamed_tiles_are_the_frame():

@@ -106,7 +106,7 @@ def _bend(plan: Plan) -> np.ndarray:
 def _far(plan: Plan) -> float:
     """Distance from a group's centre to its last pixel over that to the detector's plane (a bound)."""
     # The plane's nearest point may lie outside the detector.
-    return max(0.5 * (LANES - 1) * panel.pixel_size / panel.close_distance for panel in plan.panels)
+    return max(0.5 * (LANES - 1) * panel.pitch_slow / panel.close_distance for panel in plan.panels)
 
 
 def edges_in_waves(plan: Plan) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bragg_numba.kernels.parameters import SQUARE, Panel, Single
+from bragg_numba.kernels.parameters import SQUARE, Panel, Single, SinglePanel, panel_array, single_panel_array
 from bragg_numba.kernels.pixels.cuda_steps import PARTS, PATCH_SIDES, ROUND_STEPS
 from bragg_numba.plan.arithmetic.cpu import (
     amplitudes_fit_single,
@@ -71,9 +71,10 @@ def reach(plan: Plan, side: int) -> int:
     return int(1.0 + 1e-3 + 1.05 * _half_angle(plan, side) * float(edges_in_waves(plan).max()))
 
 
-def single(plan: Plan, choice: CudaArithmetic, panel: Panel) -> Single:
-    """What a tile kernel is told beyond the plan and the panel."""
-    f, g, lattice, rules = np.float32, panel, plan.lattice, plan.rules
+def single(plan: Plan, choice: CudaArithmetic) -> Single:
+    """What a tile kernel is told beyond the plan and the panels."""
+    f, lattice, rules = np.float32, plan.lattice, plan.rules
+    g = plan.panels[0]  # for what all panels have in common
     n_reach = reach(plan, choice.side)
     counts = [f(n) for n in plan.cell_counts]
     table = plan.lookup
@@ -85,17 +86,16 @@ def single(plan: Plan, choice: CudaArithmetic, panel: Panel) -> Single:
     if not plan.lookup.has_table:
         scale *= plan.lookup.default_F**2
     metric = (getattr(lattice, f"metric_{axes}") for axes in ("hh", "kk", "ll", "hk", "hl", "kl"))
-    vectors = (getattr(g, f"{name}_{axis}") for name in ("fast", "slow", "normal", "polar") for axis in "xyz")
     return Single(
         *counts,
         f(h_stride),
         f(k_stride),
         f(choice.near_half),
         *(f(m) for m in metric),
-        *(f(v) for v in vectors),
+        f(g.polar_x),
+        f(g.polar_y),
+        f(g.polar_z),
         f(g.kahn),
-        f(g.pixel_size),
-        f(g.layer_step * g.attenuation),
         reach=float(n_reach),
         h_shift=float(2 * n_reach - table.h_first),
         k_shift=float(2 * n_reach - table.k_first),
@@ -106,12 +106,22 @@ def single(plan: Plan, choice: CudaArithmetic, panel: Panel) -> Single:
         h_stride=h_stride,
         k_stride=k_stride,
         run_steps=_runs(plan)[1],
-        part_rounds=_rounds_in_part(plan, panel),
-        middle=0.5 * (choice.side - 1) * g.pixel_size,
+        part_rounds=max(_rounds_in_part(plan, panel) for panel in plan.panels),
         scale=float(scale),
         background=float(rules.scale * rules.background),
         flat=float(rules.flat_background / (g.oversample**2 * len(plan.sources.wavelength))),
     )
+
+
+def panel_arguments(plan: Plan) -> tuple:
+    """What kernels take first: panels, and what tile kernels need of them in float32; of one panel plain numbers.
+
+    Several come as arrays of PANEL_RECORD and SINGLE_PANEL_RECORD, which are to be sent to the device.
+    """
+    flats = single_panel_array(plan.panels)
+    if len(plan.panels) == 1:
+        return plan.panels[0], SinglePanel(*flats[0])
+    return panel_array(plan.panels), flats
 
 
 def padded_table(plan: Plan, choice: CudaArithmetic | None = None) -> np.ndarray:
@@ -148,9 +158,9 @@ def _half_angle(plan: Plan, side: int) -> float:
 def _half_diagonal(panel: Panel, side: int) -> float:
     """Distance from a patch's centre to its furthest pixel's, metres."""
     g = panel
-    fast, slow = np.array([g.fast_x, g.fast_y, g.fast_z]), np.array([g.slow_x, g.slow_y, g.slow_z])
-    longest = max(np.linalg.norm(fast + slow), np.linalg.norm(fast - slow))
-    return 0.5 * (side - 1) * g.pixel_size * float(longest)
+    fast = g.pitch_fast * np.array([g.fast_x, g.fast_y, g.fast_z])
+    slow = g.pitch_slow * np.array([g.slow_x, g.slow_y, g.slow_z])
+    return 0.5 * (side - 1) * float(max(np.linalg.norm(fast + slow), np.linalg.norm(fast - slow)))
 
 
 def _needs_float64(plan: Plan) -> str:

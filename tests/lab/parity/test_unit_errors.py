@@ -54,7 +54,7 @@ def with_close_distance(plan, factor):
 
 
 def with_pixel_area(plan, factor):
-    return geometry(plan, pixel_size=plan.panels[0].pixel_size * factor**0.5)
+    return geometry(plan, height=plan.panels[0].height * factor)
 
 
 def with_structure_factors(plan, factor):
@@ -92,8 +92,8 @@ def test_a_wrong_unit_is_named_with_its_factor(absorption, change, tap, factor):
 def test_a_wrong_pixel_pitch_is_found_at_the_pixel_position(absorption, factor):
     plan, pixel, theirs = absorption
 
-    pitch = plan.panels[0].subpixel_size * factor
-    wrong = geometry(plan, subpixel_size=pitch, half_subpixel=pitch / 2)
+    pitch = plan.panels[0].subpixel_fast * factor
+    wrong = geometry(plan, subpixel_fast=pitch, half_fast=pitch / 2, subpixel_slow=pitch, half_slow=pitch / 2)
     found = first_divergence(trace_pixel(wrong, *pixel).text(), theirs)
 
     # The pixel lies elsewhere by the steps that are missing or too many.

@@ -10,7 +10,8 @@ from bragg_numba.kernels._jit import uncompiled
 
 Vector = tuple[float, float, float]
 
-_rotate_by = uncompiled(physics.rotate_by)
+#: physics.rotate_by, not compiled: of arrays, too.
+rotate_by = uncompiled(physics.rotate_by)
 
 
 def as_vector(values: Iterable) -> Vector:
@@ -21,7 +22,7 @@ def as_vector(values: Iterable) -> Vector:
 
 def rotate_about(axis: Vector, v: Vector, angle: float) -> Vector:
     """Rotate ``v`` about a unit axis by ``angle`` radians (physics.rotate_by, not compiled)."""
-    return _rotate_by(*axis, *v, math.sin(angle), math.cos(angle))
+    return rotate_by(*axis, *v, math.sin(angle), math.cos(angle))
 
 
 def rotate_xyz(v: Vector, angles: Vector) -> Vector:
