@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.io.geom_groups import MOST_CHILDREN, MOST_GROUPS, Groups, derive_groups, derive_rigid_groups
+from bragg_numba.io.geom_groups import MOST_CHILDREN, MOST_GROUPS, Groups, derive_groups, derive_rigid_groups, is_legal
 from bragg_numba.io.geometry import UNITS, BadRegion, Flag, Geometry, GeomPanel, Mask, Quantity, Vector
 from bragg_numba.io.text_files import read_text
 
@@ -519,10 +519,9 @@ def write_geom(geometry: Geometry, comment: str = "") -> str:
         For a panel's name that cannot stand in such a file, or more panels and groups than CrystFEL takes.
     """
     for panel in geometry.panels:
-        bad_start = panel.name.startswith(("bad", "group", "rigid_group"))
-        if bad_start or not panel.name or re.search(r"[/;=,\s]", panel.name):
+        if not is_legal(panel.name):
             rule = "must hold no / ; = , or blank, and begin with none of bad, group, rigid_group"
-            raise InputError("the name of a panel", rule, panel.name)
+            raise InputError("the name of a panel", rule, panel.name, hint="legal_names makes such names")
     lines = [f"; {line}" for line in comment.splitlines()]
     for quantity in (geometry.wavelength, geometry.clen, geometry.shift_x, geometry.shift_y):
         if quantity is not None:
@@ -635,7 +634,7 @@ def _region_lines(region: BadRegion) -> list[str]:
 
 
 def _group_lines(start: str, groups: Groups) -> list[str]:
-    return [f"{start}{name} = {','.join(members)}" for name, members in groups]
+    return [f"{start}{name} = {','.join(members)}" for name, members in groups if members]
 
 
 def _checked(groups: Groups, names: list[str]) -> Groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["MOST_CHILDREN", "MOST_GROUPS", "Groups", "derive_groups", "derive_rigid_groups"]
+__all__ = ["MOST_CHILDREN", "MOST_GROUPS", "Groups", "derive_groups", "derive_rigid_groups", "is_legal", "legal_names"]
 
 #: What CrystFEL takes: members of a group; groups in all, where every panel counts as one.
 MOST_CHILDREN, MOST_GROUPS = 64, 512
@@ -17,6 +17,23 @@ Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
 #: Parts of names: p0a3 is part 3 of module p0, q1a12 part 12 of quadrant q1.
 _PART = re.compile(r"(.*\d)[a-z_.-]+\d+", re.ASCII | re.IGNORECASE)
+
+
+def is_legal(name: str) -> bool:
+    """Whether a .geom can hold a panel of that name."""
+    return bool(name) and not name.startswith(("bad", "group", "rigid_group")) and not re.search(r"[/;=,\s]", name)
+
+
+def legal_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that a .geom can hold, as near to those given as may be: of a path its last part.
+
+    All become p0, p1 ... where two would come to be the same.
+    """
+    found = [re.sub(r"[;=,\s]+", "_", name.rstrip("/").rpartition("/")[2]) for name in names]
+    found = [name if is_legal(name) else f"p_{name}" for name in found]
+    if len(set(found)) < len(found):
+        found = [f"p{place}" for place in range(len(found))]
+    return tuple(found)
 
 
 def derive_groups(names: Sequence[str], rigid_groups: Groups) -> Groups:
@@ -88,13 +105,19 @@ def _in_runs(children: list[str], groups: list[tuple[str, tuple[str, ...]]], tak
 
 
 def _modules(names: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Sets of panels whose names say that they are parts of one thing, by its name; none if some panel's does not."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        part = _PART.fullmatch(name)
-        if part is None:
-            return {}
-        found.setdefault(part[1], []).append(name)
+    """Sets of panels whose names say that they are parts of one thing, by its name, and sets of such things.
+
+    q0m1a2 is a part of q0m1, and that of q0. None if some panel's name does not say such a thing.
+    """
+    found: dict[str, set[str]] = {}
+    level = {name: name for name in names}  # each panel's part, one step up each time
+    while True:
+        parts = {panel: _PART.fullmatch(part) for panel, part in level.items()}
+        level = {panel: part[1] for panel, part in parts.items() if part is not None}
+        if len(level) < len(names):
+            break
+        for panel, part in level.items():
+            found.setdefault(part, set()).add(panel)
     if len(names) + len(found) + 1 > _MOST_GROUPS_BEFORE >= len(names) + 1 + -(-len(names) // MOST_CHILDREN):
         return {}
     return {name: frozenset(members) for name, members in found.items()}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.geom_file import parse_geom, read_geom, write_geom
-from bragg_numba.io.geom_groups import MOST_CHILDREN, MOST_GROUPS
+from bragg_numba.io.geom_groups import MOST_CHILDREN, MOST_GROUPS, legal_names
 from bragg_numba.io.geom_masks import mark_bad, read_masks
 from bragg_numba.io.geometry import Geometry, GeomPanel, Quantity, panel_of_place, pixel_positions
 
@@ -656,6 +656,33 @@ def test_more_panels_than_crystfel_takes_are_refused():
 def test_names_that_mean_something_else_are_not_written(name):
     with pytest.raises(InputError, match="the name of a panel must hold no"):
         write_geom(Geometry(panels=panels_named([name])))
+
+
+def test_names_of_other_programs_become_legal():
+    names = [f"/entry/instrument/ELE_D0/ARRAY_D0Q{q}M{m}A{a}" for q in range(4) for m in range(8) for a in range(8)]
+    legal = legal_names(names)
+    assert legal[9] == "ARRAY_D0Q0M1A1"
+    groups = dict(parse_geom(write_geom(Geometry(panels=panels_named(legal)))).groups)
+    assert groups["all"] == tuple(f"ARRAY_D0Q{q}" for q in range(4))
+    assert groups["ARRAY_D0Q3"] == tuple(f"ARRAY_D0Q3M{m}" for m in range(8))
+    assert groups["ARRAY_D0Q3M2"] == tuple(f"ARRAY_D0Q3M2A{a}" for a in range(8))
+    assert legal_names(["a b", "bad", "", "x"]) == ("a_b", "p_bad", "p_", "x")
+    assert legal_names(["a/x", "b/x"]) == ("p0", "p1")
+
+
+PARTS = [f"q{q}m{m}a{a}" for q in (0, 1) for m in (0, 1) for a in (0, 1)]
+names_of_panels = st.lists(st.sampled_from([*PARTS, "g0", "all_0"]), unique=True, min_size=2)
+
+
+@given(st.data())
+def test_groups_are_sound_whatever_the_rigid_groups_and_names(data):
+    names = data.draw(names_of_panels)
+    rigid = data.draw(
+        st.dictionaries(st.sampled_from(["a", "b", "c", "q0", names[0]]), st.lists(st.sampled_from(names), unique=True))
+    )
+    groups = tuple((name, tuple(members)) for name, members in rigid.items())
+    text = write_geom(Geometry(panels=panels_named(names), rigid_groups=groups))
+    check_groups(parse_geom(text))
 
 
 sizes = st.floats(-1e3, 1e3).filter(lambda value: value == 0 or abs(value) > 1e-9)
