@@ -475,6 +475,8 @@ class _Reader:
             name, members = entry.key.removeprefix("group_"), _members(entry.text)
             if not name or name in known:
                 self._refuse(entry, "must have a name of its own" if name else "must have a name")
+            if not members:
+                self._refuse(entry, "must have members", entry.text)
             if len(members) > MOST_CHILDREN:
                 self._refuse(entry, f"must have {MOST_CHILDREN} members at most", len(members))
             for place, member in enumerate(members):

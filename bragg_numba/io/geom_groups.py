@@ -61,7 +61,7 @@ def derive_groups(names: Sequence[str], rigid_groups: Groups) -> Groups:
     for members, name in sorted(distinct.items(), key=lambda item: (len(item[0]), names.index(min(item[0])))):
         free = name if name not in taken else next(n for i in range(len(taken) + 1) if (n := f"g{i}") not in taken)
         held = {free: members} | {n: frozenset([n]) for n in names}
-        held |= {group: _leaves(group, dict(groups)) for group, _ in groups}
+        held |= _leaves(tuple(groups))
         children = [top for top in tops if held[top] <= members]
         place = tops.index(children[0])
         children = _in_runs(children, groups, taken, free)
@@ -75,11 +75,11 @@ def derive_groups(names: Sequence[str], rigid_groups: Groups) -> Groups:
 
 def derive_rigid_groups(names: Sequence[str], groups: Groups) -> tuple[Groups, Groups]:
     """Return rigid groups of panels, and their collections, of a hierarchy: one collection for each of its levels."""
-    table = dict(groups)
-    rigid = tuple((name, tuple(n for n in names if n in _leaves(name, table))) for name, _ in groups)
+    leaves, heights = _leaves(groups), _heights(groups)
+    rigid = tuple((name, tuple(panel for panel in names if panel in leaves[name])) for name, _ in groups)
     levels: dict[int, list[str]] = {}
     for name, _ in groups:
-        levels.setdefault(_height(name, table), []).append(name)
+        levels.setdefault(heights[name], []).append(name)
     words = {1: "modules", max(levels, default=1): "all"}
     collections = tuple(
         (words.get(level, "quadrants" if level == 2 else f"level{level}"), tuple(members))
@@ -137,12 +137,17 @@ def _is_nested(sets: Iterable[frozenset[str]], names: frozenset[str]) -> bool:
     return True
 
 
-def _leaves(name: str, groups: dict[str, tuple[str, ...]]) -> frozenset[str]:
-    """Panels of a group."""
-    if name not in groups:
-        return frozenset([name])
-    return frozenset().union(*(_leaves(child, groups) for child in groups[name]))
+def _leaves(groups: Groups) -> dict[str, frozenset[str]]:
+    """The panels of each group; a group's members come before it."""
+    found: dict[str, frozenset[str]] = {}
+    for name, members in groups:
+        found[name] = frozenset().union(*(found.get(member, frozenset([member])) for member in members))
+    return found
 
 
-def _height(name: str, groups: dict[str, tuple[str, ...]]) -> int:
-    return 1 + max(_height(child, groups) for child in groups[name]) if name in groups else 0
+def _heights(groups: Groups) -> dict[str, int]:
+    """How many levels of groups each group has, itself included."""
+    found: dict[str, int] = {}
+    for name, members in groups:
+        found[name] = 1 + max((found.get(member, 0) for member in members), default=0)
+    return found

@@ -423,6 +423,7 @@ def test_what_is_no_direction_is_refused_with_its_line(text, hint):
         ("group_all = a,a", "must not hold a member twice, got 'a'"),
         ("group_a = a", "must have a name of its own"),
         ("group_ = a", "must have a name"),
+        ("group_b = ,", "must have members, got ','"),
         ("bad1/min_x = 3\nbad1/max_fs = 3", "must not be mixed with bad1/min_x"),
         ("bad1/min_x = c", "must be a number"),
         ("bad1/panel = a", "line 13: bad1 must give its limits"),
@@ -642,6 +643,11 @@ def test_a_panel_called_all_leaves_no_name_for_the_group_of_all():
 def test_groups_of_what_does_not_come_before_them_are_refused(groups):
     with pytest.raises(InputError, match="must be made of panels and of groups before it"):
         write_geom(Geometry(panels=panels_named(["a", "b"]), groups=groups))
+
+
+def test_a_long_chain_of_groups_is_no_trouble():
+    chain = [f"group_g{place} = {'a' if place == 0 else f'g{place - 1}'}" for place in range(500)]
+    assert parse_geom(write_geom(with_lines(*chain))).groups[-1] == ("g499", ("g498",))
 
 
 def test_more_panels_than_crystfel_takes_are_refused():
