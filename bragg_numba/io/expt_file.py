@@ -33,6 +33,8 @@ _WHOLE_MOST = 2**31 - 1
 #: Nodes below nodes of a detector; real ones have three or four.
 _DEEPEST = 50
 _MOST_IMAGES = 10_000_000
+#: Far beyond anything real, and near enough to reckon with: any number but a flux; a pixel, a wavelength, a cell.
+_LARGEST, _SMALLEST = 1e15, 1e-9
 
 
 def read_expt(path: str | os.PathLike[str]) -> tuple[ExptExperiment, ...]:
@@ -107,17 +109,19 @@ class _Node:
         """The members of a list that may be missing."""
         return self[key].parts() if self.has(key) else []
 
-    def number(self, *, low: float = -math.inf, above: float = -math.inf) -> float:
+    def number(self, *, low: float = -math.inf, above: float = -math.inf, most: float = _LARGEST) -> float:
         try:
             value = float(self.value) if isinstance(self.value, (int, float)) else math.nan
         except OverflowError:
             value = math.nan
         if isinstance(self.value, bool) or not math.isfinite(value):
             self.refuse("must be a finite number", self.value)
-        if value < low:
-            self.refuse(f"must not be below {low:g}", self.value)
         if value <= above:
             self.refuse(f"must be above {above:g}", self.value)
+        if value < low:
+            self.refuse(f"must not be below {low:g}", self.value)
+        if abs(value) > most:
+            self.refuse(f"must not be beyond {most:g}", self.value)
         return value
 
     def whole(self, low: int = 0, high: int = _WHOLE_MOST) -> int:
@@ -177,7 +181,7 @@ def _beam(node: _Node) -> ExptBeam:
     polychromatic = node.has("__id__") and node["__id__"].text() == "polychromatic"
     wavelength = spread = None
     if not polychromatic:
-        wavelength = node["wavelength"].number(above=0.0)
+        wavelength = node["wavelength"].number(above=0.0, low=_SMALLEST)
     elif node.has("wavelength_range"):
         first, last = node["wavelength_range"].numbers(2, low=0.0)
         spread = (first, last)
@@ -192,7 +196,7 @@ def _beam(node: _Node) -> ExptBeam:
             node["polarization_normal"].direction() if node.has("polarization_normal") else (0.0, 1.0, 0.0)
         ),
         polarization_fraction=fraction,
-        flux=optional("flux", 0.0),
+        flux=optional("flux", 0.0, most=math.inf),
         transmission=optional("transmission", 1.0),
         divergence_deg=optional("divergence", 0.0),
         sigma_divergence_deg=optional("sigma_divergence", 0.0),
@@ -263,7 +267,7 @@ def _panel(node: _Node, outer: _Frame, groups: tuple[str, ...]) -> ExptPanel:
     size = node["image_size"].wholes(2)
     if not all(size):
         node["image_size"].refuse("must be above 0", list(size))
-    pixel = node["pixel_size"].numbers(2, above=0.0)
+    pixel = node["pixel_size"].numbers(2, above=0.0, low=_SMALLEST)
     offset = node["raw_image_offset"].wholes(2, -_WHOLE_MOST) if node.has("raw_image_offset") else (0, 0)
     trusted = node["trusted_range"].numbers(2) if node.has("trusted_range") else (0.0, 0.0)
     strategy = ""
@@ -394,7 +398,7 @@ def _first(node: _Node) -> float:
 def _crystal(node: _Node) -> ExptCrystal:
     rows = tuple(node[f"real_space_{axis}"].vector() for axis in "abc")
     lengths = math.prod(math.hypot(*row) for row in rows)
-    if not abs(np.linalg.det(np.array(rows))) > 1e-9 * lengths:
+    if not abs(np.linalg.det(np.array(rows))) > 1e-9 * lengths or lengths < _SMALLEST:
         node["real_space_a"].refuse("must not lie in a plane with b and c", rows[0])
 
     def optional(key: str) -> float | None:

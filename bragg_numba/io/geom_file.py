@@ -15,7 +15,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.io.geom_groups import MOST_CHILDREN, MOST_GROUPS, Groups, derive_groups, derive_rigid_groups, is_legal
-from bragg_numba.io.geometry import UNITS, BadRegion, Flag, Geometry, GeomPanel, Mask, Quantity, Vector
+from bragg_numba.io.geometry import RANGES, UNITS, BadRegion, Flag, Geometry, GeomPanel, Mask, Quantity, Vector
 from bragg_numba.io.text_files import read_text
 
 __all__ = ["parse_geom", "read_geom", "write_geom"]
@@ -23,6 +23,8 @@ __all__ = ["parse_geom", "read_geom", "write_geom"]
 _WHOLE_MOST = 2**31 - 1
 _MOST_DIMS = 16
 _MOST_FLAGS = 16
+#: Far beyond anything real, and near enough to reckon with: pixels, components of fs and ss, metres, pixels per metre.
+_FARTHEST, _LONGEST, _MOST_COFFSET_M, _MOST_RES = 1e9, 1e6, 1e6, 1e12
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
 _TERM = re.compile(r"([+-])(\d+\.?\d*|\.\d+|)([xyz])", re.ASCII)
@@ -219,7 +221,9 @@ class _Reader:
     def _refuse(self, entry: _Entry, rule: str, value: object = InputError._NO_VALUE, *, hint: str = "") -> NoReturn:
         raise InputError(f"line {entry.line}: {entry.key}", rule, value, hint=hint, file=self.file)
 
-    def _number(self, entry: _Entry, *, low: float = -math.inf, above: float = -math.inf) -> float:
+    def _number(
+        self, entry: _Entry, *, low: float = -math.inf, above: float = -math.inf, most: float = math.inf
+    ) -> float:
         if not _NUMBER.fullmatch(entry.text):
             hint = "its unit is fixed" if re.match(rf"{_NUMBER.pattern}[ \t]", entry.text, re.ASCII) else ""
             self._refuse(entry, "must be a number", entry.text, hint=hint)
@@ -230,6 +234,8 @@ class _Reader:
             self._refuse(entry, f"must not be below {low:g}", entry.text)
         if value <= above:
             self._refuse(entry, f"must be above {above:g}", entry.text)
+        if abs(value) > most:
+            self._refuse(entry, f"must not be beyond {most:g}", entry.text)
         return value
 
     def _whole(self, entry: _Entry, *, low: int = 0, high: int = _WHOLE_MOST) -> int:
@@ -268,8 +274,8 @@ class _Reader:
                 self._refuse(entry, rule, entry.text, hint=hint)
             vector[term[3]] += float(term[1] + (term[2] or "1"))
             rest = rest[term.end() :]
-        if not all(map(math.isfinite, vector.values())):
-            self._refuse(entry, "must have finite components", entry.text)
+        if max(map(abs, vector.values())) > _LONGEST:
+            self._refuse(entry, f"must not have components beyond {_LONGEST:g}", entry.text)
         if not any(vector.values()):
             self._refuse(entry, "must not be zero", entry.text)
         return vector["x"], vector["y"], vector["z"]
@@ -296,9 +302,12 @@ class _Reader:
         if not _NUMBER.fullmatch(text):
             self._refuse(entry, "must be a number, or a path in the data file, which begins with /", entry.text)
         number = float(text) * units[unit]
-        if not math.isfinite(number) or (key in _WAVELENGTHS and not number > 0.0):
-            rule = "must be greater than 0" if math.isfinite(number) else "must be a finite number"
-            self._refuse(entry, rule, entry.text)
+        low, high = RANGES[key]
+        if key in _WAVELENGTHS and not number > 0.0:
+            self._refuse(entry, "must be greater than 0", entry.text)
+        if not low <= number <= high:
+            unit = next(unit for unit, factor in units.items() if factor == 1.0)
+            self._refuse(entry, f"must lie between {low:g} and {high:g} {unit}", entry.text)
         return Quantity(key=key, unit=unit, number=number, line=entry.line)
 
     # --- panels
@@ -330,11 +339,14 @@ class _Reader:
         return GeomPanel(
             name=name,
             **limits,
-            corner=(self._number(entries["corner_x"]), self._number(entries["corner_y"])),
+            corner=(
+                self._number(entries["corner_x"], most=_FARTHEST),
+                self._number(entries["corner_y"], most=_FARTHEST),
+            ),
             fs=fs,
             ss=ss,
             res=self._res(entries["res"]),
-            coffset_m=number("coffset") or 0.0,
+            coffset_m=number("coffset", most=_MOST_COFFSET_M) or 0.0,
             clen=self._quantity("clen", entries.get("clen")),
             adu_per_photon=number("adu_per_photon", above=0.0),
             adu_per_eV=number("adu_per_eV", above=0.0),
@@ -350,9 +362,9 @@ class _Reader:
         )
 
     def _res(self, entry: _Entry) -> float:
-        value = self._number(entry, above=0.0)
-        if not math.isfinite(1.0 / value):
-            self._refuse(entry, "must be larger", entry.text)
+        value = self._number(entry, above=0.0, most=_MOST_RES)
+        if value < 1.0 / _MOST_RES:
+            self._refuse(entry, f"must not be below {1.0 / _MOST_RES:g}", entry.text)
         return value
 
     def _flag(self, entry: _Entry) -> Flag:

@@ -58,6 +58,17 @@ UNITS = {
 }
 
 
+#: Between what such numbers lie, in m, eV or V: far beyond anything real, and near enough to reckon with.
+RANGES = {
+    "clen": (-1e6, 1e6),
+    "detector_shift_x": (-1e6, 1e6),
+    "detector_shift_y": (-1e6, 1e6),
+    "photon_energy": (1e-3, 1e15),
+    "electron_voltage": (1e-3, 1e15),
+    "wavelength": (1e-20, 1.0),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
     """A number of a .geom, or the path in a data file where it lies.
@@ -300,8 +311,6 @@ class Geometry:
         if given is None:
             return None
         number = _fetch(given, values, event, self.file)
-        if not number > 0.0:
-            raise InputError(_where(given), "must be greater than 0", number, file=self.file)
         if given.key == "photon_energy":
             return PLANCK * LIGHT / (number * ELECTRON_CHARGE) / ANGSTROM
         if given.key == "electron_voltage":
@@ -393,10 +402,10 @@ def _fetch(
     quantity: Quantity, values: Values, event: int | str | None, file: str, *, nan_allowed: bool = False
 ) -> float:
     """Return a quantity's number in m, eV or V."""
+    name = _where(quantity)
     if quantity.path is None:
         assert quantity.number is not None
-        return quantity.number
-    name = _where(quantity)
+        return _in_range(quantity, quantity.number, name, file)
     if values is None:
         rule = f"lies in a data file, at {quantity.path} (in {quantity.unit})"
         raise InputError(name, rule, hint=f"give that file, or a value of {quantity.key}", file=file)
@@ -413,7 +422,15 @@ def _fetch(
         raise InputError(name, f"must be a number at {quantity.path}", number, file=file) from None
     if not math.isfinite(number) and not (nan_allowed and math.isnan(number)):
         raise InputError(name, f"must be a finite number at {quantity.path}", number, file=file)
-    return number * quantity.factor
+    return number if math.isnan(number) else _in_range(quantity, number * quantity.factor, name, file)
+
+
+def _in_range(quantity: Quantity, number: float, name: str, file: str) -> float:
+    low, high = RANGES[quantity.key]
+    if not low <= number <= high:
+        unit = next(unit for unit, factor in UNITS[quantity.key].items() if factor == 1.0)
+        raise InputError(name, f"must lie between {low:g} and {high:g} {unit}", number, file=file)
+    return number
 
 
 def _number_in_file(file, path: str, event: int | str | None, name: str):

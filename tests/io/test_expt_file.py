@@ -203,6 +203,8 @@ def test_models_are_shared_and_an_imageset_is_kept_as_it_stands():
         ("beam.0.wavelength", "1.0", "beam[0].wavelength must be a finite number, got '1.0'"),
         ("beam.0.wavelength", ..., "beam[0].wavelength is missing"),
         ("beam.0.wavelength", 10**400, "beam[0].wavelength must be a finite number"),
+        ("beam.0.wavelength", 1e-300, "beam[0].wavelength must not be below 1e-09"),
+        ("detector.0.panels.0.origin", [0, 1e300, 0], "detector[0].panels[0].origin[1] must not be beyond 1e+15"),
         ("beam.0.direction", [0, 0, 0], "beam[0].direction must not be zero"),
         ("beam.0.direction", [0, 1], "beam[0].direction must be 3 numbers"),
         ("beam.0.direction", [0, None, 1], "beam[0].direction[1] must be a finite number, got None"),

@@ -309,6 +309,15 @@ def test_what_a_data_file_lacks_is_named(run, path, event, rule):
         with_lines(f"clen = {path}").place(run, event)
 
 
+def test_numbers_of_a_data_file_beyond_reason_are_refused():
+    geometry = with_lines("clen = /z m", "photon_energy = /E")
+    with pytest.raises(InputError, match=r"line 13: clen must lie between -1e\+06 and 1e\+06 m, got 1e\+300"):
+        geometry.place({"/z": 1e300})
+    for energy in (0.0, -9000.0, 1e-310):
+        with pytest.raises(InputError, match=r"line 14: photon_energy must lie between 0.001 and 1e\+15 eV"):
+            geometry.wavelength_A({"/E": energy})
+
+
 def test_a_shift_that_is_no_number_is_none(run):
     geometry = with_lines("detector_shift_x = /nan", "detector_shift_y = NaN")
     assert geometry.place(run).panels[0].origin_m == with_lines().place().panels[0].origin_m
@@ -376,10 +385,13 @@ def test_what_is_no_direction_is_refused_with_its_line(text, hint):
         ("a/coffset = 580 mm", "must be a number, got '580 mm' (its unit is fixed)"),
         ("a/res = 0", "must be above 0"),
         ("a/res = -10", "must be above 0"),
-        ("a/res = 1e-310", "must be larger"),
+        ("a/res = 1e-310", "must not be below 1e-12"),
         ("a/ss = 3x", "line 13: a/ss must not be along fs, x"),
         ("a/adu_per_photon = 0", "must be above 0"),
         ("a/adu_per_eV = 8.6505-05", "must be a number"),
+        ("a/corner_x = 1e10", "must not be beyond 1e+09, got '1e10'"),
+        ("a/fs = 10000000x", "must not have components beyond 1e+06"),
+        ("clen = 2e6", "must lie between -1e+06 and 1e+06 m"),
         ("a/no_index = maybe", "must be true, false or a number"),
         ("a/dim0 = fs", "must have one dimension that is ss, but has dim0 = fs, dim1 = fs"),
         ("a/dim3 = %", "must say what every dimension is, but has dim0 = ss, dim1 = fs, dim2 = nothing, dim3 = %"),
@@ -406,7 +418,7 @@ def test_what_is_no_direction_is_refused_with_its_line(text, hint):
         ("electron_voltage = 300000", "must have a unit, V or kV"),
         ("photon_energy = 9 MeV", "must have the unit eV or keV"),
         ("photon_energy = 0", "must be greater than 0"),
-        ("photon_energy = 1e308 keV", "must be a finite number"),
+        ("photon_energy = 1e308 keV", "must lie between 0.001 and 1e+15 eV"),
         ("bandwidth = -1", "must not be below 0"),
         ("detector_shift_x = 1", "needs a detector_shift_y beside it"),
         ("peak_list_type = hdf5", "must be auto, cxi or list3"),
@@ -750,7 +762,7 @@ def try_all(text: str) -> None:
     slab = geometry.slab()
     try:
         placed = geometry.place(at_paths(geometry))
-        geometry.wavelength_A(dict.fromkeys(at_paths(geometry), 1.0))
+        geometry.wavelength_A(dict.fromkeys(at_paths(geometry), 1000.0))
         again = parse_geom(write_geom(geometry))
     except InputError:
         return
