@@ -112,7 +112,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         Bytes that the plan may take; default 80 % of what is free.
     like
         A plan whose structure factor table is taken over if its experiment holds the same
-        ``structure_factors`` object: in a series it is made once.
+        ``structure_factors`` object, and whose mask if its detector has the same: in a series they are made once.
 
     Raises
     ------
@@ -165,7 +165,11 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     has_table = experiment.structure_factors.indices is not None
     gram = _gram(experiment, cell, counts, physical=physical)
     notes += list_doubts(experiment, detector, cell, counts, sources, gram)
-    mask = experiment.detector.mask
+    given = experiment.detector.mask
+    if like is not None and like.experiment.detector.mask is given:
+        mask = like.mask
+    else:  # a copy: numba compiles anew for read-only arrays
+        mask = np.zeros((0, 0), dtype=np.bool_) if given is None else given.copy()
     if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
         notes.append(
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
@@ -178,8 +182,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         sources=sources,
         cells=cells,
         table=table,
-        # A copy: numba compiles anew for read-only arrays.
-        mask=np.zeros((0, 0), dtype=np.bool_) if mask is None else mask.copy(),
+        mask=mask,
         roi=roi,
         panels=(_panel(experiment, detector, oversample, layers, attenuation, physical=physical),),
         lattice=_lattice(experiment, gram, counts),

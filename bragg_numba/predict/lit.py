@@ -152,9 +152,7 @@ def _root_of_metric(plan: Plan) -> np.ndarray:
 
 def brightest_term(plan: Plan) -> float:
     """Photons that a reflection with F = 1 would bring to a pixel if every step lay on its peak; a bound."""
-    angle = max(
-        (1.0 if panel.point_pixel else panel.pixel_size**2) / panel.close_distance**2 for panel in plan.panels
-    )
+    angle = max((1.0 if panel.point_pixel else panel.pixel_size**2) / panel.close_distance**2 for panel in plan.panels)
     volume = plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c
     captured = 1.0 if plan.rules.per_term else float(plan.layers.n)
     return plan.rules.scale * plan.steps * volume * volume * angle * captured
@@ -197,8 +195,10 @@ def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, beams: Beams) -
     bright = np.where(extents[:, candidates.STEPS] > 0.0, squares * extents[:, candidates.STEPS], -1.0)
     tried = np.argsort(-bright, kind="stable")[:PROBED]
     indices, squares, extents = indices[tried], squares[tried], extents[tried]
-    weights = plan.sources.arrays if plan.rules.per_term else plan.sources.arrays._replace(
-        weight=np.ones(len(plan.sources.wavelength))
+    weights = (
+        plan.sources.arrays
+        if plan.rules.per_term
+        else plan.sources.arrays._replace(weight=np.ones(len(plan.sources.wavelength)))
     )
     panels = panel_array(plan.panels)
     sums, rays = candidates.probe_pixels(
