@@ -17,9 +17,9 @@ from bragg_numba.plan.arithmetic.cpu import CpuArithmetic
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.lit import Lit
 
-# The constants are CPU times of one thread, fitted to 54 frames of 512^2 to 2048^2 pixels on a processor with vectors of
-# 512 bits, both engines in one run: every shape, 1 to 300 steps, oversampling, layers, many wavelengths and directions.
-# They hold to a quarter in most of them, to a factor of two in nearly all.
+# The constants are CPU times of one thread, fitted to 54 frames of 512^2 to 2048^2 pixels on a processor with vectors
+# of 512 bits, both engines in one run: every shape, 1 to 300 steps, oversampling, layers, many wavelengths and
+# directions. They hold to a quarter in most of them, to a factor of two in nearly all.
 
 #: Pixels: a step of a pixel in float32 by the shape; the same where only groups that a spot may touch are summed; in
 #: float64; a source that weighs its pixels; a sub-pixel or layer; a pixel.
@@ -90,7 +90,7 @@ def _areas(plan: Plan, lit: Lit) -> np.ndarray:
     else:
         reach = np.linalg.norm(np.linalg.norm(to_star, axis=0) / scales, axis=1)
     if plan.lattice.shape == SQUARE:
-        # Where u v w < M, u and the like being 3 N times a distance, or 1 if that is less (eq. 37).
+        # Where u v w < M, u and the like being 3 N times a distance, or 1 if that is less.
         most = np.sqrt(lit.spots[:, LIMIT])
         logs = np.log(np.maximum(most, 1.0))
         cells = math.prod(plan.cell_counts)
