@@ -7,15 +7,17 @@ machine, so that the same experiment is rendered by the same engine everywhere: 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
-from bragg_numba.kernels.spots.candidates import STEPS
 from bragg_numba.kernels.spots.rows import LIMIT, SCALE_H, SCALE_L, Lists
 from bragg_numba.plan.arithmetic.cpu import CpuArithmetic
 from bragg_numba.plan.plan import Plan
-from bragg_numba.predict.lit import Lit
+
+if TYPE_CHECKING:  # kernels that a frame of pixels does not need
+    from bragg_numba.predict.lit import Lit
 
 # The constants are CPU times of one thread, fitted to 54 frames of 512^2 to 2048^2 pixels on a processor with vectors
 # of 512 bits, both engines in one run: every shape, 1 to 300 steps, oversampling, layers, many wavelengths and
@@ -68,6 +70,8 @@ def predict_tiles(plan: Plan, lit: Lit, lists: Lists, *, single: bool) -> np.nda
 
 def _near_steps(plan: Plan, lit: Lit, *, single: bool) -> np.ndarray:
     """Seconds that the steps of each reflection take that come near to the sphere, for one sub-pixel and layer."""
+    from bragg_numba.kernels.spots.candidates import STEPS
+
     panel = plan.panels[0]
     to_pixels = (plan.sources.wavelength.mean() * panel.close_distance / panel.pixel_size) ** 2
     # Spots are rendered in runs and patches of pixels, which stick out.

@@ -16,7 +16,6 @@ from bragg_numba.kernels.work import N_COLUMNS
 from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_table, phases
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
-from bragg_numba.predict.lit import brightest_term
 from bragg_numba.render.statistics import Tally
 
 
@@ -180,6 +179,8 @@ class CpuRenderer(TileRenderer):
             self._phases = phases(self.plan, choice)
             self._padded, self._squared = padded_table(self.plan)
             if self.cut_photons > 0.0:
+                from bragg_numba.predict.lit import brightest_term
+
                 self._squared = _without_faint(self._squared, self.cut_photons, brightest_term(self.plan))
 
     @property

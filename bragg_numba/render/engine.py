@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import GAUSS, SHAPE_NAMES, TOPHAT
 from bragg_numba.plan.arithmetic.cpu import choose
@@ -9,7 +11,9 @@ from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render import costs
 from bragg_numba.render.cpu import CpuRenderer, TileRenderer
-from bragg_numba.render.spots import SpotsRenderer
+
+if TYPE_CHECKING:
+    from bragg_numba.render.spots import SpotsRenderer
 
 #: Frames that pixels render sooner than this, seconds of one thread, are not looked at for spots.
 LEAST_SECONDS = 0.02
@@ -37,19 +41,25 @@ def choose_engine(
         return CpuRenderer(plan, precision, threads, reason)
     if wanted == "spots":
         require_servable(plan)
-        return SpotsRenderer(plan, precision, threads, reason)
+        return _spots(plan, precision, threads, reason)
     why = _keeps_to_pixels(plan, precision)
     seconds = 0.0 if why else costs.predict_pixels(plan, choose(plan, precision))
     if not why and seconds < LEAST_SECONDS:
         why = f"they are predicted to take {costs.shown(seconds)}"
     if not why:
-        spots = SpotsRenderer(plan, precision, threads, reason)
+        spots = _spots(plan, precision, threads, reason)
         if not spots.lit.halved:
             return _quicker(plan, precision, threads, reason, spots, seconds)
         why = "spots reach half-way to their neighbours"
     pixels = CpuRenderer(plan, precision, threads, reason)
     pixels.engine_reason = why
     return pixels
+
+
+def _spots(plan: Plan, precision: str, threads: int | None, reason: str) -> SpotsRenderer:
+    from bragg_numba.render.spots import SpotsRenderer  # its kernels are not loaded for a frame of pixels
+
+    return SpotsRenderer(plan, precision, threads, reason)
 
 
 def _quicker(plan: Plan, precision: str, threads, reason: str, spots: SpotsRenderer, of_pixels: float) -> TileRenderer:

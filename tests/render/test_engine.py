@@ -382,7 +382,7 @@ def test_auto_leaves_fringes_whole_without_a_cutoff():
 
 
 def test_auto_does_not_look_at_spots_of_frames_that_are_quick_anyway(monkeypatch):
-    monkeypatch.setattr(engine, "SpotsRenderer", None)
+    monkeypatch.setattr(engine, "_spots", None)
 
     assert auto(crystal("gauss", "physical")).engine_reason.startswith("they are predicted to take")
 
