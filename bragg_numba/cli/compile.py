@@ -41,6 +41,7 @@ def all_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
     """Every set of kernels that a plan can ask for on the CPU: its name, and what compiles it."""
     yield from _other_jobs()
     yield "float64", lambda: _render_in("float64", "square", placed=True)
+    yield from _spots_jobs()
     for shape, placed, factors in itertools.product(_shapes(), (True, False), (False, True)):
         table = "table" if placed else "one F"
         extra = ", factors of each term" if factors else ""
@@ -51,10 +52,28 @@ def all_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
             yield f"{shape}, {table}, {form}{extra}", _tile_job(shape, placed, factors, split=split)
 
 
+def _spots_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
+    """The kernels of the engine of spots, and what finds them."""
+    for shape, factors in itertools.product(_shapes(), (False, True)):
+        for precision in ("tile",) if _ends(shape) else ("tile", "float64"):
+            extra = ", factors of each term" if factors else ""
+            yield f"{shape}, spots in {precision}{extra}", _spots_job(shape, precision, factors)
+
+
+def _spots_job(shape: str, precision: str, factors: bool):
+    experiment = _experiment(shape, placed=True, fidelity="physical" if factors else "nanobragg")
+    sampling = experiment.sampling.replace(engine="spots", cutoff_photons=1e-3)
+    return lambda: _render_a_corner(experiment.replace(sampling=sampling), precision)
+
+
 def _jobs_of_command(flags: list[str]) -> Iterator[tuple[str, Callable[[], object]]]:
     from bragg_numba.experiment import Experiment
+    from bragg_numba.render.simulator import Simulator
 
     experiment = Experiment.from_nanobragg(flags)
+    # A corner alone would not be worth the engine of spots.
+    engine = Simulator(experiment, backend="cpu").engine
+    experiment = experiment.replace(sampling=experiment.sampling.replace(engine=engine))
     yield from _other_jobs()
     yield "what the command renders with", lambda: _render_a_corner(experiment, "auto")
     # The integer image is made in float64, and so are pixels that float32 cannot decide.

@@ -85,13 +85,20 @@ def _describe_process(process, report: dict) -> None:
             report[name] = _plain(process[name][()])
     if isinstance(report.get("versions"), str):
         report["versions"] = _versions(report["versions"])
-    for name in ("seeds", "statistics"):
+    for name in ("seeds", "rendering", "statistics"):
         if name in process:
-            report[name] = {key: _plain(value[()]) for key, value in process[name].items()}
+            report[name] = _collection(process[name])
     if "experiment" in process:
         from bragg_numba.experiment import Experiment
 
         report["experiment"] = _describe_experiment(Experiment.from_json(_plain(process["experiment"][()])))
+
+
+def _collection(item) -> Any:
+    """A dataset's value; of a group that, or nested ones, by name."""
+    if hasattr(item, "items"):
+        return {name: _collection(value) for name, value in item.items()}
+    return _plain(item[()])
 
 
 def _versions(text: str) -> dict:

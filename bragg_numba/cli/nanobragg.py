@@ -115,6 +115,7 @@ def _render_request(experiment, request, command: str) -> int:
         print("\n".join(plan_lines(sim.plan)))
         print(f"  rendering {sim.plan.pixel_steps:.4g} pixel-steps on {sim.backend} in {sim.precision}")
         print(f"  {sim.backend}: {sim.backend_reason}")
+        print(f"  engine {sim.engine}: {sim.engine_reason}")
         sys.stdout.flush()
     planned = time.perf_counter()
     if by_tiles:
@@ -138,9 +139,9 @@ def _render_request(experiment, request, command: str) -> int:
             "statistics": sim.statistics.as_dict(),
             "solid_angle_sr": sim.solid_angle(),
             "output": written,
-            "backend": sim.backend,
             "backend_reason": sim.backend_reason,
-            "precision": sim.precision,
+            **sim.describe_rendering(),
+            "left_out_photons": _left_out(sim),
             "seconds": seconds,
             "notes": [*request.notes, *sim.notes],
         }
@@ -168,6 +169,10 @@ def result_lines(sim, written: dict) -> list[str]:
         "max_I = %g  at %g %g" % (s.max, s.max_fast_m, s.max_slow_m),
         "mean= %g rms= %g rmsd= %g" % (s.mean, s.rms, s.rmsd),
     ]
+    if (left_out := _left_out(sim)) is not None:
+        lines.append(
+            "cutoff: no pixel lacks more than %g photons, all together about %g at most" % (sim.cut_photons, left_out)
+        )
     if "intfile_scale" in written:
         lines.append("intfile_scale = %g" % written["intfile_scale"])
     if "pgm_scale" in written:
@@ -176,6 +181,11 @@ def result_lines(sim, written: dict) -> list[str]:
         lines.append("%.0f photons on noise image (%d overloads)" % (written["noise_photons"], written["overloads"]))
     lines += [f"wrote {path}" for path in written["files"]]
     return lines
+
+
+def _left_out(sim) -> float | None:
+    """Photons that a cutoff left out of the frame at most; None where none was asked for, or has an effect."""
+    return sim.left_out() if sim.experiment.sampling.cutoff_photons > 0.0 and sim.cut_photons > 0.0 else None
 
 
 def _precision(experiment, request) -> str:

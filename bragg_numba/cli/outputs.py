@@ -44,6 +44,7 @@ def write_outputs(request, sim, image: np.ndarray, command: str) -> dict:
             command=command,
             seeds=used_seeds(request, plan),
             statistics=sim.statistics.as_dict(),
+            rendering=sim.describe_rendering(),
         )
         written["files"].append(request.h5_file)
     if request.png_file:

@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--float", metavar="FILE", dest="float_file", help="raw float32 photons to write")
     add("--png", metavar="FILE", help="log-scaled picture to write")
     add("--threads", metavar="N", help="CPU threads; default: all")
+    add("--engine", metavar="NAME", help="auto, pixels or spots; default: the experiment's")
+    add(
+        "--cutoff",
+        metavar="PHOTONS",
+        help="what no pixel may be off by for speed; default: the experiment's",
+    )
     add("--precision", default="auto", metavar="P", help="auto, tile or float64; default auto")
     add("--backend", default="auto", metavar="B", help="auto, cpu or cuda; default auto")
     add("--max-memory", metavar="BYTES", help="refuse what needs more (500M, 2G); default 80 %% of what is free")
@@ -31,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from bragg_numba.cli.nanobragg import render_request
     from bragg_numba.dialect import Request
     from bragg_numba.experiment import Experiment
+    from bragg_numba.experiment.sampling import ENGINES
     from bragg_numba.memory import parse_bytes
 
     files = {"h5_file": arguments.output, "float_file": arguments.float_file, "png_file": arguments.png}
@@ -38,6 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("bragg-numba render: name at least one file to write: -o, --float or --png")
     limit, threads = arguments.max_memory, arguments.threads
     experiment = Experiment.load(arguments.experiment)
+    changes: dict[str, object] = {}
+    if arguments.engine is not None:
+        changes["engine"] = check.choice("--engine", arguments.engine, ENGINES)
+    if arguments.cutoff is not None:
+        changes["cutoff_photons"] = check.number("--cutoff", number("--cutoff", arguments.cutoff), low=0.0)
+    if changes:
+        experiment = experiment.replace(sampling=experiment.sampling.replace(**changes))
     request = Request(
         **files,
         threads=0 if threads is None else check.count("--threads", number("--threads", threads), high=4096),

@@ -43,7 +43,8 @@ def stream_outputs(request, sim, command: str, progress: Callable[[float], None]
             raw = stack.enter_context(open(stack.enter_context(atomic_path(request.float_file)), "wb"))
         if request.h5_file:
             seeds = used_seeds(request, sim.plan)
-            made = create_frame(request.h5_file, sim.shape, sim.experiment.to_json(), command=command, seeds=seeds)
+            text, rendering = sim.experiment.to_json(), sim.describe_rendering()
+            made = create_frame(request.h5_file, sim.shape, text, command=command, seeds=seeds, rendering=rendering)
             frame = stack.enter_context(made)
         if request.png_file:
             preview = Preview(sim.shape)

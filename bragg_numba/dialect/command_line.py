@@ -125,6 +125,8 @@ FLAGS_OF_FIELD = {
     "Sampling.oversample": "oversample",
     "Sampling.dmin_A": "dmin",
     "Sampling.roi": "roi",
+    "Sampling.engine": "engine",
+    "Sampling.cutoff_photons": "cutoff",
     "StructureFactors.default_F": "default_F",
     "StructureFactors.indices": "hkl",
     "StructureFactors.amplitudes": "hkl",
@@ -441,6 +443,10 @@ class CommandLine:
         interpolation = self.last_of("interpolate", "nointerpolate")
         if interpolation:
             fields["interpolate"] = interpolation == "interpolate"
+        if "engine" in self:
+            fields["engine"] = self.word("engine", "auto", ("auto", "pixels", "spots"))
+        if "cutoff" in self:
+            fields["cutoff_photons"] = self.get("cutoff")
         return fields
 
     def read_structure_factors(self) -> Fields:

@@ -25,6 +25,7 @@ UNITS = {
     "_per_m2": "1/m^2",
     "_per_s": "1/s",
     "_percent": "%",
+    "_photons": "photons",
     "_px": "px",
     "_s": "s",
     "_um": "um",

@@ -1,4 +1,4 @@
-"""How finely the image is sampled and which part of it."""
+"""How finely the image is sampled, which part of it, and which engine renders it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
 
+#: Ways to render on the CPU: pixel by pixel, reflection by reflection, or whichever serves and is quicker.
+ENGINES = ("auto", "pixels", "spots")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Sampling(Noun):
-    """Sub-pixels, region of interest, resolution limit, interpolation."""
+    """Sub-pixels, region of interest, resolution limit, interpolation; engine and cutoff."""
 
     oversample: int | None = None  #: sub-pixels along each pixel edge; None: from the crystal's size
     oversample_thick: bool = False  #: nanoBragg's running products; no effect where fidelity is physical
@@ -20,6 +23,8 @@ class Sampling(Noun):
     roi: tuple | None = None  #: (fast_min, fast_max, slow_min, slow_max), both ends inclusive
     dmin_A: float = 0.0  #: skip what scatters to higher resolution than this
     interpolate: bool | None = None  #: tricubic structure factors; None: when any cell count is 2 or less
+    engine: str = "auto"  #: "pixels", "spots", or which of them serves and is quicker
+    cutoff_photons: float = 0.0  #: what no pixel's expectation may be off by for the sake of speed; 0: nothing is cut
 
     def __post_init__(self) -> None:
         put, pre = self._set, "Sampling."
@@ -34,3 +39,5 @@ class Sampling(Noun):
             put("roi", (fast_min, fast_max, slow_min, slow_max))
         put("dmin_A", check.number(pre + "dmin_A", self.dmin_A, low=0.0, high=1e9))
         put("interpolate", check.optional(check.flag, pre + "interpolate", self.interpolate))
+        put("engine", check.choice(pre + "engine", self.engine, ENGINES))
+        put("cutoff_photons", check.number(pre + "cutoff_photons", self.cutoff_photons, low=0.0))

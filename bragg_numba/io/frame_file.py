@@ -45,7 +45,13 @@ class FrameFile:
 
 @contextmanager
 def create_frame(
-    path, shape: tuple[int, int], experiment: str, *, command: str = "", seeds: dict[str, int] | None = None
+    path,
+    shape: tuple[int, int],
+    experiment: str,
+    *,
+    command: str = "",
+    seeds: dict[str, int] | None = None,
+    rendering: dict | None = None,
 ) -> Iterator[FrameFile]:
     """Create a frame file under a temporary name; it takes its own name when the block ends well.
 
@@ -61,6 +67,8 @@ def create_frame(
         The command line, if there was one.
     seeds
         Seeds that were used, by name.
+    rendering
+        How the frame is rendered, numbers and text by name: backend, engine and the like.
 
     Raises
     ------
@@ -70,11 +78,13 @@ def create_frame(
     from bragg_numba.io.data_file import create_hdf5
 
     with atomic_path(path) as temporary, create_hdf5(temporary, path, mode="w") as file:
-        _write_head(file, shape, experiment, command, seeds or {})
+        _write_head(file, shape, experiment, command, seeds or {}, rendering or {})
         yield FrameFile(file, shape)
 
 
-def _write_head(file, shape: tuple[int, int], experiment: str, command: str, seeds: dict[str, int]) -> None:
+def _write_head(
+    file, shape: tuple[int, int], experiment: str, command: str, seeds: dict[str, int], rendering: dict
+) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     set_attributes(file, NX_class="NXroot", default="entry", creator="bragg_numba", file_time=now)
     entry = _group(file, "entry", "NXentry", default="data")
@@ -94,6 +104,17 @@ def _write_head(file, shape: tuple[int, int], experiment: str, command: str, see
     seed_group = _group(process, "seeds", "NXcollection")
     for name, seed in seeds.items():
         seed_group[name] = seed
+    if rendering:
+        _write_rendering(_group(process, "rendering", "NXcollection"), rendering)
+
+
+def _write_rendering(group, rendering: dict) -> None:
+    """Write numbers and text by name; what is a dictionary itself, as a group of its own."""
+    for name, value in rendering.items():
+        if isinstance(value, dict):
+            _write_rendering(_group(group, name, "NXcollection"), value)
+        else:
+            group[name] = value
 
 
 def _group(parent, name: str, nx_class: str, **attributes):
@@ -102,9 +123,11 @@ def _group(parent, name: str, nx_class: str, **attributes):
     return group
 
 
-def write_frame(path, image: np.ndarray, experiment: str, *, command="", seeds=None, statistics=None) -> None:
+def write_frame(
+    path, image: np.ndarray, experiment: str, *, command="", seeds=None, statistics=None, rendering=None
+) -> None:
     """Write one rendered frame, (slow, fast) float32 photons, whole or not at all; see ``create_frame``."""
-    with create_frame(path, image.shape, experiment, command=command, seeds=seeds) as file:
+    with create_frame(path, image.shape, experiment, command=command, seeds=seeds, rendering=rendering) as file:
         file.write_rows(0, image)
         if statistics is not None:
             file.write_statistics(statistics)

@@ -131,7 +131,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         Bytes that the plan may take; default 80 % of what is free.
     like
         A plan whose structure factor table is taken over if its experiment holds the same
-        ``structure_factors`` object: in a series it is made once.
+        ``structure_factors`` object, and whose mask if its detector has the same: in a series they are made once.
 
     Raises
     ------
@@ -185,6 +185,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     has_table = experiment.structure_factors.indices is not None
     gram = _gram(experiment, cell, counts, physical=physical)
     notes += list_doubts(experiment, detector, cell, counts, sources, gram)
+    shares_mask = like is not None and like.experiment.detector is experiment.detector
     if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
         notes.append(
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
@@ -197,7 +198,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         sources=sources,
         cells=cells,
         table=table,
-        mask=wanted_pixels(experiment.detector),
+        mask=like.mask if like is not None and shares_mask else wanted_pixels(experiment.detector),
         roi=roi,
         panels=list_panels(experiment, detector, sensors, oversample, physical=physical),
         lattice=_lattice(experiment, gram, counts),

@@ -66,6 +66,22 @@ def list_fitting_tiles(
     return lists[0] if len(lists) == 1 else np.concatenate(lists)
 
 
+def split_tiles(tiles: np.ndarray, into: tuple[int, int]) -> np.ndarray:
+    """Cut the tiles of a work list into smaller ones of ``into`` rows and columns; those without a wanted pixel go."""
+    tall, wide = into
+    found = []
+    for tile in tiles:
+        for row in range(int(tile[ROW]), int(tile[BOTTOM]), tall):
+            for column in range(int(tile[COLUMN]), int(tile[RIGHT]), wide):
+                part = tile.copy()
+                part[ROW], part[COLUMN] = row, column
+                part[TOP], part[BOTTOM] = max(row, tile[TOP]), min(row + tall, tile[BOTTOM])
+                part[LEFT], part[RIGHT] = max(column, tile[LEFT]), min(column + wide, tile[RIGHT])
+                if part[TOP] < part[BOTTOM] and part[LEFT] < part[RIGHT]:
+                    found.append(part)
+    return np.array(found, np.int32).reshape(-1, N_COLUMNS)
+
+
 def list_gaps(panels: tuple[parameters.Panel, ...], shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     """List rectangles (rows, columns) of a frame that hold all pixels of no panel, and no others."""
     tops, lefts = np.array([(g.first_row, g.first_column) for g in panels]).T

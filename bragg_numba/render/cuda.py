@@ -10,7 +10,7 @@ import importlib.util
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,10 +50,17 @@ class CudaRenderer:
         If the device memory does not hold the tables and one row.
     """
 
+    engine = "pixels"
+    engine_seconds: ClassVar[dict[str, float]] = {}
+
+    #: Nothing is cut.
+    cut_photons = 0.0
+
     def __init__(self, plan: Plan, precision: str, device: Device, reason: str = "asked for") -> None:
         from bragg_numba.plan.arithmetic.cuda import choose, single
 
         self.plan, self.device, self.reason = plan, device, reason
+        self.engine_reason = "asked for" if plan.experiment.sampling.engine == "pixels" else "GPUs have no other"
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
         self.choice = choose(plan, precision)
         self.single: Any = single(plan, self.choice) if self.choice.side else None
@@ -66,6 +73,12 @@ class CudaRenderer:
         """``tile`` or ``float64``."""
         return "tile" if self.choice.side else "float64"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a GPU does otherwise than a user may expect."""
+        cutoff = self.plan.experiment.sampling.cutoff_photons
+        return (f"the cutoff of {cutoff:g} photons is for the CPU: a GPU renders everything",) if cutoff > 0.0 else ()
+
     # --- ways to render ---------------------------------------------------------------------------
 
     def ranges(self) -> Iterator[tuple[int, int]]:
@@ -76,8 +89,11 @@ class CudaRenderer:
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
-    def render_into(self, out: np.ndarray, tally: Tally) -> Iterator[float]:
-        """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
+    def render_into(self, out: np.ndarray, tally: Tally, *, cleared: bool = False) -> Iterator[float]:
+        """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there.
+
+        Every pixel is written, whether it is ``cleared`` or not.
+        """
         for start, band in self.stream(self.ranges(), tally):
             out[start : start + len(band)] = band
             yield (start + len(band)) / len(out)

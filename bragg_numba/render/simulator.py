@@ -14,8 +14,8 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
-from bragg_numba.render.cpu import CpuRenderer
 from bragg_numba.render.devices import is_device_array
+from bragg_numba.render.engine import choose_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
 
 PRECISIONS = ("auto", "tile", "float64")
@@ -100,7 +100,8 @@ class Simulator:
     def __repr__(self) -> str:
         n_slow, n_fast = self.shape
         return (
-            f"<Simulator on {self.backend}, precision {self.precision}: {n_fast} x {n_slow} pixels (fast x slow), "
+            f"<Simulator on {self.backend}, engine {self.engine}, precision {self.precision}: "
+            f"{n_fast} x {n_slow} pixels (fast x slow), "
             f"{self.plan.steps} steps a pixel>"
         )
 
@@ -130,6 +131,42 @@ class Simulator:
         return self._renderer.precision
 
     @property
+    def engine(self) -> str:
+        """The engine that was chosen: ``"pixels"`` or ``"spots"``."""
+        return self._renderer.engine
+
+    @property
+    def engine_reason(self) -> str:
+        """Why that engine: a clause."""
+        return self._renderer.engine_reason
+
+    @property
+    def engine_seconds(self) -> dict[str, float]:
+        """What each engine was predicted to take, seconds of one thread; empty where they were not compared."""
+        return dict(self._renderer.engine_seconds)
+
+    @property
+    def cut_photons(self) -> float:
+        """What no pixel's expectation is off by more than because something was cut, photons.
+
+        With ``Sampling.cutoff_photons`` that; without, what the tolerance lets the engine of spots cut off gauss
+        spots; else 0.
+        """
+        return self._renderer.cut_photons
+
+    def describe_rendering(self) -> dict[str, Any]:
+        """How a frame is rendered, plain values by name: what files and reports keep."""
+        return {
+            "backend": self.backend,
+            "precision": self.precision,
+            "engine": self.engine,
+            "engine_reason": self.engine_reason,
+            "engine_seconds": self.engine_seconds,
+            "cutoff_photons": self.experiment.sampling.cutoff_photons,
+            "cut_photons": self.cut_photons,
+        }
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(slow, fast) pixels."""
         return self.plan.shape
@@ -138,10 +175,11 @@ class Simulator:
     def notes(self) -> tuple[str, ...]:
         """What was done otherwise than a user may expect, one sentence each."""
         last = self._last.get()
+        notes = (*self.plan.notes, *self._renderer.notes)
         if last is None or not last.tally.missed:
-            return self.plan.notes
+            return notes
         return (
-            *self.plan.notes,
+            *notes,
             f"{last.tally.missed} interpolations reached beyond the structure factor table and took the nearest entry",
         )
 
@@ -166,6 +204,7 @@ class Simulator:
         """
         on_device = device_array or (out is not None and is_device_array(out))
         tally = Tally()
+        cleared = out is None
         if on_device:
             out, parts = self._start_on_device(out, device_array, tally)
         else:
@@ -174,7 +213,7 @@ class Simulator:
                 out = np.zeros(self.shape, dtype=np.float32)
             else:
                 self._check_out(out)
-            parts = self._renderer.render_into(out, tally)
+            parts = self._renderer.render_into(out, tally, cleared=cleared)
         for done in parts:
             if progress is not None:
                 progress(done)
@@ -210,6 +249,32 @@ class Simulator:
             collector.add(_on_host(last.frame))
             last.statistics = collector.result()
         return last.statistics
+
+    def left_out(self) -> float:
+        """Photons that the cutoff left out of the calling thread's last frame, all pixels together: about at most.
+
+        What the spots' plane integrals (docs/series.md, "The truth") sum to, less what was rendered, and never more
+        than the cutoff in every pixel. The integrals know spots by their centres: of one at the frame's edge they
+        count all.
+        """
+        most = self.cut_photons * self.statistics.pixels
+        if most == 0.0 or self.plan.rules.running:
+            return most
+        from bragg_numba.predict.spots import spot_table
+
+        total = float(spot_table(self.plan, 0.0)["photons"].sum())
+        return min(most, max(total - (self.statistics.sum - self._background_sum()), 0.0))
+
+    def _background_sum(self) -> float:
+        """Photons of water in the rendered pixels."""
+        rules = self.plan.rules
+        if rules.background == 0.0 and rules.flat_background == 0.0:
+            return 0.0
+        from bragg_numba.render.background import without_reflections
+
+        dark = Simulator(self.experiment, backend="cpu", plan=without_reflections(self.plan))
+        dark.render()
+        return dark.statistics.sum
 
     def require_image_memory(self) -> None:
         """Raise InputError if a whole frame takes more memory than is allowed."""
@@ -284,21 +349,26 @@ def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | No
     """The renderer of a backend; ``auto`` takes a GPU where one is usable, and remembers why not."""
     from bragg_numba.render import devices
 
+    wanted = plan.experiment.sampling.engine
     if backend == "cpu":
-        return CpuRenderer(plan, precision, threads)
+        return choose_engine(plan, precision, threads)
     if backend == "auto":
+        if wanted == "spots":
+            return choose_engine(plan, precision, threads, "the engine of spots has no GPU kernels")
         device, reason = devices.find_device()
         if device is None:
-            return CpuRenderer(plan, precision, threads, reason)
+            return choose_engine(plan, precision, threads, reason)
         from bragg_numba.render.cuda import CudaRenderer
 
         try:
             return CudaRenderer(plan, precision, device, reason)
         except InputError as error:
-            return CpuRenderer(plan, precision, threads, f"{device.name} is not used: {error}")
+            return choose_engine(plan, precision, threads, f"{device.name} is not used: {error}")
     index = devices.parse_backend(backend)
     if index is None:
         raise InputError("backend", "must be one of auto, cpu, cuda, cuda:N", backend)
+    if wanted == "spots":
+        raise InputError("Sampling.engine", "cannot be spots on a GPU", hint="render on the CPU, or take auto")
     device = devices.require_device(index)
     from bragg_numba.render.cuda import CudaRenderer
 

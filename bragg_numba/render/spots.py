@@ -1,53 +1,157 @@
-"""Rendering on the CPU reflection by reflection: only tiles that a spot touches are computed."""
+"""The CPU's engine of spots: reflection by reflection, only tiles that a spot touches are computed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from bragg_numba.kernels.parameters import YES, Frame, Phases
+from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, Lists
+from bragg_numba.plan.arithmetic.spots import SpotsArithmetic, choose
 from bragg_numba.plan.plan import Plan
-from bragg_numba.plan.work import list_tiles
+from bragg_numba.plan.work import list_tiles, split_tiles
 from bragg_numba.predict.lit import Lit, deal, find_lit
+from bragg_numba.render import costs
+from bragg_numba.render.cpu import LEAST_TILES_OF_THREAD, TileRenderer, clear, threads
+from bragg_numba.render.statistics import Tally
+
+#: Rows and columns of a tile of this engine.
+TILE = (BLOCK_ROWS, BLOCK_COLUMNS)
+
+#: Predicted seconds of each thread in one call of a kernel, so that progress shows and Ctrl-C is heard.
+SECONDS_IN_CALL = 0.2
 
 
-class SpotsRenderer:
-    """First version."""
+class _Work(NamedTuple):
+    """The tiles of some rows, the spots of each, and what they are predicted to cost, seconds."""
 
-    def __init__(self, plan: Plan, cutoff: float = 0.0, single: bool = True) -> None:
-        self.plan, self.single = plan, single
-        self.lit: Lit = find_lit(plan, cutoff, single=single)
+    rows: tuple[int, int]
+    tiles: np.ndarray
+    lists: Lists
+    seconds: np.ndarray
 
-    def render_rows(self, start: int, stop: int, out: np.ndarray):
+
+class SpotsRenderer(TileRenderer):
+    """The engine of spots: every reflection adds its steps to the pixels that they light.
+
+    Which reflections these are is found when it is first needed, and kept.
+    """
+
+    engine = "spots"
+
+    def __init__(
+        self, plan: Plan, precision: str = "auto", thread_count: int | None = None, reason: str = "asked for"
+    ) -> None:
+        super().__init__(plan, thread_count, reason)
+        self._lit: Lit | None = None
+        self._work: _Work | None = None
+        self.use(choose(plan, precision))
+
+    def use(self, choice: SpotsArithmetic) -> None:
+        """Render with this arithmetic from now on."""
+        self.choice = choice
+        self._kernels = {}
+        self._lit = self._work = None
+
+    @property
+    def precision(self) -> str:
+        """``"tile"``: terms in float32; or ``"float64"``."""
+        return self.choice.precision
+
+    @property
+    def lit(self) -> Lit:
+        """The reflections of the frame."""
+        lit = self._lit
+        if lit is None:  # two threads may both find them, and find the same
+            with threads(self._threads):
+                lit = find_lit(self.plan, self.plan.experiment.sampling.cutoff_photons, single=self._single)
+            self._lit = lit
+        return lit
+
+    @property
+    def cut_photons(self) -> float:
+        """What no pixel's expectation is off by more than because spots are cut, photons."""
+        return self.lit.cut_photons
+
+    def predict_seconds(self) -> float:
+        """Predicted time of a frame on one thread, seconds."""
+        return float(self._list_work(0, self.plan.shape[0]).seconds.sum())
+
+    @property
+    def _single(self) -> bool:
+        return self.choice.precision == "tile"
+
+    def _clear(self, out: np.ndarray) -> None:
+        if not (self._has_background and self.plan.covers_frame):
+            clear(out)
+
+    @property
+    def _has_background(self) -> bool:
+        return self.plan.rules.background != 0.0 or self.plan.rules.flat_background != 0.0
+
+    def _render(self, row_start: int, row_stop: int, out: np.ndarray, tally: Tally) -> Iterator[float]:
+        import numba
+
+        work = self._list_work(row_start, row_stop)
+        with threads(self._threads):
+            count = numba.get_num_threads()
+        cuts = costs.cut_evenly(work.seconds, SECONDS_IN_CALL * count, LEAST_TILES_OF_THREAD * count)
+        for start, stop in zip(cuts, cuts[1:], strict=False):
+            with threads(self._threads):
+                self._render_tiles(work, np.arange(start, stop), Frame(out, self.plan.mask, row_start), tally)
+            yield stop / len(work.tiles)
+
+    def _list_work(self, row_start: int, row_stop: int) -> _Work:
+        """The tiles of some rows with work in them; the last ones are kept, for who renders them again and again."""
+        work, rows = self._work, (row_start, row_stop)  # once: another thread may render other rows
+        if work is None or work.rows != rows:
+            plan, lit = self.plan, self.lit
+            with threads(self._threads):
+                tiles = list_tiles(plan.panels, plan.roi, plan.mask, TILE, rows)
+                lists = deal(plan, lit, tiles, TILE)
+            if not self._has_background:
+                touched = np.flatnonzero(np.diff(lists.first))
+                tiles, lists = np.ascontiguousarray(tiles[touched]), costs.reorder(lists, touched)
+            work = _Work(rows, tiles, lists, costs.predict_tiles(plan, lit, lists, single=self._single))
+            self._work = work
+        return work
+
+    def _render_tiles(self, work: _Work, part: np.ndarray, frame: Frame, tally: Tally) -> None:
+        """Render the tiles whose places ``part`` lists; what float32 could not decide in float64."""
         import numba
 
         from bragg_numba.kernels.spots import cpu
 
+        # Who renders a tile makes no difference to it: a tile adds up its own spots in their order.
+        order, runs = costs.share_out(work.seconds[part], numba.get_num_threads())
+        mine = part[order]
+        tiles, lists = np.ascontiguousarray(work.tiles[mine]), costs.reorder(work.lists, mine)
+        nouns = self._nouns()
+        kernel = self._kernels.get("spots")
+        if kernel is None:
+            kernel = cpu.spots_kernel(self._code(), nouns, tiles, lists, frame, self._single)
+            self._kernels["spots"] = kernel
+        scratch = (cpu.tile_scratch(), cpu.spot_scratch(self._single))
+        doubts, _ = cpu.add_spots(kernel, *nouns, tiles, lists, runs, frame, *scratch)
+        if doubts.any():
+            self._settle(split_tiles(tiles[doubts != 0], (ROWS, COLUMNS)), frame, tally)
+
+    def _nouns(self) -> tuple:
+        """What the kernel takes first: panels, lattice, rules, phases, beams, forms, spots."""
         plan, lit = self.plan, self.lit
-        tiles = list_tiles(plan.panels, plan.roi, plan.mask, (BLOCK_ROWS, BLOCK_COLUMNS), (start, stop))
-        lists = deal(plan, lit, tiles, (BLOCK_ROWS, BLOCK_COLUMNS))
+        panels, lattice = self._arguments[:2]
+        # A spot's gain holds the scale already.
         rules = plan.rules._replace(scale=1.0, background=plan.rules.background * plan.rules.scale)
-        if rules.background == 0.0 and rules.flat_background == 0.0:
-            counts = np.diff(lists.first)
-            kept = np.flatnonzero(counts)
-            tiles = np.ascontiguousarray(tiles[kept])
-            lists = Lists(np.append(0, np.cumsum(counts[kept])).astype(np.int64), lists.spot)
-        frame = Frame(out, plan.mask, start)
         f = np.float32
-        counts = [f(n) for n in plan.cell_counts]
-        phases = Phases(*counts, *counts, *[f(0.0)] * 6, near_half=f(0), reach=0.0, lit_h=0.0, lit_k=0.0, lit_l=0.0)
-        factors = rules.weighted or any(panel.has_sensor for panel in plan.panels)
-        code = (
-            plan.lattice.shape,
-            YES if self.single else None,
-            YES if lit.halved else None,
-            YES if factors else None,
-        )
-        panels = plan.arguments[0]
-        nouns = (panels, plan.lattice, rules, phases, lit.beams, lit.forms, lit.spots)
-        kernel = cpu.spots_kernel(code, nouns, tiles, lists, frame, self.single)
-        threads = numba.get_num_threads()
-        runs = np.linspace(0, len(tiles), 8 * threads + 1).astype(np.int64)
-        return cpu.add_spots(
-            kernel, *nouns, tiles, lists, runs, frame, cpu.tile_scratch(), cpu.spot_scratch(self.single)
-        )
+        cells = [f(n) for n in plan.cell_counts]
+        phases = Phases(*cells, *cells, *[f(0.0)] * 6, near_half=f(0.0), reach=0.0, lit_h=0.0, lit_k=0.0, lit_l=0.0)
+        return panels, lattice, rules, phases, lit.beams, lit.forms, lit.spots
+
+    def _code(self) -> tuple:
+        """Which code the kernel needs: what it does not need is not compiled."""
+        plan = self.plan
+        factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
+        return (plan.lattice.shape, *(YES if wanted else None for wanted in (self._single, self.lit.halved, factors)))

@@ -25,8 +25,8 @@ class SeriesLog:
         self.path = log_path(prefix)
         self.problem = ""
 
-    def begin(self, options: OutputOptions, jobs, kept: int, crew: str) -> None:
-        """Say what is to be done: versions, digest of the plan, frames, output, who works."""
+    def begin(self, options: OutputOptions, jobs, kept: int, crew: str, rendering: dict) -> None:
+        """Say what is to be done: versions, digest of the plan, frames, output, how frames are rendered, who works."""
         from bragg_numba.versions import versions
 
         digest = hashlib.sha256(" ".join(job.digest for job in jobs).encode()).hexdigest()
@@ -37,6 +37,7 @@ class SeriesLog:
             f"plan {digest}",
             f"frames {total}, of which {kept} were there already; {len(jobs)} data files",
             "output " + " ".join(f"{name}={value}" for name, value in options.to_dict().items()),
+            "first frame " + " ".join(f"{name}={value}" for name, value in rendering.items()),
             f"workers {crew}",
         )
 

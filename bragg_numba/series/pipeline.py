@@ -131,8 +131,8 @@ class Renderer:
         self._plan = plan
         return plan
 
-    def render(self, plan, out: np.ndarray) -> None:
-        """Render a plan into ``out``.
+    def render(self, plan, out: np.ndarray) -> str:
+        """Render a plan into ``out``; return the engine that did.
 
         Raises
         ------
@@ -150,6 +150,7 @@ class Renderer:
         )
         with self._kernels():
             simulator.render(out=out, progress=self._go_on)
+        return simulator.engine
 
     def draw_counts(self, slot: Slot, index: int):
         """Draw the counts of frame ``index``."""
@@ -283,7 +284,7 @@ class _Job:
             plan = renderer.plan(index)
             record = truth.frame_record(plan, index)
         with clock("render"):
-            renderer.render(plan, slot.photons)
+            record["engine"] = renderer.render(plan, slot.photons)
         with clock("noise"):
             try:
                 found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)

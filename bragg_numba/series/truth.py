@@ -26,6 +26,7 @@ FRAME = np.dtype(
         ("overloads", np.int64),
         ("max_photons", np.float64),
         ("sum_photons", np.float64),
+        ("engine", "S6"),
         ("first_spot", np.int64),
         ("spots", np.int64),
     ]

@@ -30,6 +30,8 @@ from bragg_numba.io.data_file import (
 )
 from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
 from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
+from bragg_numba.plan.plan import make_plan
+from bragg_numba.render.engine import choose_engine
 from bragg_numba.series import interrupts
 from bragg_numba.series import workers as crews
 from bragg_numba.series.background import write_background
@@ -82,13 +84,14 @@ def write_series(
         kept = len(series) - sum(len(job.frames) for job in missing)
         tell = _teller(progress, kept, len(series), started)
         tell(0)
-        log.begin(options, jobs, kept, crews.describe(workers, scheduler, threads))
+        rendering = _first_rendering(series, options)
+        log.begin(options, jobs, kept, crews.describe(workers, scheduler, threads), rendering)
         try:
             if missing:
                 crew(series, options, prefix, missing, clock, tell)
             interrupts.check()
             with clock("master"):
-                masters, exports, notes = publish_masters(series, options, prefix, jobs, overwrite=overwrite)
+                masters, exports, notes = publish_masters(series, options, prefix, jobs, rendering, overwrite=overwrite)
             # All is whole: what is left belongs to workers that died.
             _sweep_up(prefix)
         except BaseException as error:
@@ -144,6 +147,23 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
     from bragg_numba.render.simulator import Simulator
 
     return replace(options, backend=Simulator(series.experiment_of(0), precision=options.precision).backend)
+
+
+def _first_rendering(series, options: OutputOptions) -> dict:
+    """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
+    plan = make_plan(series.experiment_of(0))
+    said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
+    if options.backend != "cpu":  # it may be there for the workers alone
+        return {**said, "engine": "pixels"}
+    renderer = choose_engine(plan, options.precision)
+    return {
+        **said,
+        "precision": renderer.precision,
+        "engine": renderer.engine,
+        "engine_reason": renderer.engine_reason,
+        "engine_seconds": renderer.engine_seconds,
+        "cut_photons": renderer.cut_photons,
+    }
 
 
 def _make_folder(master: Path) -> None:
@@ -267,7 +287,7 @@ def _teller(progress, kept: int, total: int, started: float) -> Callable[[int], 
 
 
 def publish_masters(
-    series, options: OutputOptions, prefix: Path, jobs: list[Job], *, overwrite: bool = False
+    series, options: OutputOptions, prefix: Path, jobs: list[Job], rendering: dict, *, overwrite: bool = False
 ) -> tuple[list[Path], list[Path], list[str]]:
     """Check every data file, then write the text files and last the master of each product.
 
@@ -284,6 +304,7 @@ def publish_masters(
     # XDS reads counts alone: they come last, and the text files are theirs.
     dtype = list(options.products.values())[-1]
     description, notes = describe(series, dtype, len(series), options.to_dict())
+    description.process["rendering"] = json.dumps(rendering)
     if options.exports:
         exports, kept = _write_exports(description, options, prefix, overwrite=overwrite)
         notes += kept

@@ -191,7 +191,8 @@ def sum_weighted_totals(factor, flat, work, exact):
 def store_tile(background, strength, panel, window, frame, work):
     """Put (background + strength SUM) FACTOR into the wanted pixels of a tile (eq. 21).
 
-    ``window``: the tile's first row, first column and columns, and its wanted pixels, rows and columns (those after the last).
+    ``window``: the tile's first row, first column and columns, and the first and last (those after) row and column of
+    its wanted pixels.
     Returns whether any of them, or of those that the mask leaves out, is NaN, which float64 must settle.
     """
     background, strength = np.float32(background), np.float32(strength)

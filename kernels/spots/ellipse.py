@@ -150,7 +150,7 @@ def less(u, v):
 
 @shared_function
 def waves_on_axis(start, per_metre, half, count):
-    """Between which wave numbers a spot that moves along an axis with the wavelength comes near its ``count`` pixels."""
+    """Between which wave numbers a spot that moves with the wavelength comes near the ``count`` pixels of an axis."""
     low, high = -half - 1.0 - start, count + half - start
     if per_metre == 0.0:
         return (0.0, math.inf) if low <= 0.0 <= high else (1.0, 0.0)

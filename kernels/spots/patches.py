@@ -133,7 +133,7 @@ def measure_nodes(vectors, origin, counts, reaches, node_row, left, right, place
 
 @shared_function
 def narrow_row(limits, at, per_node, most):
-    """Where, between two limits in pixels, an index is at most ``most`` in size; ``at`` at 0, growing by ``per_node``."""
+    """Where, between two limits in pixels, an index (``at`` at 0, growing by ``per_node``) is at most ``most`` in size."""
     low, high = limits
     per = NODE / per_node if per_node != 0.0 else math.inf
     one, other = (-most - at) * per, (most - at) * per
@@ -257,7 +257,7 @@ def limits_of_row(low, high, node_row, fast, over, origin, most, edges, waves, p
 
 @shared_function
 def index_misses(at, per_fast, per_slow, bend, scale):
-    """Whether an index is beyond its own limit everywhere on a block; ``at`` its middle, changes per pixel, what bends."""
+    """Whether an index, ``at`` a block's middle, is beyond its own limit on all of it; ``bend``: what is not linear."""
     reach = TO_RIGHT * abs(per_fast) + TO_BOTTOM * abs(per_slow) + bend
     return abs(at) - reach > 1.0 / (math.sqrt(3.0) * scale)
 

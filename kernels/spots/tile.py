@@ -113,7 +113,7 @@ def clear_block(places, flags, kept):
 
 @shared_function
 def light_of_ray(panel, rules, beams, beam, layer, row, column):
-    """What turns a spot's sum into photons, at a place in pixels of the panel: the factors of a pixel there (eq. 21)."""
+    """What turns a spot's sum into photons: the factors of a pixel at a place in pixels of the panel (eq. 21)."""
     own = layer if rules.per_term else 0
     depth = own * panel.layer_step
     x, y, z = physics.flat_position(panel, column * panel.pitch_fast, row * panel.pitch_slow, depth)

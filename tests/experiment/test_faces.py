@@ -152,7 +152,7 @@ def test_the_unit_of_a_field_is_the_end_of_its_name():
 
 #: Fields that are counts, choices, switches, directions or seeds: they have no unit.
 WITHOUT_UNIT = {
-    *("axis", "cell_counts", "convention", "curved", "direction", "dispersion_steps", "fast_axis"),
+    *("axis", "cell_counts", "convention", "curved", "direction", "dispersion_steps", "engine", "fast_axis"),
     *("fidelity", "fudge", "horizontal_divergence_steps", "indices", "interpolate", "mask", "misset_seed"),
     *("mosaic_domains", "mosaic_seed", "normal_axis", "orientation", "oversample", "oversample_omega"),
     *("oversample_polar", "oversample_thick", "phi_steps", "pivot", "point_pixel", "polarization"),
@@ -269,7 +269,9 @@ def test_a_simulator_says_where_and_how_it_renders():
 
     assert not simulator._renderer._kernels  # it has not rendered
     chosen = simulator.precision
-    assert shown == f"<Simulator on cpu, precision {chosen}: 12 x 8 pixels (fast x slow), 12 steps a pixel>"
+    assert (
+        shown == f"<Simulator on cpu, engine pixels, precision {chosen}: 12 x 8 pixels (fast x slow), 12 steps a pixel>"
+    )
     assert simulator.plan.steps == 12
     exact = Simulator(simulator.experiment, backend="cpu", precision="float64")
     assert repr(exact) == shown.replace(f"precision {chosen}", "precision float64")

@@ -94,16 +94,16 @@ def _single_phases(plan: Plan, *, split: bool) -> np.ndarray:
     """Largest float32 parts of h, k, l, turns, times the units of 2^-24 by which they err (eq. 24)."""
     if split:
         return 2.0 * (_bend(plan) + 2.0**-13 * LANES)
-    return edges_in_waves(plan) * _far(plan) + 2.0**-13
+    return edges_in_waves(plan) * farthest_in_group(plan) + 2.0**-13
 
 
 def _bend(plan: Plan) -> np.ndarray:
     """How much a phase in a group departs from a linear one, turns: the second order of a direction (eq. 24)."""
-    far = _far(plan)
+    far = farthest_in_group(plan)
     return 0.6 * edges_in_waves(plan) * far * far
 
 
-def _far(plan: Plan) -> float:
+def farthest_in_group(plan: Plan) -> float:
     """Distance from a group's centre to its last pixel over that to the detector's plane (a bound)."""
     # The plane's nearest point may lie outside the detector.
     return max(0.5 * (LANES - 1) * panel.pitch_slow / panel.close_distance for panel in plan.panels)
@@ -134,7 +134,7 @@ def lit_margins(plan: Plan) -> np.ndarray:
 
 def share_of_lit_groups(plan: Plan) -> float:
     """About how many of the groups may see a spot, if edges lie in any direction."""
-    along = 0.5 * _far(plan) * edges_in_waves(plan)
+    along = 0.5 * farthest_in_group(plan) * edges_in_waves(plan)
     return float(np.prod(np.minimum(1.0, 2.0 * (lit_margins(plan) + along))))
 
 
@@ -143,7 +143,7 @@ def reach(plan: Plan) -> int:
     if not plan.lookup.has_table:
         return 0
     # That of its centre, or of its first pixel.
-    return int(1.0 + 1e-3 + 2.1 * _far(plan) * float(edges_in_waves(plan).max()))
+    return int(1.0 + 1e-3 + 2.1 * farthest_in_group(plan) * float(edges_in_waves(plan).max()))
 
 
 def _near_half(plan: Plan, *, split: bool) -> float:
@@ -207,7 +207,7 @@ def _needs_float64(plan: Plan) -> str:
         return "tricubic interpolation"
     if rules.running:
         return "running products of -oversample_*"
-    if _far(plan) > FARTHEST or reach(plan) > MOST_REACH:
+    if farthest_in_group(plan) > FARTHEST or reach(plan) > MOST_REACH:
         return "pixels that are large for their distance"
     if reason := crystal_needs_float64(plan):
         return reason

@@ -1,0 +1,91 @@
+"""Which engine renders a plan on the CPU: pixel by pixel, or reflection by reflection; and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bragg_numba.errors import InputError
+from bragg_numba.kernels.parameters import GAUSS, SHAPE_NAMES, TOPHAT
+from bragg_numba.plan.arithmetic.cpu import choose
+from bragg_numba.plan.arithmetic.spots import cannot_serve
+from bragg_numba.plan.plan import Plan
+from bragg_numba.render import costs
+from bragg_numba.render.cpu import CpuRenderer, TileRenderer
+
+if TYPE_CHECKING:
+    from bragg_numba.render.spots import SpotsRenderer
+
+#: Frames that pixels render sooner than this, seconds of one thread, are not looked at for spots.
+LEAST_SECONDS = 0.02
+
+
+def choose_engine(
+    plan: Plan, precision: str = "auto", threads: int | None = None, reason: str = "asked for"
+) -> TileRenderer:
+    """The renderer of ``Sampling.engine``; its ``engine_reason`` says why, as a clause.
+
+    ``auto`` depends on nothing but plan and precision: everybody's machine chooses the same.
+
+    Parameters
+    ----------
+    reason
+        Why the CPU renders.
+
+    Raises
+    ------
+    InputError
+        If spots were asked for, and cannot be.
+    """
+    wanted = plan.experiment.sampling.engine
+    if wanted == "pixels":
+        return CpuRenderer(plan, precision, threads, reason)
+    if wanted == "spots":
+        require_servable(plan)
+        return _spots(plan, precision, threads, reason)
+    why = _keeps_to_pixels(plan, precision)
+    seconds = 0.0 if why else costs.predict_pixels(plan, choose(plan, precision))
+    if not why and seconds < LEAST_SECONDS:
+        why = f"they are predicted to take {costs.shown(seconds)}"
+    if not why:
+        spots = _spots(plan, precision, threads, reason)
+        if not spots.lit.halved:
+            return _quicker(plan, precision, threads, reason, spots, seconds)
+        why = "spots reach half-way to their neighbours"
+    pixels = CpuRenderer(plan, precision, threads, reason)
+    pixels.engine_reason = why
+    return pixels
+
+
+def _spots(plan: Plan, precision: str, threads: int | None, reason: str) -> SpotsRenderer:
+    from bragg_numba.render.spots import SpotsRenderer  # its kernels are not loaded for a frame of pixels
+
+    return SpotsRenderer(plan, precision, threads, reason)
+
+
+def _quicker(plan: Plan, precision: str, threads, reason: str, spots: SpotsRenderer, of_pixels: float) -> TileRenderer:
+    """The engine that is predicted to be the quicker one; ``of_pixels``: what pixels would take, seconds."""
+    of_spots = spots.predict_seconds()
+    chosen: TileRenderer = spots if of_spots < of_pixels else CpuRenderer(plan, precision, threads, reason)
+    own, other = sorted((of_spots, of_pixels))
+    chosen.engine_reason = f"predicted to take {costs.shown(own)}, and the other engine {costs.shown(other)}"
+    chosen.engine_seconds = {"pixels": of_pixels, "spots": of_spots}
+    return chosen
+
+
+def require_servable(plan: Plan) -> None:
+    """Raise InputError if the engine of spots cannot render a plan."""
+    if why := cannot_serve(plan):
+        raise InputError("Sampling.engine", f"cannot be spots: {why}", hint="auto takes pixels there")
+
+
+def _keeps_to_pixels(plan: Plan, precision: str) -> str:
+    """Why ``auto`` does not look at spots, a clause; empty if it does."""
+    if why := cannot_serve(plan):
+        return f"spots cannot serve: {why}"
+    if plan.experiment.sampling.cutoff_photons > 0.0:
+        return ""
+    if plan.lattice.shape not in (GAUSS, TOPHAT):
+        return f"fringes of a {SHAPE_NAMES[plan.lattice.shape]} crystal never end, and there is no cutoff"
+    if precision == "float64":
+        return "float64 was asked for, and there is no cutoff: nothing is left out"
+    return ""
