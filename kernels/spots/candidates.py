@@ -129,8 +129,11 @@ def support(bases, scales, boxed, x, y, z):
 
 
 @serial_kernel
-def widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, waves, bases, scales, boxed, out):
-    """Widen a row of extents by the rays of one step's spot; return whether it meets the sphere."""
+def widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, waves, bases, scales, boxed, farthest, out):
+    """Widen a row of extents by the rays of one step's spot; return whether it meets the sphere.
+
+    ``farthest``: how far from the point anything that matters lies, 1/m; else as support.
+    """
     s_x, s_y, s_z = q_x + waves * i_x, q_y + waves * i_y, q_z + waves * i_z
     size = math.sqrt(s_x * s_x + s_y * s_y + s_z * s_z)
     if size <= 0.0:
@@ -139,8 +142,7 @@ def widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, waves, bases, scales, boxed, out)
     d_x, d_y, d_z = s_x / size, s_y / size, s_z / size
     reach = support(bases, scales, boxed, d_x, d_y, d_z)
     # The sphere is no plane: it bends by the square of the spot's size over its own radius.
-    side = math.sqrt(3.0) * max(reach, support(bases, scales, boxed, i_x, i_y, i_z))
-    if abs(size - waves) > reach + side * side / waves:
+    if abs(size - waves) > reach + farthest * farthest / waves:
         return False
     if out[IN_LOW] > out[IN_HIGH]:
         start_extent(d_x, d_y, d_z, i_x, i_y, i_z, out)
@@ -211,12 +213,14 @@ def find_extents(indices, scales, boxed, reaches, stars, bases, beams):
                 last = start + np.searchsorted(beams.waves[start:stop], high, "right")
                 # The reach is that of the longest way; along the ray it may be shorter.
                 while first < last:
-                    if widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[first], base, scale, boxed, out):
+                    if widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[first], base, scale, boxed, reach, out):
                         break
                     first += 1
                 # A ray turns one way as the wavelength grows.
                 while first < last:
-                    if widen_extent(q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[last - 1], base, scale, boxed, out):
+                    if widen_extent(
+                        q_x, q_y, q_z, i_x, i_y, i_z, beams.waves[last - 1], base, scale, boxed, reach, out
+                    ):
                         break
                     last -= 1
                 if first < last:

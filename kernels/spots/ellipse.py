@@ -28,6 +28,15 @@ from bragg_numba.kernels.spots.rows import (
 #: Sources in reach up to which it is quicker to look at each.
 FEW = 4
 
+#: Pixels that a guess may be off by, and how often it is made at most.
+MOST_OFF, MOST_TRIES = 4.0, 4
+
+#: Angle from a block's middle to its corner, radians, up to which the slopes at its middle serve everywhere.
+PLAIN = 0.1
+
+#: What slopes around a spot may differ by from those at a pixel next to its middle, relative.
+SLACK = 1.1
+
 #: From a block's first pixel to its middle, in pixels.
 TO_RIGHT, TO_BOTTOM = 0.5 * (BLOCK_COLUMNS - 1), 0.5 * (BLOCK_ROWS - 1)
 
@@ -163,107 +172,142 @@ def waves_on_axis(start, per_metre, half, count):
 
 
 @shared_function
-def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
-    """Where a reflection lies on a block for one orientation and direction.
+def slopes_of(u, v, slack):
+    """What ellipse_at takes of the scaled coordinates' changes per pixel along fast and slow, ``u`` and ``v``.
 
-    ``to_edge``: how far, in pixels along an axis, what is looked for lies from the pixels that matter. Returns the
-    first source in reach and the one after the last, and what ellipse_at takes: ``line``, the guess of the spot's
-    middle along fast and slow at wavelength 0 and per metre; ``form``, the scaled coordinates' changes per pixel
-    along fast and slow and what follows from them.
+    Themselves; the inverse of their products' matrix; half width and height of a radius 1, and half width of the row
+    through the middle, by ``slack`` larger; how the ellipse leans and narrows from row to row.
     """
-    middle, per_fast, per_slow, far = aim
-    scales = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L])
-    w = scaled(scales, (spot[FORM_H], spot[FORM_K], spot[FORM_L]))
-    p = scaled(scales, turn_exactly(vectors, less(middle, incident)))
-    # A ball around the block's middle holds all of it.
-    largest = length(scaled(scales, (length(vectors[0:3]), length(vectors[3:6]), length(vectors[6:9]))))
-    if stop - start == 1:
-        apart, around = (
-            less(scaled((waves[start], waves[start], waves[start]), p), w),
-            1.0 + 1.2 * far * largest * waves[start],
-        )
-        if inner(apart, apart) > around * around:
-            return start, start, (0.0, 0.0, 0.0, 0.0), (w, w, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    u, v = scaled(scales, turn_exactly(vectors, per_fast)), scaled(scales, turn_exactly(vectors, per_slow))
     normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
     uu, uv, vv = inner(u, u), inner(u, v), inner(v, v)
-    squared = max(inner(normal, normal), 1e-300)
-    per_normal = 1.0 / math.sqrt(squared)
-    off, to_normal = inner(normal, p) * per_normal, inner(normal, w) * per_normal
-    # Slopes elsewhere on the block differ from those at its middle by about the angle between.
-    slack = 1.0 + 2.5 * far
-    over_edge = slack * to_edge * (length(u) + length(v))
-    most = 2.0 * far * far * largest * waves[stop - 1] + waves[stop - 1] * over_edge
-    first, last = waves_in_reach(off, to_normal, most, waves, start, stop)
-    up, vp, uw, vw = inner(u, p), inner(v, p), inner(u, w), inner(v, w)
-    per = 1.0 / squared
-    fast_0, fast_1 = (uv * vp - vv * up) * per + TO_RIGHT, (vv * uw - uv * vw) * per
-    slow_0, slow_1 = (uv * up - uu * vp) * per + TO_BOTTOM, (uu * vw - uv * uw) * per
-    half_fast, half_slow, per_uu = slack * math.sqrt(vv) * per_normal, slack * math.sqrt(uu) * per_normal, 1.0 / uu
-    if last - first > FEW:
-        # Of the sources in reach only those whose spot meets the block.
-        wide = (1.0 + most) / waves[first]
-        low, high = waves_on_axis(fast_0, fast_1, wide * half_fast + to_edge, BLOCK_COLUMNS)
-        low_slow, high_slow = waves_on_axis(slow_0, slow_1, wide * half_slow + to_edge, BLOCK_ROWS)
-        low, high = max(low, low_slow), min(high, high_slow)
-        first = first_not_below(waves, first, last, low)
-        last = first_not_below(waves, first, last, high)
-    # Beyond the pixel next to its middle a spot is a plane's but for the second order of its own size.
-    own = 1.5 + max(half_fast, half_slow) * (1.0 + waves[stop - 1] * over_edge) / waves[start]
-    angle = own * length(per_fast) + own * length(per_slow)
-    margin = angle * angle * largest * waves[stop - 1]
-    form = (
+    per = 1.0 / max(inner(normal, normal), 1e-300)
+    per_normal, per_uu = math.sqrt(per), 1.0 / uu
+    return (
         u,
         v,
         uu * per,
         uv * per,
         vv * per,
-        half_fast,
-        half_slow,
+        slack * math.sqrt(vv) * per_normal,
+        slack * math.sqrt(uu) * per_normal,
         slack * math.sqrt(per_uu),
         uv * per_uu,
-        squared * per_uu * per_uu,
-        1.0 + margin,
+        per_uu * per_uu / per,
     )
-    return first, last, (fast_0, fast_1, slow_0, slow_1), form
 
 
 @shared_function
-def ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, places):
+def guess_error(far, pitch):
+    """By how many pixels a spot's middle that is guessed from a block's may be off, and how often to guess again."""
+    error, tries = 0.75 * (1.0 + 2.0 * far) * far * far / pitch, 1
+    while error > MOST_OFF and tries < MOST_TRIES:
+        error, tries = 0.75 * error * error * pitch, tries + 1
+    return error, tries
+
+
+@shared_function
+def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
+    """Where a reflection lies on a block for one orientation and direction.
+
+    ``to_edge``: how far, in pixels along an axis, what is looked for lies from the pixels that matter. Returns the
+    first source in reach and the one after the last, and what ellipse_at takes: ``line``, the guess of the spot's
+    middle along fast and slow at wavelength 0 and per metre; ``form``, slopes_of at the block's middle; ``room``, the
+    radius that is looked at, and per wave number; how often to guess; whether the slopes are those of the place.
+    """
+    middle, per_fast, per_slow, far = aim
+    scales = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L])
+    w = scaled(scales, (spot[FORM_H], spot[FORM_K], spot[FORM_L]))
+    p = scaled(scales, turn_exactly(vectors, less(middle, incident)))
+    # Slopes elsewhere on the block differ from those at its middle by about the angle between.
+    slack = 1.0 + 2.5 * far
+    largest = length(scaled(scales, (length(vectors[0:3]), length(vectors[3:6]), length(vectors[6:9]))))
+    u, v = scaled(scales, turn_exactly(vectors, per_fast)), scaled(scales, turn_exactly(vectors, per_slow))
+    form = slopes_of(u, v, slack)
+    line, room = (0.0, 0.0, 0.0, 0.0), (1.0, 0.0, 1, False)
+    if stop - start == 1:
+        # A ball around the block's middle holds all of it.
+        apart = less(scaled((waves[start], waves[start], waves[start]), p), w)
+        around = 1.0 + slack * far * largest * waves[start]
+        if inner(apart, apart) > around * around:
+            return start, start, line, form, room
+    _, _, uu, uv, vv, half_fast, half_slow, _, _, _ = form
+    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    per_normal = 1.0 / max(length(normal), 1e-150)
+    off, to_normal = inner(normal, p) * per_normal, inner(normal, w) * per_normal
+    over_edge = slack * to_edge * (length(u) + length(v))
+    most = 2.0 * slack * far * far * largest * waves[stop - 1] + waves[stop - 1] * over_edge
+    first, last = waves_in_reach(off, to_normal, most, waves, start, stop)
+    up, vp, uw, vw = inner(u, p), inner(v, p), inner(u, w), inner(v, w)
+    line = (uv * vp - vv * up + TO_RIGHT, vv * uw - uv * vw, uv * up - uu * vp + TO_BOTTOM, uu * vw - uv * uw)
+    pitch = min(length(per_fast), length(per_slow))
+    error, tries = guess_error(far, pitch)
+    if last - first > FEW:
+        # Of the sources in reach only those whose spot meets the block.
+        wide = (1.0 + most) / waves[first]
+        beyond = to_edge + 0.75 * slack * far * far / pitch
+        low, high = waves_on_axis(line[0], line[1], wide * half_fast + beyond, BLOCK_COLUMNS)
+        low_slow, high_slow = waves_on_axis(line[2], line[3], wide * half_slow + beyond, BLOCK_ROWS)
+        low, high = max(low, low_slow), min(high, high_slow)
+        first = first_not_below(waves, first, last, low)
+        last = first_not_below(waves, first, last, high)
+    # Around the pixel that was last guessed a spot is a plane's but for the second order of its own size.
+    own = 1.5 + error + max(half_fast, half_slow) * (1.0 + waves[stop - 1] * over_edge) / waves[start]
+    angle = own * (length(per_fast) + length(per_slow))
+    room = (1.0 + slack * angle * angle * largest * waves[stop - 1], over_edge, tries, far > PLAIN)
+    return first, last, line, form, room
+
+
+@shared_function
+def way_to(pixel, places):
+    """Direction of a pixel of a block less that of its middle."""
+    return places[TO_X + pixel], places[TO_Y + pixel], places[TO_Z + pixel]
+
+
+@shared_function
+def slopes_at(pixel, vectors, spot, places):
+    """slopes_of at a pixel of the block that is neither in its last row nor its last column."""
+    scales, here = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L]), way_to(pixel, places)
+    u = scaled(scales, turn_exactly(vectors, less(way_to(pixel + 1, places), here)))
+    v = scaled(scales, turn_exactly(vectors, less(way_to(pixel + WIDTH, places), here)))
+    return slopes_of(u, v, SLACK)
+
+
+@shared_function
+def ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, places):
     """The ellipse of a spot at one wavelength, from the block's pixel next to where it is guessed to lie.
 
     ``to_middle``: the form's coordinates at the block's middle over the wave number. Returns whether it is in reach;
     its middle along fast and slow, half width and height, half width of the row through the middle, pixels; how it
     leans and narrows from row to row.
     """
-    u, v, uu, uv, vv, half_fast, half_slow, half_row, lean, narrowing, within = form
-    fast = min(max(line[0] + wavelength * line[1], 0.0), BLOCK_COLUMNS - 1.0)
-    slow = min(max(line[2] + wavelength * line[3], 0.0), BLOCK_ROWS - 1.0)
-    column, row = math.floor(fast + 0.5), math.floor(slow + 0.5)
-    pixel = int(row) * WIDTH + int(column)
-    way = turn_exactly(vectors, (places[TO_X + pixel], places[TO_Y + pixel], places[TO_Z + pixel]))
-    x = spot[SCALE_H] * (waves * (to_middle[0] + way[0]) - spot[FORM_H])
-    y = spot[SCALE_K] * (waves * (to_middle[1] + way[1]) - spot[FORM_K])
-    z = spot[SCALE_L] * (waves * (to_middle[2] + way[2]) - spot[FORM_L])
-    along_u, along_v = u[0] * x + u[1] * y + u[2] * z, v[0] * x + v[1] * y + v[2] * z
-    fast, slow = uv * along_v - vv * along_u, uv * along_u - uu * along_v
-    nearest = x * x + y * y + z * z + along_u * fast + along_v * slow
+    fast, slow, nearest = line[0] + wavelength * line[1], line[2] + wavelength * line[3], 0.0
+    within, over_edge, tries, local = room
+    for _ in range(tries):
+        column = math.floor(min(max(fast, 0.0), BLOCK_COLUMNS - 2.0) + 0.5)
+        row = math.floor(min(max(slow, 0.0), BLOCK_ROWS - 2.0) + 0.5)
+        pixel = int(row) * WIDTH + int(column)
+        way = turn_exactly(vectors, way_to(pixel, places))
+        x = spot[SCALE_H] * (waves * (to_middle[0] + way[0]) - spot[FORM_H])
+        y = spot[SCALE_K] * (waves * (to_middle[1] + way[1]) - spot[FORM_K])
+        z = spot[SCALE_L] * (waves * (to_middle[2] + way[2]) - spot[FORM_L])
+        if local:
+            form = slopes_at(pixel, vectors, spot, places)
+        u, v, uu, uv, vv, _, _, _, _, _ = form
+        along_u, along_v = u[0] * x + u[1] * y + u[2] * z, v[0] * x + v[1] * y + v[2] * z
+        by_fast, by_slow = uv * along_v - vv * along_u, uv * along_u - uu * along_v
+        nearest = x * x + y * y + z * z + along_u * by_fast + along_v * by_slow
+        fast, slow = column + wavelength * by_fast, row + wavelength * by_slow
+    _, _, _, _, _, half_fast, half_slow, half_row, lean, narrowing = form
     radius = within + waves * over_edge
     left_over = radius * radius - nearest
     part = wavelength * math.sqrt(max(left_over, 0.0))
     return (
         left_over > 0.0,
-        column + wavelength * fast,
-        row + wavelength * slow,
+        fast,
+        slow,
         part * half_fast,
         part * half_slow,
         part * half_row,
         lean,
         narrowing,
     )
-
-
-@shared_function
-def form_edge(form, to_edge, far):
-    """Radius per wave number that ``to_edge`` pixels along an axis add, in scaled coordinates."""
-    return (1.0 + 2.5 * far) * to_edge * (length(form[0]) + length(form[1]))

@@ -22,7 +22,6 @@ from bragg_numba.kernels.pixels.tile import fill, fill_factors, finish_tile, sto
 from bragg_numba.kernels.spots.boxes import add_box, add_box_exactly
 from bragg_numba.kernels.spots.ellipse import (
     ellipse_at,
-    form_edge,
     less,
     middle_of_block,
     nine,
@@ -170,19 +169,18 @@ def add_orientation(shape, patched, single, edges, orientation, beam, spot, aim,
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
     to_edge = TO_NODE_EDGE if patched is not None else 0.0
-    first, last, line, form = place_on_block(
+    first, last, line, form, room = place_on_block(
         vectors, spot, aim, incident, beams.waves, beams.first[beam], beams.first[beam + 1], to_edge
     )
     if first >= last:
         return 0
     to_middle = turn_exactly(vectors, less(aim[0], incident))
     slopes = (to_middle, turn_exactly(vectors, aim[1]), turn_exactly(vectors, aim[2]), aim[3])
-    over_edge = form_edge(form, to_edge, aim[3])
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
         if patched is not None and misses_block(spot, slopes, cell, waves):
             continue
-        ellipse = ellipse_at(line, form, vectors, spot, to_middle, waves, wavelength, over_edge, scratch.places)
+        ellipse = ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, scratch.places)
         if not ellipse[0]:
             continue
         step = (cell, incident, wavelength)
