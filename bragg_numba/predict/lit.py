@@ -1,6 +1,6 @@
 """The reflections that a frame shows, how far each of them reaches, and on which tiles it lies.
 
-What the engine that goes reflection by reflection is told (kernels/spots/tile.py, docs/physics.md, section 12).
+What the engine that goes reflection by reflection is told (kernels/spots/tile.py, docs/physics.md, section 10).
 """
 
 from __future__ import annotations

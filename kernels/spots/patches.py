@@ -133,7 +133,7 @@ def measure_nodes(vectors, origin, counts, reaches, node_row, left, right, place
 
 @shared_function
 def narrow_row(limits, at, per_node, most):
-    """Where, between two limits in pixels, an index (``at`` at 0, growing by ``per_node``) is at most ``most`` in size."""
+    """Where, between two limits in pixels, an index (``at`` at 0, growing by ``per_node``) is at most ``most``."""
     low, high = limits
     per = NODE / per_node if per_node != 0.0 else math.inf
     one, other = (-most - at) * per, (most - at) * per

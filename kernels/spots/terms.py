@@ -1,7 +1,7 @@
 """The terms of one patch, one reflection and one step.
 
 Pixels that float32 cannot decide are left NaN and settled one by one in float64: on a peak of a square crystal, on a
-top hat's rim, where another reflection is as near (eq. 39).
+top hat's rim, where another reflection is as near (eq. 40).
 """
 
 import numpy as np

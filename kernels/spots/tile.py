@@ -3,7 +3,7 @@
 For each spot, orientation and wavelength ellipse says where to look; what is added there is in boxes, for spots that
 end at a radius, and in patches, for those that never end and are cut. What one layer of the sensor, sub-pixel and
 direction of the beam leaves is multiplied with the pixels' factors by the functions of the pixels' renderer, tile by
-tile (pixels/rays.py, pixels/tile.py; docs/physics.md, section 12).
+tile (pixels/rays.py, pixels/tile.py; docs/physics.md, section 10).
 
 run_of_spots makes a kernel for each choice of code, over plain constants, as pixels/tile.py does.
 """
