@@ -256,25 +256,39 @@ def limits_of_row(low, high, node_row, fast, over, origin, most, edges, waves, p
 
 
 @shared_function
-def index_misses(at, per_fast, per_slow, bend, scale):
+def index_misses(at, per_fast, per_slow, bend, most):
     """Whether an index, ``at`` a block's middle, is beyond its own limit on all of it; ``bend``: what is not linear."""
     reach = TO_RIGHT * abs(per_fast) + TO_BOTTOM * abs(per_slow) + bend
-    return abs(at) - reach > 1.0 / (math.sqrt(3.0) * scale)
+    return abs(at) - reach > most
 
 
 @shared_function
-def misses_block(spot, slopes, cell, waves):
+def misses_block(shape, spot, slopes, cell, waves):
     """Whether one of the indices is beyond its own limit everywhere on a block; ``slopes``: add_patches."""
     at, along_fast, along_slow, far = slopes
     bend = waves * 2.0 * far * far
+    # What counts is a box, which the ellipsoid of the scales goes around; or that ellipsoid.
+    most = 1.0 / math.sqrt(3.0) if shape == SQUARE else 1.0
     h = index_misses(
-        waves * at[0] - spot[H], waves * along_fast[0], waves * along_slow[0], bend * length(cell[0:3]), spot[SCALE_H]
+        waves * at[0] - spot[H],
+        waves * along_fast[0],
+        waves * along_slow[0],
+        bend * length(cell[0:3]),
+        most / spot[SCALE_H],
     )
     k = index_misses(
-        waves * at[1] - spot[K], waves * along_fast[1], waves * along_slow[1], bend * length(cell[3:6]), spot[SCALE_K]
+        waves * at[1] - spot[K],
+        waves * along_fast[1],
+        waves * along_slow[1],
+        bend * length(cell[3:6]),
+        most / spot[SCALE_K],
     )
     l = index_misses(  # noqa: E741
-        waves * at[2] - spot[L], waves * along_fast[2], waves * along_slow[2], bend * length(cell[6:9]), spot[SCALE_L]
+        waves * at[2] - spot[L],
+        waves * along_fast[2],
+        waves * along_slow[2],
+        bend * length(cell[6:9]),
+        most / spot[SCALE_L],
     )
     return h or k or l
 

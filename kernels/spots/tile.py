@@ -178,7 +178,7 @@ def add_orientation(shape, patched, single, edges, orientation, beam, spot, aim,
     slopes = (to_middle, turn_exactly(vectors, aim[1]), turn_exactly(vectors, aim[2]), aim[3])
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
-        if patched is not None and misses_block(spot, slopes, cell, waves):
+        if patched is not None and misses_block(shape, spot, slopes, cell, waves):
             continue
         ellipse = ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, scratch.places)
         if not ellipse[0]:
