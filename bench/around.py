@@ -18,11 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from cases import CASES, FIDELITIES, PANELS, PANELS_LINE, tiled
+from cases import CASES, FIDELITIES, PANELS, PANELS_LINE, SERIAL, SERIAL_LINE, tiled, wilson_factors
 from pairs import paired_ratio, seconds
 
 from bragg_numba import Experiment, Simulator
 from bragg_numba.plan.plan import make_plan
+from bragg_numba.tolerances import allowed
 
 _LINE = CASES["benchmark_4096"][1]
 
@@ -170,6 +171,26 @@ def panels_over_plane(name: str, pairs: int = 15) -> float:
     return paired_ratio(lambda: panels.render(outs[0]), lambda: plane.render(outs[1]), pairs, repeats=1)
 
 
+def spots_over_pixels(cells: int, pairs: int = 5, rows: int = 96) -> float:
+    """Speed of a frame of a serial experiment by spots over that by pixels, which render its middle ``rows`` only."""
+    experiment = Experiment.from_nanobragg(SERIAL_LINE.format(cells))
+    experiment = experiment.replace(structure_factors=wilson_factors((67.2, 59.8, 47.2, 110.3), 2.0))
+    n_slow, n_fast = experiment.detector.shape
+    first = (n_slow - rows) // 2
+    band = experiment.sampling.replace(engine="pixels", roi=(0, n_fast - 1, first, first + rows - 1))
+    pixels = Simulator(experiment.replace(sampling=band))
+    frame, part = (np.zeros((n_slow, n_fast), np.float32) for _ in range(2))
+
+    def by_spots() -> None:  # with all that a new frame takes
+        Simulator(experiment.replace(sampling=experiment.sampling.replace(engine="spots"))).render(frame)
+
+    ratio = paired_ratio(lambda: pixels.render(part), by_spots, pairs, repeats=2) * n_slow / rows
+    wanted = slice(first, first + rows)
+    off = np.abs(frame[wanted] - part[wanted])
+    assert (off <= allowed(part[wanted], float(frame.max()))).all(), "both engines must render the same image"
+    return ratio
+
+
 def series_frames_per_s(frames: int = 16) -> float:
     """Frames a second of a series of 4096^2 single-step frames, Poisson counts only, compressed."""
     from bragg_numba.series import rotation_series
@@ -219,6 +240,16 @@ AROUND = {
             f"{name} over one plane", "x", functools.partial(panels_over_plane, name), 1.1
         )
         for name in PANELS
+    },
+    **{
+        f"spots_{cells}": Around(
+            f"spots over pixels, 3000^2, 2500 steps, gauss N {cells}",
+            "x",
+            functools.partial(spots_over_pixels, cells),
+            SERIAL[cells],
+            most=False,
+        )
+        for cells in SERIAL
     },
     "series": Around("series of 4096^2 counts, one step", "frames/s", series_frames_per_s, None, most=False),
 }

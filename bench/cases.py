@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from bragg_numba import Detector, Panel
+import numpy as np
+
+from bragg_numba import Detector, Panel, StructureFactors
 from bragg_numba.cli.bench import CASES as SHORT
 
 _PROTEIN = Path(__file__).parent.parent / "examples" / "2erl_P1.hkl"
@@ -72,6 +75,33 @@ PANELS = {"32 modules of 1030 x 514": (4, 8, 1030, 514), "256 chips of 256 x 256
 
 #: The rest of their experiment; ``{}`` is the size of the plane.
 PANELS_LINE = f"{_CUBIC} -N 5 -lambda 1 -distance 120 -pixel 0.075 -oversample 1 -adxv {{}}"
+
+#: A frame of a serial experiment: many wavelengths and domains, spots of gauss shape; ``{}`` is the size of the crystal
+#: in cells. Its structure factors are those of wilson_factors.
+SERIAL_LINE = (
+    "-cell 67.2 59.8 47.2 90 110.3 90 -misset 10 20 30 -default_F 1 -lambda 1.74 -dispersion 1.5 -dispsteps 100 "
+    "-mosaic 0.05 -mosaic_dom 25 -gauss_xtal -N {} -distance 141.7 -pixel 0.11 -detpixels 3000 -fluence 1e24 "
+    "-oversample 1 -fidelity physical"
+)
+
+#: Cells of the crystal, and by how much spots are asked to be quicker than pixels.
+SERIAL = {20: 30.0, 50: 80.0}
+
+
+def wilson_factors(cell: tuple[float, ...], resolution_A: float) -> StructureFactors:
+    """Every reflection to a resolution, with random amplitudes whose squares fall off with it (Wilson statistics).
+
+    ``cell``: a, b, c in angstrom and beta in degrees of a monoclinic cell.
+    """
+    a, b, c, beta = (*cell[:3], math.radians(cell[3]))
+    most = [math.floor(edge / resolution_A) for edge in (a, b, c)]
+    h, k, l = (index.reshape(-1) for index in np.mgrid[tuple(slice(-n, n + 1) for n in most)])  # noqa: E741
+    along = (h / a) ** 2 + (k * math.sin(beta) / b) ** 2 + (l / c) ** 2 - 2.0 * h * l * math.cos(beta) / (a * c)
+    inverse_square = along / math.sin(beta) ** 2
+    kept = (inverse_square > 0.0) & (inverse_square <= resolution_A**-2)
+    mean = 300.0 * np.exp(-2.5 * inverse_square[kept])
+    amplitudes = mean * np.sqrt(np.random.default_rng(1).exponential(size=int(kept.sum())))
+    return StructureFactors(indices=np.stack([h, k, l], axis=1)[kept], amplitudes=amplitudes)
 
 
 def tiled(columns: int, rows: int, n_fast: int, n_slow: int) -> Detector:
