@@ -30,12 +30,17 @@ LIT_PIXEL_STEP = 2.1e-10
 EXACT_PIXEL_STEP = 9.0e-9
 WEIGHING, AIMING, STORING = 6.3e-10, 1.0e-9, 1.3e-10
 
-#: Spots: a tile; the same for a sub-pixel or layer, and for a direction of the beam; an orientation of a reflection on
-#: a tile; a step that comes near, and a pixel of it by the shape, in float32 and in float64.
-TILE, TILE_AIMING, TILE_WEIGHING = 1.0e-6, 3.5e-6, 2.0e-7
-ORIENTATION, NEAR_STEP = 6.5e-8, 3.0e-7
-SPOT_PIXEL = {SQUARE: 8.0e-10, ROUND: 1.3e-8, GAUSS: 1.0e-9, TOPHAT: 8.0e-9}
-EXACT_SPOT_PIXEL = {SQUARE: 8.5e-9, ROUND: 2.0e-8, GAUSS: 1.0e-8, TOPHAT: 1.0e-8}
+#: Spots: a block; the same for a sub-pixel or layer, and for a direction of the beam; an orientation of a reflection on
+#: a block; a step that comes near, and a pixel of it by the shape, in float32 and in float64; by how many pixels more
+#: than a spot's size are looked at along an axis. Fitted anew to ten frames when blocks took the place of tiles.
+TILE, TILE_AIMING, TILE_WEIGHING = 1.5e-5, 2.5e-5, 2.0e-5
+ORIENTATION, NEAR_STEP = 1.0e-7, 1.0e-7
+SPOT_PIXEL = {SQUARE: 3.0e-9, ROUND: 8.0e-9, GAUSS: 1.8e-9, TOPHAT: 1.8e-9}
+EXACT_SPOT_PIXEL = {SQUARE: 1.2e-8, ROUND: 2.4e-8, GAUSS: 7.0e-9, TOPHAT: 4.0e-9}
+AROUND_SPOT = {SQUARE: 11.0, ROUND: 11.0, GAUSS: 8.0, TOPHAT: 8.0}
+
+#: The search for candidates, beside that: for each reflection and orientation, and in any case.
+CANDIDATE, SEARCH = 3.0e-7, 3.0e-3
 
 
 def predict_pixels(plan: Plan, arithmetic: CpuArithmetic) -> float:
@@ -68,6 +73,11 @@ def predict_tiles(plan: Plan, lit: Lit, lists: Lists, *, single: bool) -> np.nda
     return costs
 
 
+def predict_search(plan: Plan, lit: Lit) -> float:
+    """Seconds that the search for the reflections of a frame takes."""
+    return SEARCH + CANDIDATE * len(lit.spots) * len(lit.forms.cells) * len(lit.beams.weight)
+
+
 def _near_steps(plan: Plan, lit: Lit, *, single: bool) -> np.ndarray:
     """Seconds that the steps of each reflection take that come near to the sphere, for one sub-pixel and layer."""
     from bragg_numba.kernels.spots.candidates import STEPS
@@ -75,7 +85,8 @@ def _near_steps(plan: Plan, lit: Lit, *, single: bool) -> np.ndarray:
     panel = plan.panels[0]
     to_pixels = (plan.sources.wavelength.mean() * panel.close_distance) ** 2 / (panel.pitch_fast * panel.height)
     # Spots are rendered in runs and patches of pixels, which stick out.
-    pixels = np.minimum((np.sqrt(_areas(plan, lit) * to_pixels) + 4.0) ** 2, float(plan.shape[0] * plan.shape[1]))
+    around = AROUND_SPOT[plan.lattice.shape]
+    pixels = np.minimum((np.sqrt(_areas(plan, lit) * to_pixels) + around) ** 2, float(plan.shape[0] * plan.shape[1]))
     of_pixel = (SPOT_PIXEL if single else EXACT_SPOT_PIXEL)[plan.lattice.shape]
     seconds: np.ndarray = lit.extents[:, STEPS] * (NEAR_STEP + of_pixel * pixels)
     return seconds

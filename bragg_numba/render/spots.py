@@ -78,7 +78,8 @@ class SpotsRenderer(TileRenderer):
 
     def predict_seconds(self) -> float:
         """Predicted time of a frame on one thread, seconds."""
-        return float(self._list_work(0, self.plan.shape[0]).seconds.sum())
+        found = costs.predict_search(self.plan, self.lit)
+        return found + float(self._list_work(0, self.plan.shape[0]).seconds.sum())
 
     @property
     def _single(self) -> bool:

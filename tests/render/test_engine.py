@@ -79,7 +79,7 @@ SHAPES = [pytest.param(f, s, id=f"{f}-{s}") for f in ("nanobragg", "physical") f
 
 # Every pair is a kernel of its own to compile: float64 for one shape of each kind, all in the long profile.
 IN_FLOAT64 = [
-    pytest.param(f, s, "float64", id=f"{f}-{s}-float64", marks=() if (f, s) in EXACT else pytest.mark.long)
+    pytest.param(f, s, "float64", id=f"{f}-{s}-float64", marks=() if (f, s) in EXACT else pytest.mark.slow)
     for f in ("nanobragg", "physical")
     for s in CUTOFF
 ]
