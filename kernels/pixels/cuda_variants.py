@@ -20,6 +20,10 @@ from bragg_numba.kernels.pixels.cuda_frame import THREADS, Doubts
 from bragg_numba.kernels.pixels.cuda_patches import Kind
 from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES
 from bragg_numba.kernels.random.cuda import poisson_counts
+from bragg_numba.kernels.spots.cuda import spots_kernel
+from bragg_numba.kernels.spots.cuda_terms import SpotKind
+from bragg_numba.kernels.spots.cuda_tile import THREADS as SPOT_THREADS
+from bragg_numba.kernels.spots.rows import Beams, Forms, Lists
 from numba import types
 
 
@@ -55,6 +59,9 @@ def variants():
     found.append(_float64("square-tricubic", ExactKind(SQUARE, True, True, False)))
     settle = settle_kernel(ExactKind(SQUARE, True, False, False))
     found.append(Variant("square-table-settle", "float64", settle.py_func, settle_types(), False, THREADS, 1))
+    for shape, shape_name in enumerate(SHAPE_NAMES):
+        found.append(_spots(f"{shape_name}-spots", "tile", SpotKind(shape, False)))
+    found.append(_spots("square-spots", "float64", SpotKind(SQUARE, True)))
     found.append(Variant("poisson-counts", "float64", poisson_counts.py_func, counts_types(), False, THREADS, 1))
     return found
 
@@ -65,6 +72,10 @@ def _tile(name, kind):
 
 def _float64(name, kind):
     return Variant(name, "float64", float64_kernel(kind).py_func, float64_types(), False, THREADS, 1)
+
+
+def _spots(name, precision, kind):
+    return Variant(name, precision, spots_kernel(kind).py_func, spots_types(), True, SPOT_THREADS, 1)
 
 
 # --- types of the kernels' arguments --------------------------------------------------------------
@@ -101,6 +112,15 @@ def _exact_types():
 def float64_types():
     """Types of the arguments of add_bragg_float64."""
     return *_exact_types(), _TILES, _FRAME, _array(types.int64, 1)
+
+
+def spots_types():
+    """Types of the arguments of add_spots."""
+    floats, places = _array(types.float64, 1), _array(types.int64, 1)
+    beams = types.NamedTuple([_array(types.float64, 2), places, floats, floats, floats, floats], Beams)
+    forms = types.NamedTuple([_CELLS, _CELLS], Forms)
+    nouns = (_tuple(Panel), _tuple(Lattice), _tuple(Rules), beams, forms, _array(types.float64, 2))
+    return *nouns, _TILES, types.NamedTuple([places, places], Lists), _FRAME
 
 
 def settle_types():
