@@ -20,7 +20,7 @@ def spots_kernel(kind):
     """The kernel that renders the spots of a panel, for a cuda_terms.SpotKind."""
     shape, exact = kind
     n_items, n_names, n_lines, n_starts = tile.ITEMS, 2 * tile.ITEMS, 4 * tile.ITEMS, tile.ITEMS + 1
-    n_groups, n_middle = tile.ITEMS // tile.GROUP, len(Ray._fields)
+    n_groups, n_middle, n_pixels = tile.ITEMS // tile.GROUP, len(Ray._fields), 8 * tile.THREADS
     n_outlines, n_records = tile.RECORDS * tile.OUTLINE_SIZE, tile.RECORDS * tile.RECORD_SIZE
     n_steps = tile.RECORDS * tile.NAME_SIZE
 
@@ -29,6 +29,7 @@ def spots_kernel(kind):
         """Render a panel's tiles spot by spot, one block a tile; the arguments are those of cpu.add_spots."""
         kind = SpotKind(shape, exact)
         shared = tile.Shared(
+            pixels=cuda.shared.array(n_pixels, float64),
             middle=cuda.shared.array(n_middle, float64),
             lines=cuda.shared.array(n_lines, float64),
             sources=cuda.shared.array(n_items, int32),

@@ -16,7 +16,7 @@ from bragg_numba.kernels.pixels.cuda_frame import TILE_SIDE
 from bragg_numba.kernels.pixels.cuda_functions import physics
 from bragg_numba.kernels.spots import ellipse as cpu_ellipse
 from bragg_numba.kernels.spots.rows import FORM_H, FORM_K, FORM_L, SCALE_H, SCALE_K, SCALE_L
-from numba import float32
+from numba import float32, int32, uint32
 
 ellipse = on_gpu(cpu_ellipse, takes_arrays=True, physics=physics, dot=on_gpu(cpu_terms).dot)
 
@@ -57,12 +57,12 @@ class Outline(NamedTuple):
 
 
 @gpu_function
-def ray_to(panel, row, column, sub, depth):
-    """The Ray to a sub-pixel of a place on a panel, which need not be a whole pixel's."""
+def ray_to(panel, row, column, here):
+    """The Ray to a sub-pixel of a place on a panel, which need not be a whole pixel's; ``here``: cuda_tile.Here."""
     g = panel
-    fast = g.pixel_size * column + (g.subpixel_size * sub[1] + g.half_subpixel)
-    slow = g.pixel_size * row + (g.subpixel_size * sub[0] + g.half_subpixel)
-    x, y, z = physics.flat_position(g, fast, slow, depth)
+    fast = g.pixel_size * column + (g.subpixel_size * here.sub_fast + g.half_subpixel)
+    slow = g.pixel_size * row + (g.subpixel_size * here.sub_slow + g.half_subpixel)
+    x, y, z = physics.flat_position(g, fast, slow, here.depth)
     nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
     x, y, z, pitch = x * nearness, y * nearness, z * nearness, g.pixel_size * nearness
     along_fast = x * g.fast_x + y * g.fast_y + z * g.fast_z
@@ -90,9 +90,10 @@ def slopes_of(scales, vectors, ray):
 
 @gpu_function
 def longest(scales, vectors):
-    """The most that the scaled coordinates change with a direction, over the wave number."""
-    h, k, l = ellipse.length(vectors[0:3]), ellipse.length(vectors[3:6]), ellipse.length(vectors[6:9])  # noqa: E741
-    return ellipse.length(ellipse.scaled(scales, (h, k, l)))
+    """The most that the scaled coordinates change with a direction, over the wave number; a bound."""
+    h = scales[0] * scales[0] * ellipse.inner(vectors[0:3], vectors[0:3])
+    k = scales[1] * scales[1] * ellipse.inner(vectors[3:6], vectors[3:6])
+    return math.sqrt(h + k + scales[2] * scales[2] * ellipse.inner(vectors[6:9], vectors[6:9]))
 
 
 @gpu_function
@@ -103,33 +104,35 @@ def place_on_tile(spot, vectors, middle, incident, waves, start, stop):
     spot's middle lies on the tile: along fast at wavelength 0 and per metre, and along slow.
     """
     scales = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L])
-    w = ellipse.scaled(scales, (spot[FORM_H], spot[FORM_K], spot[FORM_L]))
-    to_middle = ellipse.less((middle.x, middle.y, middle.z), incident)
-    p = ellipse.scaled(scales, ellipse.turn_exactly(vectors, to_middle))
-    u, v = slopes_of(scales, vectors, middle)
-    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
-    uu, uv, vv = ellipse.inner(u, u), ellipse.inner(u, v), ellipse.inner(v, v)
-    squared = max(ellipse.inner(normal, normal), 1e-300)
-    per = 1.0 / squared
-    per_normal = math.sqrt(per)
     # The second order of a direction at the tile's corner, and what slopes there differ by, relative.
     far = TO_CORNER * middle.pitch
     margin, slack = 2.0 * far * far * longest(scales, vectors) * waves[stop - 1], 1.0 + 2.5 * far
-    first, last = ellipse.waves_in_reach(
-        ellipse.inner(normal, p) * per_normal, ellipse.inner(normal, w) * per_normal, margin, waves, start, stop
-    )
+    u, v = slopes_of(scales, vectors, middle)
+    uu, uv, vv = ellipse.inner(u, u), ellipse.inner(u, v), ellipse.inner(v, v)
+    to_middle = ellipse.less((middle.x, middle.y, middle.z), incident)
+    p = ellipse.scaled(scales, ellipse.turn_exactly(vectors, to_middle))
+    w = ellipse.scaled(scales, (spot[FORM_H], spot[FORM_K], spot[FORM_L]))
+    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    per = 1.0 / max(ellipse.inner(normal, normal), 1e-300)
+    off, to_normal = ellipse.inner(normal, p), ellipse.inner(normal, w)
     up, vp, uw, vw = ellipse.inner(u, p), ellipse.inner(v, p), ellipse.inner(u, w), ellipse.inner(v, w)
-    fast_0, fast_1 = (uv * vp - vv * up) * per + TO_MIDDLE, (vv * uw - uv * vw) * per
-    slow_0, slow_1 = (uv * up - uu * vp) * per + TO_MIDDLE, (uu * vw - uv * uw) * per
+    line = (
+        (uv * vp - vv * up) * per + TO_MIDDLE,
+        (vv * uw - uv * vw) * per,
+        (uv * up - uu * vp) * per + TO_MIDDLE,
+        (uu * vw - uv * uw) * per,
+    )
+    per_normal = math.sqrt(per)
+    first, last = ellipse.waves_in_reach(off * per_normal, to_normal * per_normal, margin, waves, start, stop)
     if first < last:
         # Of these only those whose spot meets the tile.
         wide = slack * per_normal * (1.0 + margin) / waves[first]
-        low, high = ellipse.waves_on_axis(fast_0, fast_1, wide * math.sqrt(vv), TILE_SIDE)
-        low_slow, high_slow = ellipse.waves_on_axis(slow_0, slow_1, wide * math.sqrt(uu), TILE_SIDE)
+        low, high = ellipse.waves_on_axis(line[0], line[1], wide * math.sqrt(vv), TILE_SIDE)
+        low_slow, high_slow = ellipse.waves_on_axis(line[2], line[3], wide * math.sqrt(uu), TILE_SIDE)
         low, high = max(low, low_slow), min(high, high_slow)
         first = ellipse.first_not_below(waves, first, last, low)
         last = ellipse.first_not_below(waves, first, last, high)
-    return first, last, (fast_0, fast_1, slow_0, slow_1)
+    return first, last, line
 
 
 @gpu_function
@@ -139,25 +142,32 @@ def pixel_next_to(place):
 
 
 @gpu_function
-def outline_of(panel, corner, sub, depth, spot, vectors, incident, waves, wavelength, line):
-    """The Outline of a spot on the tile whose first pixel is ``corner``, at one wavelength; ``line``: place_on_tile."""
+def outline_of(panel, here, spot, vectors, incident, waves, wavelength, line):
+    """The Outline of a spot on a tile, at one wavelength; ``line``: where place_on_tile says that its middle lies.
+
+    ``vectors`` is a row of nine in memory: one axis after the other, few of them are in registers.
+    """
     column, row = pixel_next_to(line[0] + wavelength * line[1]), pixel_next_to(line[2] + wavelength * line[3])
-    ray = ray_to(panel, corner[0] + row, corner[1] + column, sub, depth)
-    scales = (spot[SCALE_H], spot[SCALE_K], spot[SCALE_L])
-    at = ellipse.turn_exactly(vectors, ellipse.less((ray.x, ray.y, ray.z), incident))
-    x = scales[0] * (waves * at[0] - spot[FORM_H])
-    y = scales[1] * (waves * at[1] - spot[FORM_K])
-    z = scales[2] * (waves * at[2] - spot[FORM_L])
-    u, v = slopes_of(scales, vectors, ray)
-    uu, uv, vv = ellipse.inner(u, u), ellipse.inner(u, v), ellipse.inner(v, v)
+    ray = ray_to(panel, here.row + row, here.column + column, here)
+    # Scalar products of the scaled coordinates of that pixel, x, and of their changes along fast and slow, u and v.
+    uu, uv, vv, ux, vx, xx, longest_squared = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for axis in range(int32(vectors.shape[0]) // 3):  # the compiler does not see that it is three
+        first, scale = uint32(3 * axis), spot[uint32(SCALE_H + axis)]
+        a = (scale * vectors[first], scale * vectors[first + uint32(1)], scale * vectors[first + uint32(2)])
+        u = ellipse.inner(a, (ray.fast_x, ray.fast_y, ray.fast_z))
+        v = ellipse.inner(a, (ray.slow_x, ray.slow_y, ray.slow_z))
+        along = ellipse.inner(a, ellipse.less((ray.x, ray.y, ray.z), incident))
+        x = waves * along - scale * spot[uint32(FORM_H + axis)]
+        uu, uv, vv = uu + u * u, uv + u * v, vv + v * v
+        ux, vx, xx = ux + u * x, vx + v * x, xx + x * x
+        longest_squared += ellipse.inner(a, a)
     per = 1.0 / max(uu * vv - uv * uv, 1e-300)
-    along_u, along_v = ellipse.inner(u, (x, y, z)), ellipse.inner(v, (x, y, z))
-    fast, slow = (uv * along_v - vv * along_u) * per, (uv * along_u - uu * along_v) * per
-    nearest = x * x + y * y + z * z + along_u * fast + along_v * slow
+    fast, slow = (uv * vx - vv * ux) * per, (uv * ux - uu * vx) * per
+    nearest = xx + ux * fast + vx * slow
     # Beyond the pixel next to the spot's middle a tile is a plane but for the second order of the spot's own size.
     half = wavelength * math.sqrt(max(uu, vv) * per)
     angle = 2.0 * ray.pitch * min(1.5 + half, TILE_SIDE)
-    radius = 1.0 + angle * angle * longest(scales, vectors) * waves
+    radius = 1.0 + angle * angle * math.sqrt(longest_squared) * waves
     left_over = radius * radius - nearest
     lean, narrowing = uv / uu, 1.0 / (per * uu * uu)
     within = wavelength * math.sqrt(max(left_over, 0.0) / uu) * (1.0 + 2.0 * angle)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from bragg_numba.kernels._jit_cuda import gpu_function
 from bragg_numba.kernels.parameters import ROUND, SQUARE
-from bragg_numba.kernels.pixels.cuda_float64 import aim_at_pixel
 from bragg_numba.kernels.pixels.cuda_functions import physics, walk
 from bragg_numba.kernels.spots.rows import H, K, L
 from numba import float32, float64
@@ -31,11 +30,18 @@ PEAK = 1e-10
 
 
 @gpu_function
-def exact_factor(kind, panel, lattice, row, column, sub, depth, cell, incident, wavelength, spot):
-    """Lattice factor of a pixel of a panel, normalised, as in cuda_float64; 0 where another reflection is nearest."""
-    d_x, d_y, d_z, _ = aim_at_pixel(False, panel, row, column, sub, depth)
-    q_x, q_y, q_z = physics.scattering_vector(d_x, d_y, d_z, incident[0], incident[1], incident[2], wavelength)
-    c = cell
+def direction_of(panel, row, column, here):
+    """Unit vector to a sub-pixel, and its distance, as in cuda_float64; ``here`` says which sub-pixel and layer."""
+    fast, slow = walk.subpixel_place(panel, row, column, here.sub_slow, here.sub_fast)
+    x, y, z = physics.flat_position(panel, fast, slow, here.depth)
+    return walk.direction(x, y, z)
+
+
+@gpu_function
+def exact_factor(kind, lattice, direction, cell, incident, wavelength, spot):
+    """Lattice factor in a direction, normalised, as in cuda_float64; 0 where another reflection is the nearest."""
+    d, i, c = direction, incident, cell
+    q_x, q_y, q_z = physics.scattering_vector(d[0], d[1], d[2], i[0], i[1], i[2], wavelength)
     h, k, l = walk.indices(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], q_x, q_y, q_z)  # noqa: E741
     own = physics.nearest_index(h) == spot[H] and physics.nearest_index(k) == spot[K]
     if own and physics.nearest_index(l) == spot[L]:

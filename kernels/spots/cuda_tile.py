@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from bragg_numba.kernels._jit_cuda import gpu_function
-from bragg_numba.kernels.pixels.cuda_float64 import aim_at_pixel
 from bragg_numba.kernels.pixels.cuda_frame import TILE_SIDE, is_wanted, place_in_image
 from bragg_numba.kernels.pixels.cuda_functions import physics, walk
 from bragg_numba.kernels.spots import cuda_search as search
@@ -37,11 +36,14 @@ OUTLINE_SIZE = 5
 RECORD_SIZE = 13
 NAME_SIZE = 3
 
-#: Places in a record: the reflection less the tile's middle, nine numbers that turn a direction, photons of a term 1.
-ORIGIN, VECTORS, SCALE = 0, 3, 12
+#: In a record: coordinates of the tile's middle, nine numbers that turn a direction into them, photons of a term 1.
+VECTORS, SCALE = 3, 12
 
-#: Places in a name.
+#: Which step a record is.
 SPOT, ORIENTATION, SOURCE = range(3)
+
+#: Rows of the pixels' values: direction; sum of terms and of walk.share_of_term; the factors of a pixel.
+TO_X, TO_Y, TO_Z, TOTAL, SHARES, CAPTURED, POLAR, OMEGA = (n * THREADS for n in range(8))
 
 
 class Nouns(NamedTuple):
@@ -57,6 +59,7 @@ class Nouns(NamedTuple):
 class Shared(NamedTuple):
     """Shared memory of a block."""
 
+    pixels: np.ndarray  #: float64: eight values a pixel, row by row
     middle: np.ndarray  #: float64: the Ray to the tile's middle
     lines: np.ndarray  #: float64, 4 an item, side by side: where its spot's middle lies (cuda_search.place_on_tile)
     sources: np.ndarray  #: int32, an item: its first source in reach
@@ -77,12 +80,20 @@ class Mine(NamedTuple):
     wanted: bool
 
 
-class Here(NamedTuple):
-    """Which part of a pixel, and which layer of the sensor."""
+class Spots(NamedTuple):
+    """The spots that a tile looks for: the first in the list, and how many."""
 
-    corner_row: int  #: of the tile, on the panel
-    corner_column: int
-    sub: int
+    first: int
+    count: int
+
+
+class Here(NamedTuple):
+    """The tile's first pixel on the panel, which part of the pixels, and which layer of the sensor."""
+
+    row: int
+    column: int
+    sub_slow: int
+    sub_fast: int
     depth: float
 
 
@@ -113,59 +124,75 @@ def find_pixel(panel, tiles, item, frame, thread):
 @gpu_function
 def render_tile(kind, nouns, rules, tiles, lists, item, mine, frame, shared):
     """Render a tile of the work list, all threads together, and store its wanted pixels."""
-    panel, beams = nouns.panel, nouns.beams
-    at = uint32(item)
-    corner_row, corner_column = int32(tiles[at, uint32(ROW)]), int32(tiles[at, uint32(COLUMN)])
-    total, shares = rules.background, 0.0
-    captured, polar, omega = 1.0, walk.first_polarization(panel), 1.0
-    for layer in range(panel.layers):
-        depth = layer * panel.layer_step
-        for sub in range(panel.oversample * panel.oversample):
-            here = Here(corner_row, corner_column, sub, depth)
-            cuda.syncthreads()
-            if mine.thread == 0:
-                aim_at_middle(panel, here, shared.middle)
-            d_x, d_y, d_z, airpath = aim_at_pixel(False, panel, mine.row, mine.column, sub, depth)
-            if walk.needs_capture(rules, sub):
-                captured = walk.capture(False, panel, rules, layer, d_x, d_y, d_z)
-            if walk.needs_solid_angle(rules, layer, sub):
-                near = walk.near_plane(panel, rules, depth)
-                omega = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
-            cuda.syncthreads()
-            way = (d_x - shared.middle[0], d_y - shared.middle[1], d_z - shared.middle[2])
-            for beam in range(beams.weight.shape[0]):
-                i_x, i_y, i_z = beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2]
-                # With a resolution limit every source is a direction of its own.
-                wavelength = beams.wavelength[beams.first[beam]]
-                q_x, q_y, q_z = physics.scattering_vector(d_x, d_y, d_z, i_x, i_y, i_z, wavelength)
-                keep = walk.keep_within_dmin(panel, q_x, q_y, q_z)
-                if walk.needs_polarization(panel, rules, keep, polar):
-                    polar = walk.polarization(panel, i_x, i_y, i_z, d_x, d_y, d_z)
-                if rules.per_term:
-                    share = walk.share_of_term(omega, polar, captured, beams.weight[beam])
-                    shares += share
-                    keep *= share
-                total += keep * add_beam(kind, nouns, lists, item, beam, here, way, mine, shared)
+    panel, at = nouns.panel, uint32(item)
+    corner_row, corner_column = tiles[at, uint32(ROW)], tiles[at, uint32(COLUMN)]
+    first_spot = lists.first[at]
+    spots = Spots(first_spot, int32(lists.first[at + uint32(1)] - first_spot))
+    begin_pixel(panel, rules, mine.thread, shared.pixels)
+    for layer in range(int32(panel.layers)):
+        for sub_slow in range(int32(panel.oversample)):
+            for sub_fast in range(int32(panel.oversample)):
+                here = Here(corner_row, corner_column, int32(sub_slow), int32(sub_fast), layer * panel.layer_step)
+                cuda.syncthreads()
+                if mine.thread == 0:
+                    aim_at_middle(panel, here, shared.middle)
+                aim_at_pixel(panel, rules, int32(layer), here, mine, shared.pixels)
+                cuda.syncthreads()
+                for beam in range(int32(nouns.beams.weight.shape[0])):
+                    found = add_beam(kind, nouns, lists, spots, uint32(beam), here, mine, shared)
+                    weigh_beam(nouns, rules, uint32(beam), found, mine.thread, shared.pixels)
     if mine.wanted:
         to_row, to_column = place_in_image(panel, frame, mine.row, mine.column)
-        n_sources = beams.waves.shape[0]
-        frame.image[to_row, to_column] = walk.finish(panel, rules, n_sources, total, captured, polar, omega, shares)
+        frame.image[to_row, to_column] = photons_of_pixel(nouns, rules, mine.thread, shared.pixels)
+
+
+@gpu_function
+def begin_pixel(panel, rules, thread, pixels):
+    """Empty the sums of a thread's pixel."""
+    at = uint32(thread)
+    pixels[at + uint32(TOTAL)], pixels[at + uint32(SHARES)] = rules.background, 0.0
+    pixels[at + uint32(CAPTURED)], pixels[at + uint32(OMEGA)] = 1.0, 1.0
+    pixels[at + uint32(POLAR)] = walk.first_polarization(panel)
+
+
+@gpu_function
+def photons_of_pixel(nouns, rules, thread, pixels):
+    """Photons of a thread's pixel (eq. 21)."""
+    at = uint32(thread)
+    return walk.finish(
+        nouns.panel,
+        rules,
+        nouns.beams.waves.shape[0],
+        pixels[at + uint32(TOTAL)],
+        pixels[at + uint32(CAPTURED)],
+        pixels[at + uint32(POLAR)],
+        pixels[at + uint32(OMEGA)],
+        pixels[at + uint32(SHARES)],
+    )
 
 
 # --- once a layer and sub-pixel -------------------------------------------------------------------
 
 
 @gpu_function
-def parts_of_sub(panel, sub):
-    """Rows and columns of sub-pixels before one."""
-    return sub // panel.oversample, sub % panel.oversample
+def aim_at_pixel(panel, rules, layer, here, mine, pixels):
+    """Bring direction, capture and solid angle of a thread's pixel up to date."""
+    d_x, d_y, d_z, airpath = terms.direction_of(panel, mine.row, mine.column, here)
+    at = uint32(mine.thread)
+    pixels[at + uint32(TO_X)], pixels[at + uint32(TO_Y)], pixels[at + uint32(TO_Z)] = d_x, d_y, d_z
+    sub = here.sub_slow + here.sub_fast
+    if walk.needs_capture(rules, sub):
+        pixels[at + uint32(CAPTURED)] = walk.capture(False, panel, rules, layer, d_x, d_y, d_z)
+    if walk.needs_solid_angle(rules, layer, sub):
+        near = walk.near_plane(panel, rules, here.depth)
+        pixels[at + uint32(OMEGA)] = physics.solid_angle(airpath, panel.pixel_size, near, panel.point_pixel)
 
 
 @gpu_function
 def aim_at_middle(panel, here, middle):
     """Fill ``middle`` with the Ray to the tile's middle."""
-    row, column = here.corner_row + search.TO_MIDDLE, here.corner_column + search.TO_MIDDLE
-    r = search.ray_to(panel, row, column, parts_of_sub(panel, here.sub), here.depth)
+    row, column = here.row + search.TO_MIDDLE, here.column + search.TO_MIDDLE
+    r = search.ray_to(panel, row, column, here)
     middle[0], middle[1], middle[2] = r.x, r.y, r.z
     middle[3], middle[4], middle[5] = r.fast_x, r.fast_y, r.fast_z
     middle[6], middle[7], middle[8] = r.slow_x, r.slow_y, r.slow_z
@@ -182,63 +209,86 @@ def read_middle(m):
 
 
 @gpu_function
-def add_beam(kind, nouns, lists, item, beam, here, way, mine, shared):
-    """Photons that all spots of a tile bring to a thread's pixel in one direction of the beam, but for its factors.
-
-    ``way``: the pixel's direction less that of the tile's middle.
-    """
-    first_spot = lists.first[item]
-    n_items = (lists.first[item + 1] - first_spot) * nouns.forms.cells.shape[0]
-    found, base = 0.0, 0
-    while base < n_items:
+def add_beam(kind, nouns, lists, spots, beam, here, mine, shared):
+    """Photons that all spots of a tile bring to a thread's pixel in one direction of the beam, but for its factors."""
+    found, n_orientations = 0.0, int32(nouns.forms.cells.shape[0])
+    # Spot and orientation of the next item: counted apart, they stay 32-bit numbers.
+    spot, orientation = int32(0), int32(0)
+    while spot < spots.count:
         cuda.syncthreads()
-        look_at_items(nouns, lists, first_spot, n_items, base, beam, mine.thread, shared)
-        left = number_steps(mine.thread, shared)
-        step = int32(0)
+        look_at_items(nouns, lists, spots, spot, orientation, beam, mine.thread, shared)
+        left, step = number_steps(mine.thread, shared), int32(0)
         while step < left:
-            here_now = int32(min(left - step, RECORDS))
+            count = int32(min(left - step, RECORDS))
             cuda.syncthreads()
-            if mine.thread < here_now:
+            if mine.thread < count:
                 write_record(kind, nouns, beam, here, int32(step + mine.thread), mine.thread, shared)
             cuda.syncthreads()
             if mine.wanted:
-                found = add_records(kind, nouns, beam, here, here_now, way, found, mine, shared)
+                found = add_records(kind, nouns, beam, here, count, found, mine, shared)
             step = int32(step + RECORDS)
-        base += ITEMS
+        orientation = int32(orientation + ITEMS)
+        spot = int32(spot + orientation // n_orientations)
+        orientation = int32(orientation % n_orientations)
     return found
+
+
+@gpu_function
+def weigh_beam(nouns, rules, beam, found, thread, pixels):
+    """Add what a thread has found in one direction of the beam to its pixel, with the factors that terms carry."""
+    panel, beams, at = nouns.panel, nouns.beams, uint32(thread)
+    d_x, d_y, d_z = pixels[at + uint32(TO_X)], pixels[at + uint32(TO_Y)], pixels[at + uint32(TO_Z)]
+    i_x, i_y, i_z = incident_of(beams, beam)
+    # With a resolution limit every source is a direction of its own.
+    wavelength = beams.wavelength[beams.first[beam]]
+    q_x, q_y, q_z = physics.scattering_vector(d_x, d_y, d_z, i_x, i_y, i_z, wavelength)
+    keep, polar = walk.keep_within_dmin(panel, q_x, q_y, q_z), pixels[at + uint32(POLAR)]
+    if walk.needs_polarization(panel, rules, keep, polar):
+        polar = walk.polarization(panel, i_x, i_y, i_z, d_x, d_y, d_z)
+        pixels[at + uint32(POLAR)] = polar
+    if rules.per_term:
+        omega, captured = pixels[at + uint32(OMEGA)], pixels[at + uint32(CAPTURED)]
+        share = walk.share_of_term(omega, polar, captured, beams.weight[beam])
+        pixels[at + uint32(SHARES)] += share
+        keep *= share
+    pixels[at + uint32(TOTAL)] += keep * found
 
 
 @gpu_function
 def incident_of(beams, beam):
     """Direction of the beam, downstream."""
-    return beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2]
+    return beams.incident[beam, uint32(0)], beams.incident[beam, uint32(1)], beams.incident[beam, uint32(2)]
 
 
 @gpu_function
-def look_at_items(nouns, lists, first_spot, n_items, base, beam, thread, shared):
-    """Write down, one thread an item, which sources bring its spot near the tile; in ``starts`` how many."""
+def look_at_items(nouns, lists, spots, spot, orientation, beam, thread, shared):
+    """Write down, one thread an item from a spot and orientation on, which sources bring its spot near the tile.
+
+    And in ``starts`` how many they are.
+    """
     if thread >= ITEMS:
         return
-    at, count = base + thread, int32(0)
-    if at < n_items:
-        n_orientations = nouns.forms.cells.shape[0]
-        spot, orientation = lists.spot[first_spot + at // n_orientations], at % n_orientations
-        vectors = ellipse.nine(nouns.forms.vectors[orientation])
+    beams, at, count = nouns.beams, uint32(thread), int32(0)
+    n_orientations = int32(nouns.forms.cells.shape[0])
+    orientation = int32(orientation + thread)
+    spot = int32(spot + orientation // n_orientations)
+    if spot < spots.count:
+        number, turned = uint32(lists.spot[spots.first + spot]), uint32(orientation % n_orientations)
         first, last, line = search.place_on_tile(
-            nouns.spots[spot],
-            vectors,
+            nouns.spots[number],
+            ellipse.nine(nouns.forms.vectors[turned]),
             read_middle(shared.middle),
-            incident_of(nouns.beams, beam),
-            nouns.beams.waves,
-            nouns.beams.first[beam],
-            nouns.beams.first[beam + 1],
+            incident_of(beams, beam),
+            beams.waves,
+            int32(beams.first[beam]),
+            int32(beams.first[beam + uint32(1)]),
         )
         count = int32(max(last - first, 0))
-        shared.sources[thread] = first
-        shared.names[thread], shared.names[thread + ITEMS] = spot, orientation
-        shared.lines[thread], shared.lines[thread + ITEMS] = line[0], line[1]
-        shared.lines[thread + 2 * ITEMS], shared.lines[thread + 3 * ITEMS] = line[2], line[3]
-    shared.starts[thread] = count
+        shared.sources[at] = first
+        shared.names[at], shared.names[at + uint32(ITEMS)] = number, turned
+        shared.lines[at], shared.lines[at + uint32(ITEMS)] = line[0], line[1]
+        shared.lines[at + uint32(2 * ITEMS)], shared.lines[at + uint32(3 * ITEMS)] = line[2], line[3]
+    shared.starts[at] = count
 
 
 @gpu_function
@@ -247,24 +297,24 @@ def number_steps(thread, shared):
     cuda.syncthreads()
     group, before, mine = int32(thread // GROUP), int32(0), int32(0)
     if thread < ITEMS:
-        mine = shared.starts[thread]
+        mine = shared.starts[uint32(thread)]
         other = int32(group * GROUP)
         while other < thread:
-            before = int32(before + shared.starts[other])
+            before = int32(before + shared.starts[uint32(other)])
             other = int32(other + 1)
         if thread % GROUP == GROUP - 1:
-            shared.groups[group] = before + mine
+            shared.groups[uint32(group)] = before + mine
     cuda.syncthreads()
     if thread < ITEMS:
         other = int32(0)
         while other < group:
-            before = int32(before + shared.groups[other])
+            before = int32(before + shared.groups[uint32(other)])
             other = int32(other + 1)
-        shared.starts[thread] = before
+        shared.starts[uint32(thread)] = before
         if thread == ITEMS - 1:
-            shared.starts[ITEMS] = before + mine
+            shared.starts[uint32(ITEMS)] = before + mine
     cuda.syncthreads()
-    return shared.starts[ITEMS]
+    return shared.starts[uint32(ITEMS)]
 
 
 # --- once a spot and step -------------------------------------------------------------------------
@@ -276,7 +326,7 @@ def item_of(step, starts):
     low, high = int32(0), int32(ITEMS)
     while high - low > 1:
         between = int32((low + high) // 2)
-        if starts[between] <= step:
+        if starts[uint32(between)] <= step:
             low = between
         else:
             high = between
@@ -286,61 +336,66 @@ def item_of(step, starts):
 @gpu_function
 def write_record(kind, nouns, beam, here, step, slot, shared):
     """Write what the threads need of a step to one of the slots for records."""
-    panel, beams = nouns.panel, nouns.beams
-    item = item_of(step, shared.starts)
-    number, orientation = shared.names[item], shared.names[item + ITEMS]
-    source = int32(shared.sources[item] + (step - shared.starts[item]))
-    spot, vectors = nouns.spots[number], ellipse.nine(nouns.forms.vectors[orientation])
-    incident, waves = incident_of(beams, beam), beams.waves[source]
-    o = search.outline_of(
-        panel,
-        (here.corner_row, here.corner_column),
-        parts_of_sub(panel, here.sub),
-        here.depth,
-        spot,
-        vectors,
-        incident,
-        waves,
-        beams.wavelength[source],
-        (
-            shared.lines[item],
-            shared.lines[item + ITEMS],
-            shared.lines[item + 2 * ITEMS],
-            shared.lines[item + 3 * ITEMS],
-        ),
-    )
-    at = OUTLINE_SIZE * slot
-    shared.outlines[at], shared.outlines[at + 1] = o.fast, o.slow
-    shared.outlines[at + 2], shared.outlines[at + 3], shared.outlines[at + 4] = o.lean, o.narrowing, o.radius_squared
-    at = NAME_SIZE * slot
-    shared.steps[at + SPOT], shared.steps[at + ORIENTATION], shared.steps[at + SOURCE] = number, orientation, source
-    at = RECORD_SIZE * slot
-    shared.records[at + SCALE] = spot[GAIN] * beams.share[source]
+    beams, item = nouns.beams, uint32(item_of(step, shared.starts))
+    number, turned = uint32(shared.names[item]), uint32(shared.names[item + uint32(ITEMS)])
+    source = uint32(shared.sources[item] + (step - shared.starts[item]))
+    name = uint32(NAME_SIZE * slot)
+    shared.steps[name + uint32(SPOT)], shared.steps[name + uint32(ORIENTATION)] = number, turned
+    shared.steps[name + uint32(SOURCE)] = source
+    spot, vectors = nouns.spots[number], nouns.forms.vectors[turned]
+    waves, incident = beams.waves[source], incident_of(beams, beam)
+    shared.records[uint32(RECORD_SIZE * slot + SCALE)] = spot[GAIN] * beams.share[source]
     if not kind.exact:
-        middle = read_middle(shared.middle)
-        to_middle = ellipse.turn_exactly(vectors, ellipse.less((middle.x, middle.y, middle.z), incident))
-        shared.records[at + ORIGIN] = waves * to_middle[0] - spot[FORM_H]
-        shared.records[at + ORIGIN + 1] = waves * to_middle[1] - spot[FORM_K]
-        shared.records[at + ORIGIN + 2] = waves * to_middle[2] - spot[FORM_L]
-        write_nine(ellipse.times_nine(waves, vectors), at + VECTORS, shared.records)
+        write_coordinates(spot, vectors, incident, waves, uint32(RECORD_SIZE * slot), shared)
+    write_outline(nouns.panel, here, spot, vectors, incident, waves, beams.wavelength[source], item, slot, shared)
 
 
 @gpu_function
-def write_nine(v, at, records):
-    """Write nine numbers from a place on."""
-    records[at], records[at + 1], records[at + 2] = v[0], v[1], v[2]
-    records[at + 3], records[at + 4], records[at + 5] = v[3], v[4], v[5]
-    records[at + 6], records[at + 7], records[at + 8] = v[6], v[7], v[8]
+def write_coordinates(spot, vectors, incident, waves, at, shared):
+    """Write what turns a direction, less that of the tile's middle, into coordinates from a reflection."""
+    r, m = shared.records, shared.middle
+    to_middle = ellipse.less((m[uint32(0)], m[uint32(1)], m[uint32(2)]), incident)
+    to_middle, v = ellipse.turn_exactly(ellipse.nine(vectors), to_middle), ellipse.times_nine(waves, ellipse.nine(vectors))
+    r[at] = waves * to_middle[0] - spot[FORM_H]
+    r[at + uint32(1)] = waves * to_middle[1] - spot[FORM_K]
+    r[at + uint32(2)] = waves * to_middle[2] - spot[FORM_L]
+    r[at + uint32(3)], r[at + uint32(4)], r[at + uint32(5)] = v[0], v[1], v[2]
+    r[at + uint32(6)], r[at + uint32(7)], r[at + uint32(8)] = v[3], v[4], v[5]
+    r[at + uint32(9)], r[at + uint32(10)], r[at + uint32(11)] = v[6], v[7], v[8]
+
+
+@gpu_function
+def write_outline(panel, here, spot, vectors, incident, waves, wavelength, item, slot, shared):
+    """Write the Outline of a step."""
+    lines = shared.lines
+    line = (
+        lines[item],
+        lines[item + uint32(ITEMS)],
+        lines[item + uint32(2 * ITEMS)],
+        lines[item + uint32(3 * ITEMS)],
+    )
+    o = search.outline_of(panel, here, spot, vectors, incident, waves, wavelength, line)
+    at, outlines = uint32(OUTLINE_SIZE * slot), shared.outlines
+    outlines[at], outlines[at + uint32(1)], outlines[at + uint32(2)] = o.fast, o.slow, o.lean
+    outlines[at + uint32(3)], outlines[at + uint32(4)] = o.narrowing, o.radius_squared
 
 
 # --- once a pixel, spot and step ------------------------------------------------------------------
 
 
 @gpu_function
-def add_records(kind, nouns, beam, here, count, way, found, mine, shared):
+def add_records(kind, nouns, beam, here, count, found, mine, shared):
     """Add the terms of the records whose outlines hold a thread's pixel to what it has found."""
     row, column = float32(row_in_tile(mine.thread)), float32(column_in_tile(mine.thread))
-    slot = int32(0)
+    pixel, slot = uint32(mine.thread), int32(0)
+    way = ellipse.less(
+        (
+            shared.pixels[pixel + uint32(TO_X)],
+            shared.pixels[pixel + uint32(TO_Y)],
+            shared.pixels[pixel + uint32(TO_Z)],
+        ),
+        (shared.middle[uint32(0)], shared.middle[uint32(1)], shared.middle[uint32(2)]),
+    )
     while slot < count:
         at = uint32(OUTLINE_SIZE * slot)
         down = float32(row - shared.outlines[at + uint32(1)])
@@ -379,17 +434,18 @@ def coordinate(records, at, axis, way):
 def exact_term(kind, nouns, beam, here, slot, mine, shared):
     """The lattice factor of a record's step at a pixel, from the pixel's own h, k, l."""
     name = uint32(NAME_SIZE * slot)
-    number, orientation = shared.steps[name + uint32(SPOT)], shared.steps[name + uint32(ORIENTATION)]
+    pixel = uint32(mine.thread)
+    direction = (
+        shared.pixels[pixel + uint32(TO_X)],
+        shared.pixels[pixel + uint32(TO_Y)],
+        shared.pixels[pixel + uint32(TO_Z)],
+    )
     return terms.exact_factor(
         kind,
-        nouns.panel,
         nouns.lattice,
-        mine.row,
-        mine.column,
-        here.sub,
-        here.depth,
-        ellipse.nine(nouns.forms.cells[orientation]),
+        direction,
+        nouns.forms.cells[uint32(shared.steps[name + uint32(ORIENTATION)])],
         incident_of(nouns.beams, beam),
-        nouns.beams.wavelength[shared.steps[name + uint32(SOURCE)]],
-        nouns.spots[number],
+        nouns.beams.wavelength[uint32(shared.steps[name + uint32(SOURCE)])],
+        nouns.spots[uint32(shared.steps[name + uint32(SPOT)])],
     )
