@@ -89,7 +89,8 @@ class CudaSpotsRenderer(GpuRenderer):
         lists = deal(plan, self.lit, tiles, size)
         if not self._has_background:
             kept = np.flatnonzero(np.diff(lists.first))
-            tiles, lists = np.ascontiguousarray(tiles[kept]), Lists(lists.first[np.append(kept, len(tiles))], lists.spot)
+            lists = Lists(lists.first[np.append(kept, len(tiles))], lists.spot)
+            tiles = np.ascontiguousarray(tiles[kept])
         if not len(tiles):
             return
         self._require_memory("the spots of a band", 8 * len(lists.spot))

@@ -42,7 +42,8 @@ class Variant(NamedTuple):
 def variants():
     """Every shape with and without a table in both precisions; every other choice once, for the square with a table.
 
-    Those are: smaller patches, weights, a curved detector, tricubic interpolation, what settles doubts, counts.
+    Those are: smaller patches, weights, a curved detector, tricubic interpolation, what settles doubts, counts. And
+    the kernels that go spot by spot: every shape with places in float64 and the shape in float32, and one in float64.
     """
     largest, *smaller = PATCH_SIDES
     found = []
@@ -60,7 +61,7 @@ def variants():
     settle = settle_kernel(ExactKind(SQUARE, True, False, False))
     found.append(Variant("square-table-settle", "float64", settle.py_func, settle_types(), False, THREADS, 1))
     for shape, shape_name in enumerate(SHAPE_NAMES):
-        found.append(_spots(f"{shape_name}-spots", "tile", SpotKind(shape, False)))
+        found.append(_spots(f"{shape_name}-spots", "mixed", SpotKind(shape, False)))
     found.append(_spots("square-spots", "float64", SpotKind(SQUARE, True)))
     found.append(Variant("poisson-counts", "float64", poisson_counts.py_func, counts_types(), False, THREADS, 1))
     return found

@@ -355,7 +355,8 @@ def write_coordinates(spot, vectors, incident, waves, at, shared):
     """Write what turns a direction, less that of the tile's middle, into coordinates from a reflection."""
     r, m = shared.records, shared.middle
     to_middle = ellipse.less((m[uint32(0)], m[uint32(1)], m[uint32(2)]), incident)
-    to_middle, v = ellipse.turn_exactly(ellipse.nine(vectors), to_middle), ellipse.times_nine(waves, ellipse.nine(vectors))
+    v = ellipse.nine(vectors)
+    to_middle, v = ellipse.turn_exactly(v, to_middle), ellipse.times_nine(waves, v)
     r[at] = waves * to_middle[0] - spot[FORM_H]
     r[at + uint32(1)] = waves * to_middle[1] - spot[FORM_K]
     r[at + uint32(2)] = waves * to_middle[2] - spot[FORM_L]
@@ -426,8 +427,9 @@ def term_of_record(kind, nouns, beam, here, slot, way, mine, shared):
 def coordinate(records, at, axis, way):
     """One coordinate of a pixel's displacement from the reflection of the record that begins ``at``."""
     row = uint32(at + uint32(VECTORS) + uint32(3) * axis)
-    turned = records[row] * way[0] + (records[row + uint32(1)] * way[1] + records[row + uint32(2)] * way[2])
-    return records[at + axis] + turned
+    # Three fused multiply-adds: float64 is what some cards have little of.
+    turned = records[row + uint32(2)] * way[2] + records[at + axis]
+    return records[row] * way[0] + (records[row + uint32(1)] * way[1] + turned)
 
 
 @gpu_function
