@@ -1,4 +1,4 @@
-"""Kernels to be compiled without a device, with the types of their arguments."""
+"""Kernels to be compiled without a device, with the types of their arguments; those of spots: spots/cuda_variants."""
 
 from typing import NamedTuple
 
@@ -20,10 +20,6 @@ from bragg_numba.kernels.pixels.cuda_frame import THREADS, Doubts
 from bragg_numba.kernels.pixels.cuda_patches import Kind
 from bragg_numba.kernels.pixels.cuda_steps import PATCH_SIDES
 from bragg_numba.kernels.random.cuda import poisson_counts
-from bragg_numba.kernels.spots.cuda import spots_kernel
-from bragg_numba.kernels.spots.cuda_terms import SpotKind
-from bragg_numba.kernels.spots.cuda_tile import THREADS as SPOT_THREADS
-from bragg_numba.kernels.spots.rows import Beams, Forms, Lists
 from numba import types
 
 
@@ -42,8 +38,7 @@ class Variant(NamedTuple):
 def variants():
     """Every shape with and without a table in both precisions; every other choice once, for the square with a table.
 
-    Those are: smaller patches, weights, a curved detector, tricubic interpolation, what settles doubts, counts. And
-    the kernels that go spot by spot: every shape with places in float64 and the shape in float32, and one in float64.
+    Those are: smaller patches, weights, a curved detector, tricubic interpolation, what settles doubts, counts.
     """
     largest, *smaller = PATCH_SIDES
     found = []
@@ -60,9 +55,6 @@ def variants():
     found.append(_float64("square-tricubic", ExactKind(SQUARE, True, True, False)))
     settle = settle_kernel(ExactKind(SQUARE, True, False, False))
     found.append(Variant("square-table-settle", "float64", settle.py_func, settle_types(), False, THREADS, 1))
-    for shape, shape_name in enumerate(SHAPE_NAMES):
-        found.append(_spots(f"{shape_name}-spots", "mixed", SpotKind(shape, False)))
-    found.append(_spots("square-spots", "float64", SpotKind(SQUARE, True)))
     found.append(Variant("poisson-counts", "float64", poisson_counts.py_func, counts_types(), False, THREADS, 1))
     return found
 
@@ -75,60 +67,53 @@ def _float64(name, kind):
     return Variant(name, "float64", float64_kernel(kind).py_func, float64_types(), False, THREADS, 1)
 
 
-def _spots(name, precision, kind):
-    return Variant(name, precision, spots_kernel(kind).py_func, spots_types(), True, SPOT_THREADS, 1)
-
-
 # --- types of the kernels' arguments --------------------------------------------------------------
 
 _KINDS = {float: types.float64, int: types.int64, bool: types.boolean, np.float32: types.float32}
 
 
-def _array(kind, n):
+def array_type(kind, n):
+    """Type of an array of n dimensions as it lies in memory."""
     return types.Array(kind, n, "C")
 
 
-def _tuple(kind):
+def tuple_type(kind):
+    """Type of one of the flat tuples of kernels.parameters."""
     return types.NamedTuple([_KINDS[kind.__annotations__[name]] for name in kind._fields], kind)
 
 
-_CELLS = _array(types.float64, 2)
-_TABLE = _array(types.float64, 3)
-_TILES = _array(types.int32, 2)
-_SOURCES = types.NamedTuple([_array(types.float64, 2), _array(types.float64, 1), _array(types.float64, 1)], Sources)
-_FRAME = types.NamedTuple([_array(types.float32, 2), _array(types.boolean, 2), types.int64], Frame)
-_DOUBTS = types.NamedTuple([_array(types.int64, 1), _array(types.uint32, 1), _array(types.int32, 1)], Doubts)
+CELLS = array_type(types.float64, 2)
+_TABLE = array_type(types.float64, 3)
+TILES = array_type(types.int32, 2)
+_SOURCES = types.NamedTuple(
+    [array_type(types.float64, 2), array_type(types.float64, 1), array_type(types.float64, 1)], Sources
+)
+FRAME = types.NamedTuple([array_type(types.float32, 2), array_type(types.boolean, 2), types.int64], Frame)
+_DOUBTS = types.NamedTuple(
+    [array_type(types.int64, 1), array_type(types.uint32, 1), array_type(types.int32, 1)], Doubts
+)
 
 
 def tile_types():
     """Types of the arguments of add_bragg_tile."""
-    nouns = (_tuple(Panel), _tuple(Rules), _tuple(Single))
-    return *nouns, _SOURCES, _CELLS, _array(types.float32, 1), _TILES, _FRAME, _DOUBTS
+    nouns = (tuple_type(Panel), tuple_type(Rules), tuple_type(Single))
+    return *nouns, _SOURCES, CELLS, array_type(types.float32, 1), TILES, FRAME, _DOUBTS
 
 
 def _exact_types():
-    return *(_tuple(noun) for noun in (Panel, Lattice, Table, Rules)), _SOURCES, _CELLS, _TABLE
+    return *(tuple_type(noun) for noun in (Panel, Lattice, Table, Rules)), _SOURCES, CELLS, _TABLE
 
 
 def float64_types():
     """Types of the arguments of add_bragg_float64."""
-    return *_exact_types(), _TILES, _FRAME, _array(types.int64, 1)
-
-
-def spots_types():
-    """Types of the arguments of add_spots."""
-    floats, places = _array(types.float64, 1), _array(types.int64, 1)
-    beams = types.NamedTuple([_array(types.float64, 2), places, floats, floats, floats, floats], Beams)
-    forms = types.NamedTuple([_CELLS, _CELLS], Forms)
-    nouns = (_tuple(Panel), _tuple(Lattice), _tuple(Rules), beams, forms, _array(types.float64, 2))
-    return *nouns, _TILES, types.NamedTuple([places, places], Lists), _FRAME
+    return *_exact_types(), TILES, FRAME, array_type(types.int64, 1)
 
 
 def settle_types():
     """Types of the arguments of settle_doubts."""
-    return *_exact_types(), types.int64, _FRAME, _DOUBTS
+    return *_exact_types(), types.int64, FRAME, _DOUBTS
 
 
 def counts_types():
     """Types of the arguments of poisson_counts."""
-    return _array(types.float32, 2), types.uint64, types.uint32, types.uint64, _array(types.uint32, 2)
+    return array_type(types.float32, 2), types.uint64, types.uint32, types.uint64, array_type(types.uint32, 2)

@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``kernels.pixels.cuda_variants`` lists them.
+    """Every kernel that cuda-report knows, as ``cuda_variants`` of ``kernels.pixels`` and ``kernels.spots`` list them.
 
     Raises
     ------
@@ -56,9 +56,10 @@ def variants() -> list:
     from bragg_numba.render.devices import require_numba_cuda
 
     require_numba_cuda()
-    from bragg_numba.kernels.pixels import cuda_variants
+    from bragg_numba.kernels.pixels import cuda_variants as pixels
+    from bragg_numba.kernels.spots import cuda_variants as spots
 
-    return _variants(cuda_variants)
+    return [*_variants(pixels), *_variants(spots)]
 
 
 @functools.cache
