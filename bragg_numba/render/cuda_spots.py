@@ -124,10 +124,11 @@ class CudaSpotsRenderer(GpuRenderer):
 
     def _work_of_spots(self) -> np.ndarray:
         """What a tile costs for each of the spots that it looks for, in terms of a pixel, at most."""
+        from bragg_numba.kernels.pixels.cuda_frame import TILE_PIXELS
+
         plan, lit = self.plan, self.lit
         looks = TERMS_OF_A_LOOK * len(lit.forms.cells) * len(lit.beams.weight)
-        pixels = 256.0
-        return plan.layers.n * plan.oversample**2 * (looks + pixels * lit.extents[:, STEPS])
+        return plan.layers.n * plan.oversample**2 * (looks + TILE_PIXELS * lit.extents[:, STEPS])
 
 
 def _with_elements(array: np.ndarray) -> Any:
