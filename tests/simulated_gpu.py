@@ -1,4 +1,4 @@
-"""Runs the cases of simulated_kernels.py and simulated_render.py where they can run, each under its own name.
+"""Runs the cases of simulated_kernels.py, simulated_render.py and simulated_spots.py where they can run.
 
 Whether numba simulates a GPU is decided when it is imported: these cases need a process of their own, one for a file
 and a kind of GPU. The first case that is asked for starts it with all that were selected; it writes down how each of
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = ("simulated_kernels.py", "simulated_render.py")
+FILES = ("simulated_kernels.py", "simulated_render.py", "simulated_spots.py")
 
 #: Set in the processes that run the cases: the kind, and the file in which a line is written for every report.
 GPU, OUTCOMES = "BRAGG_TEST_GPU", "BRAGG_TEST_OUTCOMES"
@@ -38,7 +38,7 @@ KEPT = pytest.StashKey[dict]()
 
 
 def pytest_collect_file(file_path: Path, parent):
-    """Collect the two files as if they were called test_*.py; one that is named on the command line is already."""
+    """Collect these files as if they were called test_*.py; one that is named on the command line is already."""
     if file_path.name in FILES and not parent.session.isinitpath(file_path):
         return pytest.Module.from_parent(parent, path=file_path)
     return None

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--arch", action="append", metavar="A", help="compute capability, sm_90 or 9.0; may be repeated; default sm_90")
     add("--kernel", metavar="WORD", help="only the kernel of that name, or all whose names hold WORD")
-    add("--precision", metavar="P", help="only tile or float64")
+    add("--precision", metavar="P", help="only tile, float64 or mixed (spots)")
     add("--frame", metavar="N", help="model a frame of N x N pixels")
     add("--steps", metavar="M", help="steps that each pixel of the frame sums; default 1000")
     add("--json", action="store_true", help="print JSON")
@@ -31,8 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     precision = arguments.precision
     if precision is not None:
-        check.choice("--precision", precision, ("tile", "float64"))
+        check.choice("--precision", precision, ("tile", "float64", "mixed"))
     if arguments.frame is not None:
+        check.choice("--precision", precision or "tile", ("tile", "float64"))
         pixels = _count("--frame", arguments.frame, 65536)
         steps = _count("--steps", arguments.steps or "1000", 10**9)
         return _model(pixels, steps, precision or "tile", arguments)

@@ -8,7 +8,7 @@ from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
 
-#: Ways to render on the CPU: pixel by pixel, reflection by reflection, or whichever serves and is quicker.
+#: Ways to render: pixel by pixel, reflection by reflection, or whichever serves and is quicker.
 ENGINES = ("auto", "pixels", "spots")
 
 

@@ -97,8 +97,8 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     spots[:, LIMIT] = limits
     extents = _extents(plan, indices, scales, stars_of, beams)
     near = extents[:, candidates.STEPS] > 0.0
-    kept = (np.ascontiguousarray(of_spot[near]) for of_spot in (indices, spots, extents))
-    return Lit(*kept, beams, forms, cut, _are_halved(plan, scales[near]))
+    indices, spots, extents = (np.ascontiguousarray(of_spot[near]) for of_spot in (indices, spots, extents))
+    return Lit(indices, spots, extents, beams, forms, cut, _are_halved(plan, scales[near]))
 
 
 def group_sources(plan: Plan) -> Beams:

@@ -41,8 +41,10 @@ SETTLE_BLOCKS = 32
 LAUNCH_PIXEL_STEPS = {"tile": 2e10, "float64": 2e9}
 
 
-class CudaRenderer:
-    """Renders rows of a plan on one GPU.
+class GpuRenderer:
+    """What every renderer on a GPU does: bands of rows with two buffers that take turns, and memory.
+
+    A renderer of a kind has ``precision`` and the methods that raise NotImplementedError here.
 
     Raises
     ------
@@ -50,42 +52,55 @@ class CudaRenderer:
         If the device memory does not hold the tables and one row.
     """
 
-    engine = "pixels"
+    engine: ClassVar[str]
+    engine_reason: str
+
+    #: Nothing is predicted: nothing was measured on a GPU.
     engine_seconds: ClassVar[dict[str, float]] = {}
 
-    #: Nothing is cut.
+    #: What no pixel's expectation is off by more than because spots are cut, photons.
     cut_photons = 0.0
 
-    def __init__(self, plan: Plan, precision: str, device: Device, reason: str = "asked for") -> None:
-        from bragg_numba.plan.arithmetic.cuda import choose, single
-
+    def __init__(self, plan: Plan, device: Device, reason: str) -> None:
         self.plan, self.device, self.reason = plan, device, reason
-        self.engine_reason = "asked for" if plan.experiment.sampling.engine == "pixels" else "GPUs have no other"
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
-        self.choice = choose(plan, precision)
-        self.single: Any = single(plan, self.choice) if self.choice.side else None
         with self._on_device():
             self._send_tables()
             self._rows = self._rows_of_a_buffer()
 
     @property
-    def precision(self) -> str:
-        """``tile`` or ``float64``."""
-        return "tile" if self.choice.side else "float64"
+    def settles(self) -> bool:
+        """Whether its kernels list pixels in doubt, for another kernel."""
+        return False
+
+    @property
+    def fills_frame(self) -> bool:
+        """Whether its kernels write every pixel of a frame, so that none need be cleared."""
+        return self.plan.covers_frame
+
+    def launch(self, row_start: int, row_stop: int, image, half: _Half) -> None:
+        """Start the kernels that fill ``image``, a device array (row_stop - row_start, n_fast), on a stream."""
+        raise NotImplementedError
+
+    def _send_tables(self) -> None:
+        """Send what stays the same for every frame of this plan."""
+        raise NotImplementedError
+
+    def _rows_of_a_launch(self) -> float:
+        """How many rows may be rendered at a time lest a launch take too long."""
+        raise NotImplementedError
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a GPU does otherwise than a user may expect."""
-        cutoff = self.plan.experiment.sampling.cutoff_photons
-        return (f"the cutoff of {cutoff:g} photons is for the CPU: a GPU renders everything",) if cutoff > 0.0 else ()
+        return ()
 
     # --- ways to render ---------------------------------------------------------------------------
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Cut the frame into rows that fit a buffer and a launch."""
         n_slow = self.plan.shape[0]
-        per_row = max(1.0, self.plan.pixel_steps / n_slow)
-        rows = int(max(1, min(self._rows, n_slow, LAUNCH_PIXEL_STEPS[self.precision] // per_row)))
+        rows = int(max(1, min(self._rows, n_slow, self._rows_of_a_launch())))
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
@@ -172,25 +187,6 @@ class CudaRenderer:
                 hint="use backend cpu, another GPU, or make it smaller",
             )
 
-    def _send_tables(self) -> None:
-        """Send what stays the same for every frame of this plan."""
-        from numba import cuda
-
-        from bragg_numba.plan.arithmetic.cuda import panel_arguments
-
-        plan = self.plan
-        # float64 amplitudes, and their squares in float32 with a wider border
-        tables = 12 * plan.table.size if self.precision == "tile" else 8 * plan.table.size
-        self._require_memory("the plan", plan.cells.nbytes + tables + plan.mask.nbytes)
-        self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
-        self.cells = cuda.to_device(plan.cells)
-        self.panels, self.flats = (
-            cuda.to_device(part) if isinstance(part, np.ndarray) else part for part in panel_arguments(plan)
-        )
-        # A kernel cannot take an array without elements.
-        self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
-        self.table, self.table_squared = _sent_tables(self)
-
     def _rows_of_a_buffer(self) -> int:
         n_slow, n_fast = self.plan.shape
         rows = min(n_slow, max(1, BAND_PIXELS // n_fast))
@@ -209,6 +205,72 @@ class CudaRenderer:
         start, band = half.finish()
         tally.missed += half.count_missed()
         return start, band
+
+
+class CudaRenderer(GpuRenderer):
+    """Renders rows of a plan on one GPU, pixel by pixel.
+
+    Parameters
+    ----------
+    engine_reason
+        Why pixel by pixel, a clause.
+    """
+
+    engine = "pixels"
+
+    def __init__(
+        self,
+        plan: Plan,
+        precision: str,
+        device: Device,
+        reason: str = "asked for",
+        engine_reason: str = "asked for",
+    ) -> None:
+        from bragg_numba.plan.arithmetic.cuda import choose, single
+
+        self.choice = choose(plan, precision)
+        self.single: Any = single(plan, self.choice) if self.choice.side else None
+        self.engine_reason = engine_reason
+        super().__init__(plan, device, reason)
+
+    @property
+    def precision(self) -> str:
+        """``tile`` or ``float64``."""
+        return "tile" if self.choice.side else "float64"
+
+    @property
+    def settles(self) -> bool:
+        """In float32 some pixels stay in doubt."""
+        return self.precision == "tile"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That a cutoff changes nothing, where there is one."""
+        cutoff = self.plan.experiment.sampling.cutoff_photons
+        rule = "on a GPU pixels pass nothing over"
+        return (f"the cutoff of {cutoff:g} photons has no effect: {rule}",) if cutoff > 0.0 else ()
+
+    def _rows_of_a_launch(self) -> float:
+        per_row = max(1.0, self.plan.pixel_steps / self.plan.shape[0])
+        return LAUNCH_PIXEL_STEPS[self.precision] // per_row
+
+    def _send_tables(self) -> None:
+        from numba import cuda
+
+        from bragg_numba.plan.arithmetic.cuda import panel_arguments
+
+        plan = self.plan
+        # float64 amplitudes, and their squares in float32 with a wider border
+        tables = 12 * plan.table.size if self.precision == "tile" else 8 * plan.table.size
+        self._require_memory("the plan", plan.cells.nbytes + tables + plan.mask.nbytes)
+        self.sources = Sources(*(cuda.to_device(array) for array in plan.sources.arrays))
+        self.cells = cuda.to_device(plan.cells)
+        self.panels, self.flats = (
+            cuda.to_device(part) if isinstance(part, np.ndarray) else part for part in panel_arguments(plan)
+        )
+        # A kernel cannot take an array without elements.
+        self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
+        self.table, self.table_squared = _sent_tables(self)
 
     # --- launches ---------------------------------------------------------------------------------
 
@@ -261,15 +323,15 @@ class CudaRenderer:
 class _Half:
     """One of the buffers that take turns: its stream, its rows on the device and on the host."""
 
-    def __init__(self, renderer: CudaRenderer, rows: int, *, host: bool = True) -> None:
+    def __init__(self, renderer: GpuRenderer, rows: int, *, host: bool = True) -> None:
         from numba import cuda
 
         from bragg_numba.kernels.pixels.cuda_frame import Doubts
 
         n_fast = renderer.plan.shape[1]
-        self.rows, self.key = rows, (renderer.device.index, n_fast, renderer.precision)
+        self.rows, self.key = rows, (renderer.device.index, n_fast, renderer.settles)
         self.stream = cuda.stream()
-        pixels = rows * n_fast if renderer.precision == "tile" else 1
+        pixels = rows * n_fast if renderer.settles else 1
         self.doubts = Doubts(
             cuda.device_array(pixels, dtype=np.int64),
             cuda.device_array(pixels, dtype=np.int32),
@@ -286,18 +348,19 @@ class _Half:
         self._no_doubts[0] = self._none_missed[0] = self._missed[0] = 0
         self._tiles: Any = None
         self._tiles_on_host: Any = None
+        self._lists: tuple = ()
         self._zeros: Any = None
         self._start = self._count = 0
 
-    def render(self, renderer: CudaRenderer, row_start: int, row_stop: int, image) -> None:
+    def render(self, renderer: GpuRenderer, row_start: int, row_stop: int, image) -> None:
         """Start rendering rows into ``image``; returns at once."""
         self.missed.copy_to_device(self._none_missed, stream=self.stream)
-        if not renderer.plan.covers_frame:
+        if not renderer.fills_frame:
             image.copy_to_device(self._zero_rows(renderer, row_stop - row_start), stream=self.stream)
         renderer.launch(row_start, row_stop, image, self)
         self.missed.copy_to_host(self._missed, stream=self.stream)
 
-    def begin(self, renderer: CudaRenderer, row_start: int, row_stop: int) -> None:
+    def begin(self, renderer: GpuRenderer, row_start: int, row_stop: int) -> None:
         """Start rendering rows and copying them to the host; returns at once."""
         self._start, self._count = row_start, row_stop - row_start
         image = self.image[: self._count]
@@ -322,6 +385,13 @@ class _Half:
         tiles.copy_to_device(self._tiles_on_host[:n], stream=self.stream)
         return tiles
 
+    def send_lists(self, *lists: np.ndarray) -> tuple:
+        """Send arrays that differ from band to band and are kept until the next; the device arrays."""
+        from numba import cuda
+
+        self._lists = tuple(cuda.to_device(one, stream=self.stream) for one in lists)
+        return self._lists
+
     def forget_doubts(self) -> None:
         """Empty the list of pixels in doubt, after what was started before."""
         self.doubts.count.copy_to_device(self._no_doubts, stream=self.stream)
@@ -330,7 +400,7 @@ class _Half:
         """Interpolations that left the table in the rows that were rendered last."""
         return int(self._missed[0])
 
-    def _zero_rows(self, renderer: CudaRenderer, count: int):
+    def _zero_rows(self, renderer: GpuRenderer, count: int):
         from numba import cuda
 
         if self._zeros is None:
@@ -345,9 +415,9 @@ _SPARE: list[list[_Half]] = []
 _TABLES: dict[int, tuple] = {}
 
 
-def _take_halves(renderer: CudaRenderer, rows: int) -> list[_Half]:
+def _take_halves(renderer: GpuRenderer, rows: int) -> list[_Half]:
     """Buffers for bands of ``rows`` rows: those of the frame before where they fit."""
-    key = (renderer.device.index, renderer.plan.shape[1], renderer.precision)
+    key = (renderer.device.index, renderer.plan.shape[1], renderer.settles)
     with _LOCK:
         for at, halves in enumerate(_SPARE):
             if halves[0].key == key and halves[0].rows >= rows:
@@ -356,7 +426,7 @@ def _take_halves(renderer: CudaRenderer, rows: int) -> list[_Half]:
     return [_Half(renderer, rows) for _ in range(HALVES)]
 
 
-def _give_halves(renderer: CudaRenderer, halves: list[_Half]) -> None:
+def _give_halves(renderer: GpuRenderer, halves: list[_Half]) -> None:
     """Keep one set of buffers for the next frame."""
     with _LOCK:
         _SPARE[:] = [halves]

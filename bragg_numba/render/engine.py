@@ -1,4 +1,4 @@
-"""Which engine renders a plan on the CPU: pixel by pixel, or reflection by reflection; and why."""
+"""Which engine renders a plan: pixel by pixel, or reflection by reflection; and why."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from bragg_numba.render import costs
 from bragg_numba.render.cpu import CpuRenderer, TileRenderer
 
 if TYPE_CHECKING:
+    from bragg_numba.render.cuda import GpuRenderer
+    from bragg_numba.render.devices import Device
     from bragg_numba.render.spots import SpotsRenderer
 
 #: Squared radius up to which a spot counts, however little of it is wanted: there a gauss spot has 7e-5 of its peak.
@@ -27,7 +29,7 @@ LEAST_SECONDS = 0.02
 def choose_engine(
     plan: Plan, precision: str = "auto", threads: int | None = None, reason: str = "asked for"
 ) -> TileRenderer:
-    """The renderer of ``Sampling.engine``; its ``engine_reason`` says why, as a clause.
+    """The CPU's renderer of ``Sampling.engine``; its ``engine_reason`` says why, as a clause.
 
     ``auto`` depends on nothing but plan and precision: everybody's machine chooses the same.
 
@@ -59,6 +61,35 @@ def choose_engine(
     pixels = CpuRenderer(plan, precision, threads, reason)
     pixels.engine_reason = why
     return pixels
+
+
+def choose_gpu_engine(
+    plan: Plan, precision: str, device: Device, threads: int | None = None, reason: str = "asked for"
+) -> GpuRenderer:
+    """A GPU's renderer of ``Sampling.engine``: ``auto`` takes pixels, for want of anything to compare by.
+
+    Parameters
+    ----------
+    threads
+        Threads of the CPU, which finds the reflections of spots; None: all.
+    reason
+        Why this GPU renders.
+
+    Raises
+    ------
+    InputError
+        If spots were asked for and cannot be, or the device memory does not hold the plan.
+    """
+    wanted = plan.experiment.sampling.engine
+    if wanted == "spots":
+        require_servable(plan)
+        from bragg_numba.render.cuda_spots import CudaSpotsRenderer
+
+        return CudaSpotsRenderer(plan, precision, device, threads, reason)
+    from bragg_numba.render.cuda import CudaRenderer
+
+    why = "asked for" if wanted == "pixels" else "neither engine has been timed on a GPU"
+    return CudaRenderer(plan, precision, device, reason, why)
 
 
 def _spots(plan: Plan, precision: str, threads: int | None, reason: str) -> SpotsRenderer:

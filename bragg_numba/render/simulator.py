@@ -15,7 +15,7 @@ from bragg_numba.experiment import Experiment
 from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.devices import is_device_array
-from bragg_numba.render.engine import choose_engine
+from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
 
 PRECISIONS = ("auto", "tile", "float64")
@@ -349,30 +349,20 @@ def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | No
     """The renderer of a backend; ``auto`` takes a GPU where one is usable, and remembers why not."""
     from bragg_numba.render import devices
 
-    wanted = plan.experiment.sampling.engine
     if backend == "cpu":
         return choose_engine(plan, precision, threads)
     if backend == "auto":
-        if wanted == "spots":
-            return choose_engine(plan, precision, threads, "the engine of spots has no GPU kernels")
         device, reason = devices.find_device()
         if device is None:
             return choose_engine(plan, precision, threads, reason)
-        from bragg_numba.render.cuda import CudaRenderer
-
         try:
-            return CudaRenderer(plan, precision, device, reason)
+            return choose_gpu_engine(plan, precision, device, threads, reason)
         except InputError as error:
             return choose_engine(plan, precision, threads, f"{device.name} is not used: {error}")
     index = devices.parse_backend(backend)
     if index is None:
         raise InputError("backend", "must be one of auto, cpu, cuda, cuda:N", backend)
-    if wanted == "spots":
-        raise InputError("Sampling.engine", "cannot be spots on a GPU", hint="render on the CPU, or take auto")
-    device = devices.require_device(index)
-    from bragg_numba.render.cuda import CudaRenderer
-
-    return CudaRenderer(plan, precision, device)
+    return choose_gpu_engine(plan, precision, devices.require_device(index), threads)
 
 
 def simulate(experiment: Experiment, backend: str = "auto", **options) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Kernels to be compiled without a device, with the types of their arguments."""
+"""Kernels to be compiled without a device, with the types of their arguments; those of spots: spots/cuda_variants."""
 
 from typing import NamedTuple
 
@@ -80,52 +80,63 @@ def _float64(name, kind):
 _KINDS = {float: types.float64, int: types.int64, bool: types.boolean, np.float32: types.float32}
 
 
-def _array(kind, n):
+def array_type(kind, n):
+    """Type of an array of n dimensions as it lies in memory."""
     return types.Array(kind, n, "C")
 
 
-def _tuple(kind):
+def tuple_type(kind):
+    """Type of one of the flat tuples of kernels.parameters."""
     return types.NamedTuple([_KINDS[kind.__annotations__[name]] for name in kind._fields], kind)
 
 
-_PANELS = _array(from_dtype(PANEL_RECORD), 1)
-_FLATS = _array(from_dtype(SINGLE_PANEL_RECORD), 1)
-_CELLS = _array(types.float64, 2)
-_TABLE = _array(types.float64, 3)
-_TILES = _array(types.int32, 2)
-_SOURCES = types.NamedTuple([_array(types.float64, 2), _array(types.float64, 1), _array(types.float64, 1)], Sources)
-_FRAME = types.NamedTuple([_array(types.float32, 2), _array(types.boolean, 2), types.int64], Frame)
+PANELS = array_type(from_dtype(PANEL_RECORD), 1)
+_FLATS = array_type(from_dtype(SINGLE_PANEL_RECORD), 1)
+CELLS = array_type(types.float64, 2)
+_TABLE = array_type(types.float64, 3)
+TILES = array_type(types.int32, 2)
+_SOURCES = types.NamedTuple(
+    [array_type(types.float64, 2), array_type(types.float64, 1), array_type(types.float64, 1)], Sources
+)
+FRAME = types.NamedTuple([array_type(types.float32, 2), array_type(types.boolean, 2), types.int64], Frame)
 _DOUBTS = types.NamedTuple(
-    [_array(types.int64, 1), _array(types.int32, 1), _array(types.uint32, 1), _array(types.int32, 1)], Doubts
+    [
+        array_type(types.int64, 1),
+        array_type(types.int32, 1),
+        array_type(types.uint32, 1),
+        array_type(types.int32, 1),
+    ],
+    Doubts,
 )
 
 
 def tile_types(several=False):
     """Types of the arguments of add_bragg_tile."""
-    panels = (_PANELS, _FLATS) if several else (_tuple(Panel), _tuple(SinglePanel))
-    return *panels, _tuple(Rules), _tuple(Single), _SOURCES, _CELLS, _array(types.float32, 1), _TILES, _FRAME, _DOUBTS
+    panels = (PANELS, _FLATS) if several else (tuple_type(Panel), tuple_type(SinglePanel))
+    nouns = (*panels, tuple_type(Rules), tuple_type(Single))
+    return *nouns, _SOURCES, CELLS, array_type(types.float32, 1), TILES, FRAME, _DOUBTS
 
 
 def _exact_types(several=False):
     return (
-        _PANELS if several else _tuple(Panel),
-        *(_tuple(noun) for noun in (Lattice, Table, Rules)),
+        PANELS if several else tuple_type(Panel),
+        *(tuple_type(noun) for noun in (Lattice, Table, Rules)),
         _SOURCES,
-        _CELLS,
+        CELLS,
         _TABLE,
     )
 
 
 def float64_types(several=False):
     """Types of the arguments of add_bragg_float64."""
-    return *_exact_types(several), _TILES, _FRAME, _array(types.int64, 1)
+    return *_exact_types(several), TILES, FRAME, array_type(types.int64, 1)
 
 
 def settle_types(several=False):
     """Types of the arguments of settle_doubts."""
-    return *_exact_types(several), types.int64, _FRAME, _DOUBTS
+    return *_exact_types(several), types.int64, FRAME, _DOUBTS
 
 
 def counts_types():
     """Types of the arguments of poisson_counts."""
-    return _array(types.float32, 2), types.uint64, types.uint32, types.uint64, _array(types.uint32, 2)
+    return array_type(types.float32, 2), types.uint64, types.uint32, types.uint64, array_type(types.uint32, 2)

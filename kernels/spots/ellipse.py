@@ -207,7 +207,7 @@ def guess_error(far, pitch):
 
 @shared_function
 def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
-    """Where a reflection lies on a block for one orientation and direction.
+    """Where a reflection lies on a block for one orientation and direction (eq. 39).
 
     ``to_edge``: how far, in pixels along an axis, what is looked for lies from the pixels that matter. Returns the
     first source in reach and the one after the last, and what ellipse_at takes: ``line``, the guess of the spot's

@@ -191,7 +191,7 @@ def as_values(values, v):
 
 @shared_function
 def add_patch(shape, single, patch, at, share, vectors, step, panel, lattice, phases, spot, place, values):
-    """Add the terms of one patch whose centre has the indices ``at``, less the reflection's.
+    """Add the terms of one patch (eq. 40) whose centre has the indices ``at``, less the reflection's.
 
     ``vectors``: what turns a change of direction into one of the indices; ``step``: exact.exact_factor.
     """

@@ -20,7 +20,7 @@ from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Rotatio
 from bragg_numba.cli.nanobragg import main
 from bragg_numba.plan.arithmetic import spots as arithmetic
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.render import costs, engine
+from bragg_numba.render import costs, devices, engine
 from bragg_numba.tolerances import allowed
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -429,9 +429,11 @@ def test_fringes_are_whole_where_spots_are_asked_for_without_a_cutoff():
     assert (np.abs(sim.render() - exact) <= allowed(exact, exact.max())).all()
 
 
-def test_a_gpu_has_no_spots():
-    with pytest.raises(InputError, match="Sampling.engine cannot be spots on a GPU"):
-        Simulator(with_sampling(crystal(), engine="spots"), backend="cuda")
+def test_without_a_gpu_the_cpu_renders_spots(monkeypatch):
+    monkeypatch.setattr(devices, "find_device", lambda: (None, "no GPU here"))
+    sim = Simulator(with_sampling(crystal(), engine="spots"))
+
+    assert (sim.backend, sim.backend_reason, sim.engine) == ("cpu", "no GPU here", "spots")
 
 
 def test_float32_is_taken_where_phases_of_a_patch_are_right():
@@ -461,7 +463,6 @@ LINE = [
         (["-cutoff", "nan"], "-cutoff needs a finite number"),
         (["-cutoff", "inf"], "-cutoff needs a finite number"),
         (["-engine", "spots", "-curved_det"], "Sampling.engine cannot be spots: a detector is curved"),
-        (["-engine", "spots", "-backend", "cuda"], "Sampling.engine cannot be spots on a GPU"),
     ],
 )
 def test_what_cannot_be_honoured_is_one_sentence(words, said, capsys, tmp_path):

@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``kernels.pixels.cuda_variants`` lists them.
+    """Every kernel that cuda-report knows, as ``cuda_variants`` of ``kernels.pixels`` and ``kernels.spots`` list them.
 
     Raises
     ------
@@ -56,9 +56,10 @@ def variants() -> list:
     from bragg_numba.render.devices import require_numba_cuda
 
     require_numba_cuda()
-    from bragg_numba.kernels.pixels import cuda_variants
+    from bragg_numba.kernels.pixels import cuda_variants as pixels
+    from bragg_numba.kernels.spots import cuda_variants as spots
 
-    return _variants(cuda_variants)
+    return [*_variants(pixels), *_variants(spots)]
 
 
 @functools.cache
@@ -136,9 +137,22 @@ def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | Non
         return None
     if precision == "tile":
         return sass.innermost_step(bodies[0], ("LDS", 4 * STEP_SIZE), pixels)
+    if precision == "mixed":
+        return _step_of_spot(bodies[0], pixels)
     # Too large to be unrolled. Where interpolation loops inside a step, its loop is the innermost.
     step = sass.innermost_step(bodies[0], ("LDG", _CELL_BYTES), pixels, unrolls=False)
     return step or sass.innermost_step(bodies[0], None, pixels)
+
+
+def _step_of_spot(body: list[str], pixels: int) -> sass.Step | None:
+    """A pixel's step in a kernel that goes spot by spot: its outline, and all else if the outline holds the pixel."""
+    from bragg_numba.kernels.spots.cuda_tile import OUTLINE_SIZE, RECORD_SIZE
+
+    of_outline = 4 * OUTLINE_SIZE
+    loop = sass.innermost_step(body, ("LDS", of_outline), pixels, unrolls=False)
+    # What a step reads lies in two arrays: how many steps the body holds is told by all that it reads.
+    of_step = of_outline + 8 * RECORD_SIZE
+    return loop and loop.shared_by(max(1, round(loop.bytes_loaded("LDS") / of_step)))
 
 
 def reference_loop(report: KernelReport) -> dict[str, float] | None:

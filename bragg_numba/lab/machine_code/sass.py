@@ -91,6 +91,11 @@ class Step:
         """Instructions of all classes."""
         return sum(self.counts.values())
 
+    def shared_by(self, steps: int) -> Step:
+        """The same of one step where the loop's body turns out to hold several."""
+        counts = {name: number / steps for name, number in self.counts.items()}
+        return Step(counts, self.unrolled * steps, {name: number / steps for name, number in self.opcodes.items()})
+
     def bytes_loaded(self, prefix: str) -> float:
         """Bytes that the loads of one kind (``LDS``, ``LDG``) bring a thread in a step."""
         return _loaded(self.opcodes, prefix)

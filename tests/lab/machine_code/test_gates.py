@@ -27,6 +27,7 @@ from bragg_numba.lab.machine_code import kernel_report
 ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = {f"{one.kernel}-{one.precision}": one for one in kernel_report.variants()}
 TILE = [name for name, one in VARIANTS.items() if one.precision == "tile"]
+SPOTS = [name for name, one in VARIANTS.items() if name.split("-")[1] == "spots"]
 
 #: Whose machine code is looked at, and whose only in the long profile.
 ARCHS = ("sm_75", "sm_90")
@@ -41,6 +42,12 @@ SQUARE_TABLE_STEP = 104.0
 #: a multiprocessor's warps, be resident, and 56 nine. Holding the assembler back with launch bounds made it spill.
 SQUARE_REGISTERS = {"sm_75": 64, "sm_80": 64, "sm_86": 56, "sm_90": 56, "sm_100": 64}
 SQUARE = ("square-default-F-tile", "square-table-tile", "square-table-8x8-tile", "square-table-4x4-tile")
+
+#: The same of the kernels that go spot by spot: blocks of 256 threads, of which 128 registers let two be resident.
+SPOT_REGISTERS = {"sm_75": 128, "sm_80": 128, "sm_86": 128, "sm_90": 152, "sm_100": 168}
+
+#: Most instructions of a pixel's step where a spot ends at a radius, and how many of them in float64.
+SPOT_STEP, SPOT_STEP_FLOAT64 = 84.0, 20.0
 
 needs_ptxas = pytest.mark.skipif(toolchain.find_tool("ptxas") is None, reason=f"no ptxas: {toolchain.PTXAS_HINT}")
 needs_nvdisasm = pytest.mark.skipif(
@@ -142,3 +149,19 @@ def test_no_kernel_holds_the_slow_path_of_the_sine(reports, name):
 def test_the_step_of_a_square_crystal_with_a_table_is_as_short_as_it_was(reports, name, arch):
     step = reports[name, arch].step
     assert step.total <= SQUARE_TABLE_STEP, step.as_dict()
+
+
+@needs_ptxas
+@pytest.mark.parametrize("arch", ALL)
+@pytest.mark.parametrize("name", SPOTS)
+def test_kernels_of_spots_need_few_registers(reports, name, arch):
+    assert reports[name, arch].resources.registers <= SPOT_REGISTERS[arch]
+
+
+@needs_nvdisasm
+@pytest.mark.parametrize("arch", ALL)
+@pytest.mark.parametrize("name", ["gauss-spots-mixed", "tophat-spots-mixed"])
+def test_a_step_of_a_spot_that_ends_is_as_short_as_it_was(reports, name, arch):
+    step = reports[name, arch].step
+    assert 14 < step.counts["fp64"] <= SPOT_STEP_FLOAT64, step.as_dict()
+    assert step.total <= SPOT_STEP, step.as_dict()
