@@ -9,7 +9,8 @@ import numpy as np
 
 from bragg_numba.kernels.parameters import YES, Frame, Phases
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
-from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, Lists
+from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, N_FOUND, Lists
+from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.spots import SpotsArithmetic, choose
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles, split_tiles
@@ -20,6 +21,9 @@ from bragg_numba.render.statistics import Tally
 
 #: Rows and columns of a tile of this engine.
 TILE = (BLOCK_ROWS, BLOCK_COLUMNS)
+
+#: Bytes that each spot of each tile takes: its place in two lists, what it is found to bring.
+_BYTES_OF_SPOT = 2 * 8 + 8 * N_FOUND
 
 #: Predicted seconds of each thread in one call of a kernel, so that progress shows and Ctrl-C is heard.
 SECONDS_IN_CALL = 0.2
@@ -113,6 +117,7 @@ class SpotsRenderer(TileRenderer):
             with threads(self._threads):
                 tiles = list_tiles(plan.panels, plan.roi, plan.mask, TILE, rows)
                 lists = deal(plan, lit, tiles, TILE)
+            require("the spots of all tiles", _BYTES_OF_SPOT * len(lists.spot), None, f"{len(lit.spots)} reflections")
             if not self._has_background:
                 touched = np.flatnonzero(np.diff(lists.first))
                 tiles, lists = np.ascontiguousarray(tiles[touched]), costs.reorder(lists, touched)

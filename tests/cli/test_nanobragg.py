@@ -176,6 +176,8 @@ IMPOSSIBLE = {
     "pivot": ["middle"],
     "fidelity": ["exact"],
     "precision": ["half"],
+    "engine": ["fast"],
+    "cutoff": ["-1", "nan", "inf"],
     "noise": ["white"],
     "backend": ["tpu"],
     "max-memory": ["0", "-5", "lots", "1", "nan"],

@@ -310,3 +310,14 @@ def test_a_series_renders_on_the_device(tmp_path):
             images[backend] = file["/entry/data/data"][()]
     assert images["cuda"].shape == (2, 16, 16)
     assert_agrees(images["cuda"], images["cpu"])
+
+
+def test_a_gpu_renders_what_a_cutoff_would_leave_out_and_says_so():
+    words = f"{PROTEIN} -detpixels 16"
+    cut = Simulator(Experiment.from_nanobragg(f"{words} -cutoff 1e6"), backend="cuda")
+    whole = Simulator(Experiment.from_nanobragg(words), backend="cuda")
+
+    np.testing.assert_array_equal(cut.render(), whole.render())
+    assert (cut.engine, cut.engine_reason, cut.cut_photons) == ("pixels", "GPUs have no other", 0.0)
+    assert any("cutoff of 1e+06 photons is for the CPU" in note for note in cut.notes)
+    assert not any("cutoff" in note for note in whole.notes)
