@@ -100,7 +100,7 @@ def assert_agrees(image, expected) -> None:
     assert (worst <= 0).all(), (worst.max() / expected.max(), np.unravel_index(worst.argmax(), worst.shape))
 
 
-@pytest.mark.parametrize("crystal", [CELL, TABLE], ids=["default_F", "table"])
+@pytest.mark.parametrize("crystal", [pytest.param(CELL, marks=pytest.mark.slow), TABLE], ids=["default_F", "table"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_agrees_with_the_dense_image(shape, crystal):
     words, halved = SHAPES[shape]
@@ -111,6 +111,7 @@ def test_every_shape_agrees_with_the_dense_image(shape, crystal):
     assert_agrees(rendered(renderer), dense(plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["square", "gauss"])
 def test_float64_may_be_asked_for(shape):
     plan = plan_of(f"{TABLE} {COUNTS} {SHAPES[shape][0]} {SMALL} {SPREAD} {FEW}")
@@ -119,6 +120,7 @@ def test_float64_may_be_asked_for(shape):
     assert_agrees(rendered(renderer), dense(plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [name for name in OPTIONS if name not in ("water", "region")])
 def test_every_option_is_seen_in_the_image(option):
     """What an option does must exceed what the tests below overlook."""
@@ -211,6 +213,7 @@ def test_a_pixel_exactly_on_a_peak_is_finite():
     assert_agrees(rendered(renderer_of(plan)), expected)
 
 
+@pytest.mark.slow
 def test_steps_beyond_what_shared_memory_holds_are_all_added():
     words = f"{TABLE} {COUNTS} -gauss_xtal -detpixels 8 -pixel 0.4 -mosaic 8 -mosaic_dom 150 -dispersion 4 -dispsteps 4"
     plan = plan_of(words)
@@ -280,6 +283,7 @@ def test_every_panel_of_a_detector_is_rendered_where_it_lies():
     assert_agrees(rendered(renderer_of(cut)), np.where(covered, dense(plan), 0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "counts"), [("square", (3, 4, 5)), ("gauss", (9, 9, 9))])
 @pytest.mark.parametrize("fidelity", ["nanobragg", "physical"])
 def test_crooked_panels_with_oblong_pixels_are_those_of_the_dense_image(shape, counts, fidelity):
