@@ -273,8 +273,9 @@ def test_threads_rows_calls_and_copies_make_the_same_bits(fidelity, shape, monke
     for send in (copy.deepcopy, lambda simulator: pickle.loads(pickle.dumps(simulator))):
         np.testing.assert_array_equal(send(sim).render(), image)
     monkeypatch.setattr(spots, "SECONDS_IN_CALL", 0.0)
+    monkeypatch.setattr(spots, "LEAST_TILES_OF_THREAD", 1)
     done = []
-    np.testing.assert_array_equal(by_spots(experiment).render(progress=done.append), image)
+    np.testing.assert_array_equal(by_spots(experiment, threads=1).render(progress=done.append), image)
     assert len(done) > 2 and done == sorted(done) and done[-1] == 1.0
 
 
