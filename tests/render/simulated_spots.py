@@ -128,6 +128,7 @@ def test_every_option_is_seen_in_the_image(option):
     assert (np.abs(image - plain) > 10 * allowed(plain, plain.max())).sum() > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_agrees_with_the_dense_image(option):
     plan = plan_of(f"{GAUSS} {OPTIONS[option]}")
@@ -239,6 +240,7 @@ def test_neither_launches_nor_bands_change_a_bit(monkeypatch):
     assert launches and all(stop == start + 1 for start, stop in launches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("water", ["", "-water 0.1"])
 def test_pixels_outside_the_region_and_the_mask_are_zero(water):
     experiment = Experiment.from_nanobragg(f"{GAUSS} -roi 3 20 2 15 {water}")
