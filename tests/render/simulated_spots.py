@@ -135,6 +135,7 @@ def test_every_option_agrees_with_the_dense_image(option):
     assert_agrees(rendered(renderer_of(plan)), dense(plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra", ["", "-water 0.03", "-dmin 30", "-oversample 2 -nopolar", "-hdivrange 20 -hdivstep 20"]
 )
@@ -150,6 +151,7 @@ def test_physical_fidelity_of_a_square_crystal_agrees_with_the_dense_image():
     assert_agrees(rendered(renderer_of(plan)), dense(plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["square", "round"])
 def test_no_pixel_is_off_by_more_than_the_cutoff(shape):
     plan = plan_of(f"{TABLE} -Na 14 -Nb 18 -Nc 24 {SHAPES[shape][0]} {FRAME} {SPREAD} {FEW}")
@@ -161,6 +163,7 @@ def test_no_pixel_is_off_by_more_than_the_cutoff(shape):
     assert (np.abs(image - expected) <= cutoff + allowed(expected, expected.max())).all()
 
 
+@pytest.mark.slow
 def test_spots_narrower_than_a_pixel_are_found():
     """With ten thousand cells nothing near a pixel's centre may be passed over for a rounding."""
     plan = plan_of(f"{TABLE} -N 10000 -gauss_xtal -fidelity physical {FRAME} -mosaic 0")
@@ -224,6 +227,7 @@ def test_steps_beyond_what_shared_memory_holds_are_all_added():
     assert_agrees(rendered(renderer), dense(plan))
 
 
+@pytest.mark.slow
 def test_neither_launches_nor_bands_change_a_bit(monkeypatch):
     plan = plan_of(f"{GAUSS} -dispersion 4 -dispsteps 3")
     whole = rendered(renderer_of(plan))
@@ -256,6 +260,7 @@ def test_pixels_outside_the_region_and_the_mask_are_zero(water):
     assert_agrees(image, dense(plan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["", "-water 0.1"])
 def test_a_frame_without_a_spot_has_its_background_alone(extra):
     plan = plan_of(f"{TABLE} -N 300 -tophat_spots {FRAME} -mosaic 0 -default_F 0 -dmin 1.5 {extra}")
