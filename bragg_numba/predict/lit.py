@@ -29,8 +29,9 @@ from bragg_numba.kernels.spots.rows import (
     Lists,
 )
 from bragg_numba.kernels.work import COLUMN, PANEL, ROW
+from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
-from bragg_numba.predict.reach import search
+from bragg_numba.predict.reach import reciprocal_cells, search
 
 #: Squared radius beyond which physics.gauss_single is 0.
 DARK_RADIUS_SQUARED = 27.8
@@ -70,19 +71,19 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
         Whether the terms will be made in float32.
     """
     beams, forms = group_sources(plan), make_forms(plan)
-    stars_of = search(plan, 0.0).stars
+    stars_of = reciprocal_cells(plan)
     ceiling = brightest_term(plan)
     faintest = cutoff_photons / ceiling if ceiling > 0.0 else math.inf
     cut = cutoff_photons
     if plan.lattice.shape == GAUSS and cutoff_photons == 0.0:
         found = _list(plan, _largest_reach(plan, stars_of[0], DARK_RADIUS_SQUARED), 0.0)
-        cut = SHARE_OF_CUT * tolerances.OF_BRIGHTEST * _probe(plan, *found, beams)
+        cut = SHARE_OF_CUT * tolerances.OF_BRIGHTEST * _probe(plan, *found, stars_of, beams)
         faintest = cut / ceiling if ceiling > 0.0 else math.inf
         indices, squares = found
         bright = squares > faintest
         indices, squares = indices[bright], squares[bright]
     else:
-        strongest = float(np.square(plan.table).max()) if plan.lookup.has_table else plan.lookup.default_F**2
+        strongest = strongest_square(plan.table) if plan.lookup.has_table else plan.lookup.default_F**2
         least = faintest / strongest if strongest > 0.0 else math.inf
         reach = float(_reaches(plan, stars_of[0], _scales(plan, np.array([min(least, 1.0)]))[0])[0])
         indices, squares = _list(plan, reach, faintest)
@@ -184,13 +185,12 @@ def _largest_reach(plan: Plan, star: np.ndarray, radius_squared: float) -> float
     return float(_reaches(plan, star, scale)[0])
 
 
-def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, beams: Beams) -> float:
+def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, stars: np.ndarray, beams: Beams) -> float:
     """Photons of the brightest pixel among those of the strongest reflections: a lower bound of the frame's."""
     if not len(indices):
         return 0.0
     strongest = np.argsort(-squares, kind="stable")[:SEARCHED]
     indices, squares = indices[strongest], squares[strongest]
-    stars = search(plan, 0.0).stars
     # Only steps that come near to the sphere can be bright.
     extents = _extents(plan, indices, np.ones((len(indices), 3)), stars, beams)
     bright = np.where(extents[:, candidates.STEPS] > 0.0, squares * extents[:, candidates.STEPS], -1.0)
