@@ -282,6 +282,8 @@ def _oversampling(experiment, cell, counts, closest, notes) -> tuple[int, int]:
     reciprocal_pixel = wavelength * distance / pixel
     recommended = max(1, math.ceil(min(3.0 * size / reciprocal_pixel, 1e9)))
     chosen = experiment.sampling.oversample
+    if experiment.sampling.pixel_average:
+        return 1, 1
     if chosen is None:
         return recommended, recommended
     if chosen < recommended:
