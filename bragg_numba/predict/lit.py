@@ -91,10 +91,10 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
         least = faintest / strongest if strongest > 0.0 else math.inf
         reach = float(_reaches(plan, stars_of[0], _scales(plan, np.array([min(least, 1.0)]))[0])[0])
         indices, squares = _list(plan, reach, faintest)
-    least = np.minimum(faintest / squares, 1.0)
+    parts = np.minimum(faintest / squares, 1.0)
     if averaged and plan.lattice.shape == GAUSS:
-        least = np.maximum(least, LEAST_OF_AVERAGE)
-    scales, limits = _scales(plan, least)
+        parts = np.maximum(parts, LEAST_OF_AVERAGE)
+    scales, limits = _scales(plan, parts)
     spots = np.zeros((len(indices), N_SPOT))
     spots[:, H : L + 1] = indices
     spots[:, FORM_H : FORM_L + 1] = indices @ _root_of_metric(plan).T

@@ -133,7 +133,7 @@ def factor_at(shape, edges, lattice, step, spot, fast, slow, panel, place):
     vectors, cell, incident, waves = step
     way = less(direction_at(panel, place, fast, slow)[0], incident)
     x, y, z = offset_of(vectors, way, waves, spot[FORM_H], spot[FORM_K], spot[FORM_L])
-    if shape == SQUARE or shape == ROUND:
+    if shape in (SQUARE, ROUND):
         if not is_nearest((x, y, z)):
             return 0.0
     elif edges is not None and not is_nearest(offset_of(cell, way, waves, spot[H], spot[K], spot[L])):
@@ -273,8 +273,8 @@ def push(values, top, fast, slow, half):
 def add_average(shape, edges, share, step, slopes, guess, spot, place, panel, lattice, scratch):
     """Add a step's integral over each pixel of the block.
 
-    ``step``: as factor_at; ``guess``: as misses_sphere. ``slopes``: of the coordinates over the wave number, per pixel along fast and slow, what
-    each bends by per square of a pixel, and by how much slopes may differ on the block.
+    ``step``: as factor_at; ``guess``: as misses_sphere. ``slopes``: of the coordinates over the wave number, per pixel
+    along fast and slow; what each bends by per square of a pixel; by how much slopes may differ on the block.
     """
     if misses_sphere(step, guess, spot, panel, place):
         return

@@ -216,7 +216,9 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
 
 
 @shared_function
-def add_spots_of_block(shape, averaged, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch):
+def add_spots_of_block(
+    shape, averaged, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch
+):
     """Add all reflections of a block for one direction of the beam, each for itself."""
     panel, lattice, rules, phases, beams, forms, spots = nouns
     places, flags = scratch.places, scratch.flags
@@ -398,8 +400,20 @@ def run_of_spots(shape, single, edges, factors, averaged):
                         offset_pixels_of_patches(values.values, values.places)
                     for beam in range(len(beams.weight)):
                         add_spots_of_block(
-                            shape, averaged, patched, single, edges, layer, beam, index, aim, place, nouns, lists,
-                            found, values,
+                            shape,
+                            averaged,
+                            patched,
+                            single,
+                            edges,
+                            layer,
+                            beam,
+                            index,
+                            aim,
+                            place,
+                            nouns,
+                            lists,
+                            found,
+                            values,
                         )
                         if factors is not None and rules.weighted:
                             weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)
