@@ -127,6 +127,7 @@ FLAGS_OF_FIELD = {
     "Sampling.roi": "roi",
     "Sampling.engine": "engine",
     "Sampling.cutoff_photons": "cutoff",
+    "Sampling.pixel_average": "pixel_average",
     "StructureFactors.default_F": "default_F",
     "StructureFactors.indices": "hkl",
     "StructureFactors.amplitudes": "hkl",
@@ -447,6 +448,8 @@ class CommandLine:
             fields["engine"] = self.word("engine", "auto", ("auto", "pixels", "spots"))
         if "cutoff" in self:
             fields["cutoff_photons"] = self.get("cutoff")
+        if "pixel_average" in self:
+            fields["pixel_average"] = True
         return fields
 
     def read_structure_factors(self) -> Fields:

@@ -189,6 +189,7 @@ FLAGS: tuple[Flag, ...] = tuple(
         ("precision", "auto|tile|float64:word", "sampling", "arithmetic of the kernels; default auto"),
         ("engine", "auto|pixels|spots:word", "sampling", "pixel by pixel or reflection by reflection; default auto"),
         ("cutoff", "photons:number", "sampling", "what no pixel may be off by for the sake of speed; default 0"),
+        ("pixel_average", "", "sampling", "integrate spots over each pixel, however narrow they are"),
         # --- rotation
         ("phi", "deg:number", "rotation", "start of the sweep; default 0"),
         ("osc", "deg:number", "rotation", "range of the sweep"),
