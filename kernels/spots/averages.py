@@ -271,7 +271,7 @@ def push(values, top, fast, slow, half):
 
 @shared_function
 def add_average(shape, edges, share, step, slopes, guess, spot, place, panel, lattice, scratch):
-    """Add a step's integral over each pixel of the block.
+    """Add a step's integral over each pixel of the block (eq. 41).
 
     ``step``: as factor_at; ``guess``: as misses_sphere. ``slopes``: of the coordinates over the wave number, per pixel
     along fast and slow; what each bends by per square of a pixel; by how much slopes may differ on the block.
