@@ -368,7 +368,7 @@ class CommandLine:
         return fields
 
     def _beam_of_file(self) -> Fields:
-        """What -geom or -expt say of the beam; its spread of wavelengths gives way to flags that list or spread them."""
+        """What -geom or -expt say of the beam; its spread of wavelengths gives way to flags that say one."""
         found = dict(self._described.get("beam", {}))
         if "geom" in self and "wavelength_A" not in found and "sourcefile" not in self:
             raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -211,7 +211,7 @@ def _of_placement(placement: Placement) -> Fields:
     return {"panels": tuple(panels), "convention": CONVENTION, "n_fast": placement.n_fast, "n_slow": placement.n_slow}
 
 
-def _scaled(vector: Sequence[float], factor: float) -> tuple[float, float, float]:
+def _scaled(vector: Iterable[float], factor: float) -> tuple[float, float, float]:
     x, y, z = (float(value) * factor + 0.0 for value in vector)
     return x, y, z
 

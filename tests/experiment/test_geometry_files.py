@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, StructureFactors
+from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, StructureFactors, list_crossings
 from bragg_numba.io.expt_file import read_expt
 from bragg_numba.io.expt_models import mcstas
 from bragg_numba.plan.plan import make_plan
@@ -232,6 +232,21 @@ def test_the_crystal_of_a_still_stands_as_dials_has_it():
     assert experiment.crystal.mosaic_spread_deg == listed.crystal.half_mosaicity_deg
     edges = np.linalg.norm(np.array(listed.crystal.real_space), axis=1)
     assert np.abs(np.array(experiment.crystal.cell_counts) - listed.crystal.domain_size_A / edges).max() <= 0.5
+
+
+@needs_shared
+def test_dials_own_predictions_come_out():
+    experiment = Experiment.from_expt(SHARED / "i03_thau_single_ffs.expt")
+    predicted = {
+        (-28, 14, 93): (3937.314, 91.352, 0.649),
+        (-26, 14, 90): (3769.996, 214.530, 0.341),
+        (-14, -30, -11): (2979.930, 3628.805, 0.877),
+    }
+    found = list_crossings(experiment, list(predicted))
+    assert [tuple(row)[:3] for row in found[["h", "k", "l"]].tolist()] == list(predicted)
+    z = (found["phi_deg"] - experiment.rotation.phi_deg) / experiment.rotation.osc_deg
+    ours = np.stack([found["fast"], found["slow"], z], axis=1)
+    assert np.abs(ours - list(predicted.values())).max() < 0.001
 
 
 # --- the command line -----------------------------------------------------------------------------
