@@ -13,6 +13,7 @@ import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.geometry import Geometry
 
 #: Where counts are cut. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
 SATURATION = {"uint16": 65533, "uint32": 2**31 - 3}
@@ -115,6 +116,7 @@ class Description:
     polarization_normal: np.ndarray  #: of the plane that holds beam and E-vector, McStas frame
     stokes: np.ndarray  #: (1, 4), I = 1, with Q along x and U along x = y of the McStas frame
     process: dict[str, str]  #: text by name, for /entry/process
+    layout: Geometry | None = None  #: the .geom that the detector was read from
 
     @property
     def wavelength_of_frames(self) -> bool:

@@ -92,6 +92,17 @@ class Source:
         with reading(path):
             return row, table[first : first + count]
 
+    def table(self) -> np.ndarray:
+        """Return the truth's table of frames; one without photons and counts where the file has none."""
+        from bragg_numba.plan.plan import make_plan
+        from bragg_numba.series.truth import frame_record
+
+        with reading(self.path):
+            group = self.file.get(nxmx.TRUTH)
+            if group is not None and "frames" in group:
+                return group["frames"][()]
+        return np.array([frame_record(make_plan(self.series.experiment_of(i)), i) for i in range(len(self.series))])
+
     def require_other(self, path) -> None:
         """Refuse to write a file of the series that is read, under whatever name.
 
@@ -307,6 +318,9 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
 def export_files(source: Source, prefix) -> dict[str, str]:
     """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
     from bragg_numba.series.describe import describe, export_texts
+    from bragg_numba.series.experiment_list import experiment_list
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
-    return export_texts(description, prefix, source.path.name)
+    texts = export_texts(description, prefix, source.path.name)
+    texts[f"{os.fspath(prefix)}.expt"] = experiment_list(description, source.series, source.table(), source.path.name)
+    return texts
