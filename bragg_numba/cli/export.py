@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="PREFIX",
-        help="PREFIX.geom, .phil, .expt, .poni, _XDS.INP; default: the source's name",
+        help="PREFIX.geom, .expt, .phil, .poni, _XDS.INP; default: the source's name",
     )
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 

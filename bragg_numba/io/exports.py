@@ -57,7 +57,7 @@ def crystfel_geom(description: Description) -> str:
             "dim1 = ss",
             "dim2 = fs",
             "data = /entry/data/data",
-            "mask0_data = /entry/instrument/detector/pixel_mask",
+            f"mask0_data = {description.mask_path}",
             "mask0_goodbits = 0x0",
             "mask0_badbits = 0xffffffff",
             *_geom_saturation(description),

@@ -297,14 +297,15 @@ def publish_masters(
     (list, list, list)
         Names of the masters, names of the text files, and notes.
     """
-    truth = []
+    truth: list[np.ndarray] = []
     for product in options.products:
         truth = []  # that of the last product, which has the overloads
         for job in jobs:
             source = data_path(prefix, product, options, job.number)
             with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 truth.append(whole["/entry/truth/frames"][()])
-    masters, exports = [], []
+    masters: list[Path] = []
+    exports: list[Path] = []
     # XDS reads counts alone: they come last, and the text files are theirs.
     dtype = list(options.products.values())[-1]
     description, notes = describe(series, dtype, len(series), options.to_dict())
