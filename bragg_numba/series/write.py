@@ -40,8 +40,8 @@ from bragg_numba.series.experiment_list import experiment_list
 from bragg_numba.series.exposure import dark_frames, exposure_notes
 from bragg_numba.series.layout import layout_of, write_layout
 from bragg_numba.series.log import SeriesLog
+from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
-from bragg_numba.series.source import open_source
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 from bragg_numba.versions import __version__
 
@@ -98,7 +98,7 @@ def write_series(
             with clock("master"):
                 masters, exports, notes = publish_masters(series, options, prefix, jobs, rendering, overwrite=overwrite)
             if options.layout == "geom":
-                with clock("layout"), open_source(masters[-1]) as source:
+                with clock("layout"), opened(masters[-1], series, options.to_dict()) as source:
                     exports += write_layout(source, prefix)
             # All is whole: what is left belongs to workers that died.
             _sweep_up(prefix)
