@@ -1,7 +1,7 @@
 """What CrystFEL's .geom and DIALS's .expt say of each noun: plain values by the names of the nouns' fields.
 
 Both are in the frame of McStas, which is that of the convention adxv: z along the beam, y up, the crystal at the
-origin. docs/physics.md, section 6, holds the conversions.
+origin. docs/physics.md, section 11, holds the conversions.
 """
 
 from __future__ import annotations
@@ -432,21 +432,17 @@ def _expt_crystal(chosen: ExptExperiment, place: int, wavelength_A: float, file:
 def oriented_cell(A: np.ndarray, wavelength_A: float) -> Fields:
     """Return fields of ``Crystal`` for a matrix with the columns a*, b*, c* (1/angstrom) in the laboratory.
 
-    They are the cell and its rotation from nanoBragg's setting (a* along x, b* in the x-y plane); for a left-handed
-    cell, which no rotation reaches, the matrix as MOSFLM writes it.
+    They are the matrix as MOSFLM writes it and the cell, which fixes the edges whatever becomes of the wavelength;
+    of a left-handed cell, which angles and edges do not tell, the matrix alone. Not an orientation of the cell: the
+    standard setting that nanoBragg makes of three oblique angles is not quite right.
     """
+    matrix: Fields = {"mosflm_matrix": tuple(_scaled(row, wavelength_A) for row in A)}
     if np.linalg.det(A) < 0.0:
-        return {"mosflm_matrix": tuple(_scaled(row, wavelength_A) for row in A)}
-    rotation, setting = np.linalg.qr(A)
-    rotation = rotation * np.where(np.diag(setting) < 0.0, -1.0, 1.0)
+        return matrix
     real = np.linalg.inv(A)
     lengths = np.linalg.norm(real, axis=1)
-    pairs = ((1, 2), (0, 2), (0, 1))
     angles = [
         math.degrees(math.atan2(float(np.linalg.norm(np.cross(real[i], real[j]))), float(real[i] @ real[j])))
-        for i, j in pairs
+        for i, j in ((1, 2), (0, 2), (0, 1))
     ]
-    return {
-        "cell": (*(float(edge) for edge in lengths), *angles),
-        "orientation": tuple(_scaled(row, 1.0) for row in rotation),
-    }
+    return {**matrix, "cell": (*(float(edge) for edge in lengths), *angles)}
