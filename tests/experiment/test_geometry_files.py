@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, StructureFactors, list_crossings
+from bragg_numba.cli import nanobragg
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.expt_file import read_expt, several_axes, write_expt
 from bragg_numba.io.expt_models import ExptBeam, ExptCrystal, ExptExperiment, ExptPanel, ExptScan, mcstas
@@ -289,6 +290,13 @@ def test_flags_complete_a_geometry(two_panels):
 def test_flags_that_contradict_a_geometry_are_refused(two_panels, flags, sentence):
     with pytest.raises(InputError, match=sentence):
         Experiment.from_nanobragg(f"{BASE} -geom {two_panels} {flags}")
+
+
+def test_images_that_panels_do_not_fit_into_are_refused_before_any_work(two_panels, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert nanobragg.main(f"{BASE} -geom {two_panels} -distance 80".split()) == 2
+    assert "an SMV image needs a detector of one panel" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*image*"))
 
 
 @needs_shared
