@@ -73,6 +73,11 @@ class GeomOptions:
         for name, low, high in (("clen_mm", -1e9, 1e9), ("wavelength_A", 1e-3, 1e4)):
             value = getattr(self, name)
             object.__setattr__(self, name, check.optional(check.number, name, value, low=low, high=high))
+        is_file = isinstance(self.data_file, (str, os.PathLike)) or hasattr(self.data_file, "filename")
+        if self.data_file is not None and not is_file:
+            raise InputError("data_file", "must be the name of an HDF5 file, or an open one", self.data_file)
+        if self.mask_folder is not None:
+            _require_name("mask_folder", self.mask_folder)
         if self.masks not in (None, True, False):
             raise InputError("masks", "must be None, True or False", self.masks)
 
@@ -134,7 +139,13 @@ def _require_same(
         raise InputError(name, rule, given, hint="leave it out, or change the file")
 
 
+def _require_name(name: str, path) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(name, "must be the name of a file", path)
+
+
 def _read_geom(path) -> tuple[Geometry, str]:
+    _require_name("path", path)
     text = read_text(path)
     return parse_geom(text, os.fspath(path)), text
 
@@ -286,6 +297,7 @@ def nouns_of_expt(path, options: ExptOptions) -> dict[str, Fields]:
 
 
 def _chosen(path, options: ExptOptions) -> ExptExperiment:
+    _require_name("path", path)
     experiments = read_expt(path)
     if options.index >= len(experiments):
         number = len(experiments)

@@ -284,7 +284,7 @@ def test_flags_complete_a_geometry(two_panels):
         ("-expt x.expt", "-geom must not stand beside -expt"),
         ("-expt_index 3", "-expt_index has no meaning without -expt"),
         ("-beam_vector 0 0 0", "-beam_vector must not be the zero vector"),
-        ("", r"line 3: clen lies in a data file, at /run/z"),
+        ("", r"line 3: clen lies in a data file, at /run/z .*-geom_value PATH=NUMBER says it"),
     ],
 )
 def test_flags_that_contradict_a_geometry_are_refused(two_panels, flags, sentence):
