@@ -12,12 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, StructureFactors, list_crossings
-from bragg_numba.cli import nanobragg
+from bragg_numba import (
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    InputError,
+    Rotation,
+    Sampling,
+    StructureFactors,
+    list_crossings,
+)
+from bragg_numba.cli import bragg, nanobragg
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.expt_file import read_expt, several_axes, write_expt
 from bragg_numba.io.expt_models import ExptBeam, ExptCrystal, ExptExperiment, ExptPanel, ExptScan, mcstas
 from bragg_numba.plan.plan import make_plan
+from bragg_numba.predict.spots import spot_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "geometries"
@@ -202,6 +213,14 @@ def test_a_detector_from_a_file_survives_json(two_panels):
     assert f"text of {TWO_PANELS.count(chr(10)) * 3} lines" in repr(long)
 
 
+def test_info_tells_what_a_geometry_needs(two_panels, capsys):
+    assert bragg.main(["info", str(two_panels), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["panels"], told["pixels_slow_fast"], told["bad_regions"]) == (2, [10, 10], 1)
+    assert told["camera_length"] == "clen at /run/z (mm)"
+    assert told["wavelength"] == "photon_energy 9000 eV"
+
+
 # --- .expt ----------------------------------------------------------------------------------------
 
 
@@ -252,6 +271,16 @@ def test_dials_own_predictions_come_out():
     z = (found["phi_deg"] - experiment.rotation.phi_deg) / experiment.rotation.osc_deg
     ours = np.stack([found["fast"], found["slow"], z], axis=1)
     assert np.abs(ours - list(predicted.values())).max() < 0.001
+    # Without a sensor, that is without DIALS's own depth, they are where the table of spots has them.
+    thin = experiment.detector.replace(panels=[experiment.detector.panels[0].replace(thickness_um=0.0)])
+    found = list_crossings(experiment.replace(detector=thin), list(predicted))
+    crystal = experiment.crystal.replace(cell_counts=(200, 200, 100), shape="gauss")
+    for row in found:
+        still = Rotation(phi_deg=float(row["phi_deg"]), axis=experiment.rotation.axis)
+        frame = experiment.replace(detector=thin, crystal=crystal, rotation=still, sampling=Sampling(oversample=1))
+        spots = spot_table(make_plan(frame), threshold=1e-20)
+        (spot,) = spots[(spots["h"] == row["h"]) & (spots["k"] == row["k"]) & (spots["l"] == row["l"])]
+        assert (spot["fast"], spot["slow"]) == pytest.approx((row["fast"], row["slow"]), abs=1e-6)
 
 
 # --- the command line -----------------------------------------------------------------------------
