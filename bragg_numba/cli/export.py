@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from bragg_numba import checks as check
+from bragg_numba.cli.console import UsageError
+
 HELP = "Write what CrystFEL, DIALS, pyFAI and XDS want in text files, or a single NXmx file that DIALS imports."
 
 
@@ -11,7 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command's arguments."""
     add = parser.add_argument
     add("source", help="s_master.h5, or a frame.h5")
-    add("-o", "--output", metavar="PREFIX", help="PREFIX.geom, .phil, .poni, _XDS.INP; default: the source's name")
+    add(
+        "-o",
+        "--output",
+        metavar="PREFIX",
+        help="PREFIX.geom, .expt, .phil, .poni, _XDS.INP; default: the source's name",
+    )
+    add("--layout", metavar="L", help="geom: the frames in the layout of the .geom that the detector is from, instead")
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 
 
@@ -19,8 +28,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files; print their names."""
     from bragg_numba.cli.console import progress_bar
     from bragg_numba.io.atomic import write_text
+    from bragg_numba.series.layout import write_layout
     from bragg_numba.series.source import export_files, open_source, write_nxmx
 
+    if arguments.layout is not None:
+        check.choice("--layout", arguments.layout, ("geom",))
+        if arguments.nxmx:
+            raise UsageError("bragg-numba export: give either --layout or --nxmx")
+        prefix = arguments.output or arguments.source.removesuffix(".h5").removesuffix("_master")
+        with open_source(arguments.source) as source, progress_bar("copying") as progress:
+            written = write_layout(source, prefix, progress=progress)
+        print("\n".join(f"wrote {path}" for path in written))
+        return 0
     if arguments.nxmx:
         with progress_bar("copying") as progress:
             write_nxmx(arguments.source, arguments.nxmx, progress=progress)

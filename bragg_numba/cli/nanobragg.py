@@ -62,7 +62,7 @@ def _run(words: list[str]) -> int:
         return 0
     given = parse(words)
     keys = {one.flag.key for one in given}
-    if not keys & {"cell", "mat"}:
+    if not keys & {"cell", "mat", "expt"}:
         return _refuse_with_usage(usage(), "needs a crystal: -cell a b c al be ga, or -mat FILE")
     try:
         line = CommandLine(given)
@@ -104,6 +104,8 @@ def _render_request(experiment, request, command: str) -> int:
         threads=request.threads or None,
         max_memory=request.max_memory,
     )
+    if request.int_file or request.noise_file:
+        sim.plan.detector.require_single("an SMV image")
     by_tiles = streams(request, sim.plan)
     if not by_tiles:
         sim.require_image_memory()

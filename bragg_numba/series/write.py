@@ -36,8 +36,11 @@ from bragg_numba.series import interrupts
 from bragg_numba.series import workers as crews
 from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
+from bragg_numba.series.experiment_list import experiment_list
 from bragg_numba.series.exposure import dark_frames, exposure_notes
+from bragg_numba.series.layout import layout_of, write_layout
 from bragg_numba.series.log import SeriesLog
+from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 from bragg_numba.versions import __version__
@@ -70,6 +73,8 @@ def write_series(
     prefix = Path(os.path.abspath(prefix))
     if not prefix.name or prefix.is_dir():
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
+    if options.layout == "geom":
+        layout_of(series.experiment.detector)
     options = _settled(series, options)
     for product in options.products:
         _make_folder(master_path(prefix, product, options))
@@ -92,6 +97,9 @@ def write_series(
             interrupts.check()
             with clock("master"):
                 masters, exports, notes = publish_masters(series, options, prefix, jobs, rendering, overwrite=overwrite)
+            if options.layout == "geom":
+                with clock("layout"), opened(masters[-1], series, options.to_dict()) as source:
+                    exports += write_layout(source, prefix)
             # All is whole: what is left belongs to workers that died.
             _sweep_up(prefix)
         except BaseException as error:
@@ -296,17 +304,24 @@ def publish_masters(
     (list, list, list)
         Names of the masters, names of the text files, and notes.
     """
+    truth: list[np.ndarray] = []
     for product in options.products:
+        truth = []  # that of the last product, which has the overloads
         for job in jobs:
-            with verified(data_path(prefix, product, options, job.number), _wanted(series, options, product, job)):
-                pass
-    masters, exports = [], []
+            source = data_path(prefix, product, options, job.number)
+            with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
+                truth.append(whole["/entry/truth/frames"][()])
+    masters: list[Path] = []
+    exports: list[Path] = []
     # XDS reads counts alone: they come last, and the text files are theirs.
     dtype = list(options.products.values())[-1]
     description, notes = describe(series, dtype, len(series), options.to_dict())
     description.process["rendering"] = json.dumps(rendering)
     if options.exports:
-        exports, kept = _write_exports(description, options, prefix, overwrite=overwrite)
+        master = master_path(prefix, list(options.products)[-1], options).name
+        texts = export_texts(description, prefix, master)
+        texts[f"{prefix}.expt"] = experiment_list(description, series, np.concatenate(truth), master)
+        exports, kept = _write_exports(texts, overwrite=overwrite)
         notes += kept
     for place, (product, dtype) in enumerate(options.products.items()):
         part = PartFile(master_path(prefix, product, options))
@@ -330,11 +345,10 @@ def publish_masters(
     return masters, exports, notes
 
 
-def _write_exports(description, options: OutputOptions, prefix: Path, *, overwrite: bool):
-    """Write the text files; what somebody has changed since is left, unless all is to be written anew."""
-    product = list(options.products)[-1]
+def _write_exports(texts: dict[str, str], *, overwrite: bool) -> tuple[list[Path], list[str]]:
+    """Write text files; what somebody has changed since is left, unless all is to be written anew."""
     found, notes = [], []
-    for name, text in export_texts(description, prefix, master_path(prefix, product, options).name).items():
+    for name, text in texts.items():
         part, data = PartFile(name), text.encode("utf-8", "surrogateescape")  # names of files keep their bytes
         found.append(part.path)
         if part.path.exists() and not overwrite:

@@ -181,6 +181,11 @@ IMPOSSIBLE = {
     "noise": ["white"],
     "backend": ["tpu"],
     "max-memory": ["0", "-5", "lots", "1", "nan"],
+    # Beside no -geom and no -expt.
+    "geom_event": ["3"],
+    "geom_value": ["/z=3"],
+    "expt_index": ["-1", "1.5", "0"],
+    "expt_image": ["1.5", "1"],
 }
 #: Any finite number is possible here.
 UNBOUNDED = {
