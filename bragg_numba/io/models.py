@@ -20,7 +20,7 @@ __all__ = ["Model", "read_model"]
 #: An atom closer to its own image than this, angstrom, lies on the element of symmetry between them.
 SPECIAL_A = 0.5
 
-#: Columns of x, y, z, occupancy and B in ATOM records; gemmi takes the last two to be 1 and 0 where they are blank.
+#: Columns of x, y, z, occupancy and B in ATOM records; gemmi takes the last two to be 1 and 20 where they are blank.
 _PDB_NUMBERS = ((30, 38), (38, 46), (46, 54), (54, 60), (60, 66))
 
 #: Times that it is moved at most.

@@ -12,6 +12,7 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
 from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
 from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.predict.holes import report_holes
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
 from bragg_numba.versions import versions
 
@@ -58,6 +59,7 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
             "versions": json.dumps(versions()),
             "experiment": series.experiment.to_json(),
             "series": series.to_json(output),
+            "structure_factors": json.dumps(report_holes(plan)),
         },
     ), notes
 
