@@ -127,9 +127,6 @@ FLAGS_OF_FIELD = {
     "Rotation.phi_steps": "phisteps",
     "Sampling.oversample": "oversample",
     "Sampling.dmin_A": "dmin",
-    "dmin_A": "dmin",
-    "k_sol": "solvent",
-    "B_sol": "solvent",
     "Sampling.roi": "roi",
     "Sampling.engine": "engine",
     "Sampling.cutoff_photons": "cutoff",
@@ -467,18 +464,19 @@ class CommandLine:
             raise InputError(f"-{given[1]}", f"must not come together with -{given[0]}")
         for key, takers in _TAKEN_BY.items():
             if key in self and not set(takers) & set(given):
-                self.notes.append(f"-{key} has no effect without {' or '.join('-' + taker for taker in takers)}")
+                raise InputError(f"-{key}", f"needs {' or '.join('-' + taker for taker in takers)}")
         if not given or given == ["hkl"]:
             return None
-        from bragg_numba.io.factor_sources import cif_source, model_source, mtz_source
+        from bragg_numba.io.factor_sources import FINEST_A, cif_source, model_source, mtz_source
 
         file = self.path(self.get(given[0]))
         if given == ["pdb"]:
             if not self.get("dmin"):
                 hint = "the finest resolution that is wanted, angstrom"
                 raise InputError("-pdb", "needs -dmin", hint=hint)
-            k_sol, b_sol = self.last.get("solvent", (0.0, 0.0))
-            return model_source(file, self.get("dmin"), k_sol=k_sol, B_sol=b_sol, max_memory=self.max_memory)
+            dmin_A = check.number("-dmin", self.get("dmin"), low=FINEST_A, hint="angstrom")
+            solvent = [check.number("-solvent", value, low=0.0) for value in self.last.get("solvent", (0.0, 0.0))]
+            return model_source(file, dmin_A, k_sol=solvent[0], B_sol=solvent[1], max_memory=self.max_memory)
         read = mtz_source if given == ["mtz"] else cif_source
         return read(file, self.get("labels"), self.max_memory)
 

@@ -18,8 +18,11 @@ __all__ = ["Source", "cif_source", "model_source", "mtz_source"]
 #: and counts, pairs of a name and a number.
 Source = dict[str, Any]
 
-#: Density of electrons, per cubic angstrom, and B, square angstrom, of the solvent of a usual protein crystal.
-USUAL_K_SOL, USUAL_B_SOL = 0.35, 46.0
+#: B of the solvent of a usual protein crystal, square angstrom.
+USUAL_B_SOL = 46.0
+
+#: Finest resolution that is computed, angstrom: the form factors of 1992 are made for 0.25 and coarser.
+FINEST_A = 0.1
 
 
 def mtz_source(
@@ -54,7 +57,7 @@ def model_source(
     from bragg_numba.io.model_factors import METHODS, check_anomalous, model_factors
     from bragg_numba.io.models import read_model
 
-    finest = check.number("dmin_A", dmin_A, low=0.1, high=1e4)
+    finest = check.number("dmin_A", dmin_A, low=FINEST_A, high=1e4)
     method = check.choice("method", method, METHODS)
     waves = check_anomalous("anomalous", anomalous)
     k_sol = check.number("k_sol", k_sol, low=0.0, high=10.0)

@@ -71,7 +71,13 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if not text.strip():
         raise InputError(file, "holds no atoms: it is empty")
     with refused_by_gemmi(path, "coordinates"):
-        structure = gemmi.read_structure(file, format=gemmi.CoorFormat.Detect)
+        return _model_of(gemmi.read_structure(file, format=gemmi.CoorFormat.Detect), text, file)
+
+
+def _model_of(structure: Any, text: bytes, file: str) -> Model:
+    """The model of gemmi's structure."""
+    import gemmi
+
     if not len(structure) or not any(True for _ in structure[0].all()):
         raise InputError(file, "holds no atoms")
     if structure.input_format == gemmi.CoorFormat.Pdb:
@@ -87,7 +93,11 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if found is None:
         raise InputError("the space group", "must be one that is known", structure.spacegroup_hm, file=file)
     group = from_operations(found.operations(), found.xhm())
-    listed = structure[0].count_atom_sites()
+    places = np.array([site.atom.pos.tolist() for site in structure[0].all()])
+    if not np.isfinite(places).all():
+        bad = [site.atom for site in structure[0].all()][int(np.argmin(np.isfinite(places).all(axis=1)))]
+        raise InputError(f"atom {bad.serial} {bad.name}", "must have finite coordinates", file=file)
+    listed = len(places)
     structure.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
     atoms = [site.atom for site in structure[0].all()]
     notes: list[str] = []
@@ -95,7 +105,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     positions = np.array([atom.pos.tolist() for atom in atoms]) @ to_cell.T + shift
     occupancies = np.array([atom.occ for atom in atoms], dtype=np.float64)
     exponents = _exponents(atoms, to_cell, cell)
-    for values, what in ((positions, "coordinates"), (occupancies, "occupancy"), (exponents, "displacement")):
+    for values, what in ((occupancies, "occupancy"), (exponents, "displacement")):
         bad = ~np.isfinite(values.reshape(len(atoms), -1)).all(axis=1)
         if bad.any():
             raise InputError(f"atom {atoms[int(np.argmax(bad))].serial}", f"must have a finite {what}", file=file)

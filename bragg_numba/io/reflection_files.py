@@ -58,7 +58,11 @@ def read_mtz(path: str | os.PathLike[str], labels: str | Iterable[str] | None = 
     if b"MTZENDOFHEADERS" not in read_whole(path):
         raise InputError(file, "is no whole MTZ file: it does not end as one", hint="was it cut short?")
     with refused_by_gemmi(path, "an MTZ file"):
-        mtz = gemmi.read_mtz_file(file)
+        return _mtz_reflections(gemmi.read_mtz_file(file), labels, file)
+
+
+def _mtz_reflections(mtz: Any, labels: str | Iterable[str] | None, file: str) -> Reflections:
+    """The amplitudes or intensities of gemmi's MTZ file."""
     if len(mtz.batches) or any(column.type == "Y" for column in mtz.columns):
         raise InputError("the MTZ file", "must be merged", file=file, hint="scale and merge it first")
     columns = {column.label: column for column in reversed(mtz.columns)}
@@ -66,7 +70,8 @@ def read_mtz(path: str | os.PathLike[str], labels: str | Iterable[str] | None = 
         raise InputError("the MTZ file", "must have the columns H, K and L", sorted(columns), file=file)
 
     def numbers(label: str) -> np.ndarray:
-        return np.array(columns[label], dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # a file may mark missing values with any kind of NaN
+            return np.array(columns[label], dtype=np.float64)
 
     choices = list(_mtz_choices([(column.label, column.type) for column in mtz.columns]))
     sigmas = {column.label for column in mtz.columns if column.type in "QLM"}
@@ -110,7 +115,8 @@ def read_cif(path: str | os.PathLike[str], labels: str | Iterable[str] | None = 
         if loop is None:
             continue
         try:
-            return _read_block(block, loop, prefix, labels, blocks[:place], file)
+            with refused_by_gemmi(path, "CIF"):
+                return _read_block(block, loop, prefix, labels, blocks[:place], file)
         except InputError as error:
             complaint = complaint or error
     if complaint is not None:
@@ -138,7 +144,8 @@ def _read_block(block: Any, loop: Any, prefix: str, labels, before: list, file: 
         hint = "_symmetry.space_group_name_H-M"
         raise InputError("the CIF file", "must state the space group", file=file, hint=hint)
     # An MTZ file holds the same numbers in 32 bits: one table must come of either.
-    values = [column.astype(np.float32).astype(np.float64) for column in values]
+    with np.errstate(over="ignore"):  # what 32 bits cannot hold is no value
+        values = [column.astype(np.float32).astype(np.float64) for column in values]
     wavelength = _cif_value(block, "_diffrn_radiation_wavelength.wavelength", "_diffrn_radiation_wavelength")
     return Reflections(
         indices=_whole_indices(np.column_stack([numbers(f"index_{axis}") for axis in "hkl"]), file),
