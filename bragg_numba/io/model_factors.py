@@ -35,22 +35,21 @@ _MASK_A = 0.5
 class ModelFactors:
     """Structure factors of the whole sphere of P1 but 0 0 0, in the order of h, k, l, in partial sums.
 
-    With f' and f'' of each element at a wavelength, F is ``normal + sum((f' + 1j f'') partial[element])``.
+    With f' and f'' of each element at a wavelength, F is ``normal + sum((f' + 1j f'') partial[element])``. What the
+    space group extinguishes is exactly 0.
     """
 
     indices: np.ndarray  #: int32 (n, 3)
     normal: np.ndarray  #: complex128 (n,), electrons: with the form factors of no wavelength, and the solvent
     partial: dict[str, np.ndarray]  #: of each anomalous element that the model has: complex128 (n,), with f = 1
-    extinct: np.ndarray  #: bool (n,)
     method: str
 
     def at(self, anomalous: Mapping[str, tuple[float, float]]) -> np.ndarray:
-        """Return F, complex128 (n,), electrons, with f' and f'' of the elements; 0 where it is extinct."""
+        """Return F, complex128 (n,), electrons, with f' and f'' of the elements."""
         total = self.normal.copy()
         for element, wave in self.partial.items():
             if element in anomalous:
                 total += complex(*anomalous[element]) * wave
-        total[self.extinct] = 0.0
         return total
 
 
@@ -108,9 +107,8 @@ def model_factors(
         If there is no reflection, an atom has no form factor, or the memory does not suffice.
     """
     sphere = _sphere(model, dmin_A, max_memory)
-    waves = len(model.elements) * len(sphere.half)
     if method == "auto":
-        method = "density" if waves > MOST_WAVES else "direct"
+        method = "density" if len(model.elements) * len(sphere.half) > MOST_WAVES else "direct"
     chosen = np.ones(len(model.elements), dtype=bool)
     if method == "direct":
         normal = _transform(model, sphere, chosen, ordinary=True)
@@ -123,14 +121,11 @@ def model_factors(
         chosen = np.array([one == element for one in model.elements])
         if chosen.any():
             partial[element] = sphere.whole(_transform(model, sphere, chosen, ordinary=False))
-    indices = sphere.whole_indices
-    return ModelFactors(
-        indices=indices.astype(np.int32),
-        normal=sphere.whole(normal),
-        partial=partial,
-        extinct=model.group.extinct(indices),
-        method=method,
-    )
+    indices, normal = sphere.whole_indices, sphere.whole(normal)
+    extinct = model.group.extinct(indices)
+    for waves in (normal, *partial.values()):
+        waves[extinct] = 0.0  # exactly
+    return ModelFactors(indices=indices.astype(np.int32), normal=normal, partial=partial, method=method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +210,7 @@ def _rows(images: list[np.ndarray], limits: np.ndarray) -> tuple[np.ndarray, np.
     first = there.argmax(axis=1)
     last = depth - 1 - there[:, ::-1].argmax(axis=1)
     rows = np.column_stack([h, k - limits[1], first - limits[2], last - limits[2]]).astype(np.int64)
-    return rows, np.zeros((len(rows), int((last - first).max()) + 1), dtype=np.complex128)
+    return np.ascontiguousarray(rows), np.zeros((len(rows), int((last - first).max()) + 1), dtype=np.complex128)
 
 
 def _kinds(model: Model, chosen: np.ndarray) -> tuple[list[tuple[str, int]], np.ndarray, np.ndarray]:
