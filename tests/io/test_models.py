@@ -86,7 +86,7 @@ def test_direct_sums_are_those_of_gemmi_with_tensors_and_alternate_conformations
     oracle = gemmi.StructureFactorCalculatorX(structure.cell)
     some = np.random.default_rng(0).permutation(len(factors.indices))[:150]
     expected = np.array([oracle.calculate_sf_from_model(structure[0], hkl) for hkl in factors.indices[some].tolist()])
-    assert np.abs(factors.normal[some] - expected).max() < 1e-6 * np.abs(expected).mean()  # gemmi keeps 32 bits
+    assert np.abs(factors.normal[some] - expected).max() < 3e-6 * np.abs(expected).mean()  # gemmi keeps 32 bits
 
 
 def test_partial_sums_of_elements_make_the_anomalous_ones(tmp_path):
