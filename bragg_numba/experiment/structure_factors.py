@@ -137,7 +137,7 @@ class StructureFactors(Noun):
         dmin_A
             Smallest spacing, angstrom.
         method
-            ``"direct"`` sums the waves of all atoms, ``"density"`` puts them on a grid (within 1e-4 of the mean
+            ``"direct"`` sums the waves of all atoms, ``"density"`` puts them on a grid (within 1e-3 of the mean
             amplitude); ``"auto"`` is the first up to a thousand million waves, atoms times reflections of half the
             sphere, and the second from there on.
         anomalous

@@ -157,7 +157,7 @@ WITHOUT_UNIT = {
     *("mosaic_domains", "mosaic_seed", "normal_axis", "orientation", "oversample", "oversample_omega"),
     *("oversample_polar", "oversample_thick", "phi_steps", "pivot", "point_pixel", "polarization"),
     *("polarization_axis", "polarized", "round_divergence", "shape", "slow_axis", "sources", "thickness_steps"),
-    *("twotheta_axis", "vertical_divergence_steps"),
+    *("twotheta_axis", "vertical_divergence_steps", "counts", "origin", "space_group"),
 }
 
 
