@@ -71,7 +71,8 @@ def _mtz_reflections(mtz: Any, labels: str | Iterable[str] | None, file: str) ->
 
     def numbers(label: str) -> np.ndarray:
         with np.errstate(invalid="ignore"):  # a file may mark missing values with any kind of NaN
-            return np.array(columns[label], dtype=np.float64)
+            values = np.array(columns[label], dtype=np.float64)
+        return np.where(values == mtz.valm, np.nan, values)  # or with a number of its own
 
     choices = list(_mtz_choices([(column.label, column.type) for column in mtz.columns]))
     sigmas = {column.label for column in mtz.columns if column.type in "QLM"}
@@ -208,7 +209,7 @@ def _split(labels: str | Iterable[str] | None) -> list[str]:
 
 
 #: How names of F(+) and F(-) differ.
-_SIGN = re.compile(r"\(?([+-])\)?|(plus|minus)", re.IGNORECASE)
+_SIGN = re.compile(r"\(([+-])\)|([+-])$|(plus|minus)", re.IGNORECASE)
 
 #: Amplitudes of maps, which are no structure factors of the crystal: FWT, DELFWT, 2FOFCWT, mFo-DFc and the like.
 _MAP = re.compile(r"wt$|^[0-9]*m?fo-?d?fc|^delf|^fom", re.IGNORECASE)
@@ -221,7 +222,7 @@ def _mtz_choices(columns: list[tuple[str, str]]) -> Iterator[_Choice]:
         for label, type_ in columns:
             if type_ == kind:
                 sign = _SIGN.search(label)
-                minus = sign is not None and (sign[1] == "-" or (sign[2] or "").lower() == "minus")
+                minus = sign is not None and sign[0].strip("()").lower() in ("-", "minus")
                 pairs.setdefault(_SIGN.sub("", label, count=1), {}).setdefault(minus, label)
         for pair in pairs.values():
             if len(pair) == 2:

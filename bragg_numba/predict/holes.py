@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bragg_numba.io.point_groups import centring_allows
 from bragg_numba.io.reflections import inverse_squares
 from bragg_numba.kernels.parameters import Panel
 from bragg_numba.plan.plan import Plan
@@ -19,6 +20,9 @@ SHELLS = 10
 
 #: Pairs of a reflection and a step that are tried for one frame, at most; with more steps some of them are.
 MOST_PAIRS = 5_000_000
+
+#: Entries from which on it is no chance that all obey a centring.
+_ENOUGH = 50
 
 #: What counts mean, for a person; those of 0 are not told.
 _COUNTED = {
@@ -47,9 +51,10 @@ def table_holes(plan: Plan) -> dict[str, Any]:
     -------
     dict
         ``reflections`` of the list and ``default_F``; where there is a list also ``space_group``, ``origin``,
-        ``counts`` by name, ``resolution_A`` of the detector's farthest pixel or of ``dmin_A``, and ``shells`` of equal
-        volume up to there: lists of ``d_max_A`` (0: without end), ``d_min_A``, ``possible`` and ``listed``, reflections
-        of P1, Friedel mates apart. ``possible`` and ``listed`` are their sums.
+        ``centring`` that a list without a space group obeys, ``counts`` by name, ``resolution_A`` of the detector's
+        farthest pixel or of ``dmin_A``, and ``shells`` of equal volume up to there: lists of ``d_max_A`` (0: without
+        end), ``d_min_A``, ``possible`` and ``listed``, reflections of P1, Friedel mates apart. ``possible`` and
+        ``listed`` are their sums.
     """
     factors = plan.experiment.structure_factors
     report: dict[str, Any] = {"reflections": 0, "default_F": factors.default_F}
@@ -74,6 +79,7 @@ def table_holes(plan: Plan) -> dict[str, Any]:
         "reflections": len(indices),
         "space_group": factors.space_group or "",
         "origin": factors.origin or "",
+        "centring": "" if factors.space_group else _obeyed_centring(indices),
         "counts": counts,
         "resolution_A": float(bounds[-1]),
         "possible": int(possible.sum()),
@@ -122,12 +128,25 @@ def hole_lines(report: dict[str, Any]) -> list[str]:
         f"  {report['listed']} of {report['possible']} reflections to {report['resolution_A']:.4g} A, as far as the "
         f"detector goes; in shells from {shells['d_min_A'][0]:.3g} A down: {' '.join(percent)} %"
     )
+    if report["centring"]:
+        lines.append(
+            f"  no entry is one that {report['centring']} centring extinguishes; such reflections count as missing here"
+        )
     if "reached" in report:
         lines.append(
             f"  this frame reaches {report['reached']} reflections; {report['lacking']} of them are not in the list "
             f"and have F = {report['default_F']:g} (default_F)"
         )
     return lines
+
+
+def _obeyed_centring(indices: np.ndarray) -> str:
+    """The centring, of those that extinguish most, none of whose extinct reflections is listed; empty: none, or few."""
+    if len(indices) >= _ENOUGH:
+        for centring in "FHIABC":
+            if centring_allows(indices, centring).all():
+                return centring
+    return ""
 
 
 def _resolution_limit(plan: Plan) -> float:

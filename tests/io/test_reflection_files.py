@@ -151,6 +151,28 @@ def test_other_columns_are_refused_with_a_list_of_those_that_would_do(labels, ri
     assert "those that would do: F(+),F(-); I(+),I(-); FP; IMEAN; FC; FWT" in str(caught.value)
 
 
+def test_signs_of_mates_are_told_from_those_in_a_name(tmp_path):
+    indices = unique("P 1", 4.0)
+    labels = ("F-obs(+)", "F-obs(-)", "I-obs(+)", "I-obs(-)", "Fplus", "Fminus")
+    kinds = {label: "K" if label.startswith("I") else "G" for label in labels}
+    columns = {label: (kind, values_of(indices)) for label, kind in kinds.items()}
+    path = write_mtz(tmp_path / "f.mtz", "P 1", indices, columns)
+    with pytest.raises(InputError, match="would do") as caught:
+        StructureFactors.from_mtz(path, "NOPE")
+    assert "F-obs(+),F-obs(-); Fplus,Fminus; I-obs(+),I-obs(-)" in str(caught.value)
+
+
+def test_a_number_may_stand_for_what_is_missing(tmp_path):
+    path = write_mtz(
+        tmp_path / "f.mtz", "P 1", np.array([[1, 2, 3], [2, 2, 2]]), {"FP": ("F", np.array([3.0, -999.0]))}
+    )
+    mtz = gemmi.read_mtz_file(str(path))
+    mtz.valm = -999.0
+    mtz.write_to_file(str(path))
+    factors = StructureFactors.from_mtz(path)
+    assert dict(factors.counts)["not_a_number"] == 1 and (2, 2, 2) not in table_of(factors)
+
+
 def test_a_choice_that_is_not_clear_is_left_to_the_user(tmp_path):
     indices = unique("P 1", 4.0)
     columns = {label: (kind, values_of(indices)) for label, kind in (("FA", "F"), ("SIGFA", "Q"), ("FB", "F"))}

@@ -12,8 +12,9 @@ from reflection_files import unique, values_of, write_mtz
 from bragg_numba import Experiment, Simulator, StructureFactors
 from bragg_numba.cli.bragg import main as bragg
 from bragg_numba.cli.nanobragg import main
+from bragg_numba.io.point_groups import centring_allows
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.predict.holes import frame_holes, table_holes
+from bragg_numba.predict.holes import frame_holes, hole_lines, table_holes
 from bragg_numba.predict.spots import spot_table
 
 LINE = "-cell 40 50 60 80 95 105 -default_F 1 -N 12 -detpixels 128 -pixel 0.8 -distance 60 -lambda 1.2 "
@@ -49,6 +50,17 @@ def test_completeness_in_shells_is_what_counting_finds():
         shells["d_max_A"][1:], shells["d_min_A"][1:], shells["possible"][1:], strict=True
     ):
         assert possible == np.count_nonzero((lengths > 1 / d_max) & (lengths <= 1 / d_min))
+
+
+def test_a_list_that_obeys_a_centring_is_known_by_it():
+    experiment = Experiment.from_nanobragg(LINE)
+    everything = sphere(experiment, 0.3)[0]
+    for centring in "PABCIFH":
+        listed = everything[centring_allows(everything, centring)]
+        factors = StructureFactors(indices=listed, amplitudes=np.ones(len(listed)))
+        report = table_holes(make_plan(experiment.replace(structure_factors=factors)))
+        assert report["centring"] == centring.replace("P", "")
+        assert any("centring extinguishes" in line for line in hole_lines(report)) == (centring != "P")
 
 
 @pytest.mark.parametrize(
