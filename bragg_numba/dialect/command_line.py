@@ -63,7 +63,7 @@ _GENERATED_SOURCES = (
 )
 #: Flags of files that tell structure factors, cell and space group, and flags that go with some of them.
 _CRYSTAL_FILES = ("mtz", "cif", "pdb")
-_TAKEN_BY = {"labels": ("mtz", "cif"), "solvent": ("pdb",)}
+_TAKEN_BY = {"labels": ("mtz", "cif"), "solvent": ("pdb",), "anomalous": ("pdb",)}
 _OUTPUTS = {
     "h5file": "h5_file",
     "pngfile": "png_file",
@@ -476,7 +476,9 @@ class CommandLine:
                 raise InputError("-pdb", "needs -dmin", hint=hint)
             dmin_A = check.number("-dmin", self.get("dmin"), low=FINEST_A, hint="angstrom")
             solvent = [check.number("-solvent", value, low=0.0) for value in self.last.get("solvent", (0.0, 0.0))]
-            return model_source(file, dmin_A, k_sol=solvent[0], B_sol=solvent[1], max_memory=self.max_memory)
+            waves = {one.values[0]: one.values[1:] for one in self.order if one.flag.key == "anomalous"}
+            k_sol, b_sol = solvent
+            return model_source(file, dmin_A, anomalous=waves, k_sol=k_sol, B_sol=b_sol, max_memory=self.max_memory)
         read = mtz_source if given == ["mtz"] else cif_source
         return read(file, self.get("labels"), self.max_memory)
 

@@ -38,6 +38,12 @@ FLAGS: tuple[Flag, ...] = tuple(
         ("cif", "FILE:file", "crystal", "CIF file of structure factors instead of -hkl, likewise"),
         ("pdb", "FILE:file", "crystal", "coordinates, PDB or mmCIF, instead of -hkl, to -dmin; likewise"),
         ("labels", "NAMES:word", "crystal", "columns of -mtz or -cif, with a comma between two: F(+),F(-)"),
+        (
+            "anomalous",
+            "element:word f':number f'':number",
+            "crystal",
+            "anomalous scattering of -pdb, electrons: Fe -3.5 2.1; once for each element",
+        ),
         ("solvent", "k_sol:number B_sol:number", "crystal", "flat solvent of -pdb, e/A^3 and A^2: 0.35 46 is usual"),
         (
             "default_F default_Fhkl",

@@ -107,6 +107,7 @@ TAKES_VALUES = [flag for flag in FLAGS if flag.values or flag.key in ("cell", "m
 IMPOSSIBLE = {
     "default_F": ["1e20"],
     "labels": ["FP"],
+    "anomalous": ["Fe -3.5 2.1"],
     "solvent": ["0.35 46"],
     "cell": ["0", "-5", "100 100 100 0 90 90", "100 100 100 90 90 180", "100 100 100 30 30 90", "1e9"],
     "N": ["1.5", "2e6", "3e9", "-3e9"],

@@ -36,6 +36,10 @@ def folder(tmp_path, monkeypatch) -> Path:
         ("-cif f.cif -default_F 3", lambda: StructureFactors.from_cif("f.cif", default_F=3.0)),
         ("-pdb m.pdb -dmin 4", lambda: StructureFactors.from_model("m.pdb", dmin_A=4.0)),
         (
+            "-pdb m.pdb -dmin 4 -anomalous S 0.2 0.5 -anomalous Fe -3.5 2.1",
+            lambda: StructureFactors.from_model("m.pdb", dmin_A=4.0, anomalous={"S": (0.2, 0.5), "Fe": (-3.5, 2.1)}),
+        ),
+        (
             "-pdb m.pdb -dmin 4 -solvent 0.3 50",
             lambda: StructureFactors.from_model("m.pdb", dmin_A=4.0, k_sol=0.3, B_sol=50.0),
         ),
@@ -80,6 +84,8 @@ def test_a_cell_that_is_given_wins_and_another_one_than_the_file_has_is_said(fol
         ("-pdb m.pdb -dmin 0.01", "-dmin must lie at or above 0.1"),
         ("-pdb m.pdb -dmin 3 -labels FP", "-labels needs -mtz or -cif"),
         ("-mtz f.mtz -solvent 0.3 40", "-solvent needs -pdb"),
+        ("-mtz f.mtz -anomalous Fe 1 2", "-anomalous needs -pdb"),
+        ("-pdb m.pdb -dmin 3 -anomalous Xx 1 2", "anomalous must name elements, got 'Xx'"),
         ("-pdb m.pdb -dmin 3 -solvent 0.3 -40", "-solvent must lie at or above 0"),
         ("-mtz f.mtz -labels NOPE", "those that would do: F(+),F(-); FP"),
         ("-mtz m.pdb", "is no whole MTZ file"),
