@@ -60,8 +60,11 @@ def _clip(x: float) -> float:
     return max(-1.0, min(1.0, x))
 
 
-def _standard_setting(cell: tuple) -> tuple[Vector, Vector, Vector, float]:
-    """Reciprocal vectors with a* along x and b* in the x-y plane, and the volume (eq. 26)."""
+def _standard_setting(cell: tuple, *, physical: bool) -> tuple[Vector, Vector, Vector, float]:
+    """Reciprocal vectors with a* along x and b* in the x-y plane, and the volume (eq. 26).
+
+    C's c* leans wrongly unless sin gamma = sin gamma*: edges are right after it, angles of triclinic cells are not.
+    """
     a, b, c = cell[:3]
     alpha, beta, gamma = (angle / DEGREES for angle in cell[3:])
     half = (alpha + beta + gamma) / 2
@@ -86,7 +89,7 @@ def _standard_setting(cell: tuple) -> tuple[Vector, Vector, Vector, float]:
         (
             c_star * cos_beta_star,
             c_star * (cos_alpha_star - cos_beta_star * cos_gamma_star) / sin_gamma_star,
-            c_star * volume / (a * b * c * sin_gamma_star),
+            1.0 / c if physical else c_star * volume / (a * b * c * sin_gamma_star),
         ),
         volume,
     )
@@ -100,7 +103,9 @@ def orient_cell(experiment: Experiment, misset_rad: Vector | None) -> Cell:
     """Build the oriented cell; ``misset_rad`` are the angles to apply (given or drawn), or None."""
     crystal = experiment.crystal
     if crystal.cell is not None:
-        a_star, b_star, c_star, given_volume = _standard_setting(crystal.cell)
+        a_star, b_star, c_star, given_volume = _standard_setting(
+            crystal.cell, physical=experiment.fidelity == "physical"
+        )
     if crystal.mosflm_matrix is not None:
         per_wavelength = 1e-10 / (experiment.beam.wavelength_A / 1.0e10)
         a_star, b_star, c_star = (

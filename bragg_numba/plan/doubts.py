@@ -22,6 +22,9 @@ FEWEST_PHOTONS = 0.5
 #: Cells are the same up to this part of an edge, and degrees.
 SAME_LENGTH, SAME_ANGLE_DEG = 1e-3, 0.1
 
+#: Degrees by which the angles of a cell may differ from those given and not be worth a word.
+CLOSE_ANGLES_DEG = 0.01
+
 #: A pixel of more than this part of its distance is as good as a unit mistaken.
 WIDEST_PIXEL = 0.5
 
@@ -42,10 +45,24 @@ def list_doubts(
     ``counts`` are the cells along a, b, c and ``gram`` is the lattice's metric (eq. 14), float64 (3, 3).
     """
     doubts = [_wavelength(cell, counts, sources), _divergence(experiment, sources), _pixel(detector)]
-    doubts.append(_other_cell(experiment, cell))
+    doubts += [_other_cell(experiment, cell), _lean_of_c(experiment, cell)]
     if experiment.fidelity == "nanobragg" and experiment.crystal.shape in ("gauss", "tophat"):
         doubts.append(_narrow_spots(experiment, counts, gram))
     return [doubt for doubt in doubts if doubt]
+
+
+def _lean_of_c(experiment: Experiment, cell: Cell) -> str:
+    """Say that the reference's c* gives a triclinic cell other angles than its own."""
+    crystal = experiment.crystal
+    if experiment.fidelity != "nanobragg" or crystal.cell is None or crystal.mosflm_matrix is not None:
+        return ""
+    given, made = crystal.cell[3:], cell.angles_deg
+    if max(abs(one - other) for one, other in zip(given, made, strict=True)) < CLOSE_ANGLES_DEG:
+        return ""
+    return (
+        "the cell's angles come out as {:.3f} {:.3f} {:.3f} degrees: nanoBragg's c* is that of cells with "
+        "sin gamma = sin gamma*; -fidelity physical, or -mat, gives those of -cell".format(*made)
+    )
 
 
 def _wavelength(cell: Cell, counts: tuple[int, int, int], sources: Sources) -> str:

@@ -290,3 +290,21 @@ def test_reported_beam_centre_is_where_the_beam_meets_the_tilted_plane():
     hit = np.array(d.beam) * d.distance
     on_plane = np.array(d.origin) + d.beam_fast * np.array(d.fast) + d.beam_slow * np.array(d.slow)
     np.testing.assert_allclose(on_plane, hit, rtol=0, atol=16 * EPS)
+
+
+# --- the cell
+
+
+@pytest.mark.parametrize(
+    "cell", [(40, 50, 60, 75, 85, 110), (60, 60, 60, 70, 70, 70), (50, 60, 70, 100, 95, 80)], ids=str
+)
+def test_every_cell_has_the_angles_that_were_given(cell):
+    made = make_plan(physical(crystal=Crystal(cell=cell, misset_deg=(10, 20, 30)))).cell
+    by_c = make_plan(physical(crystal=Crystal(cell=cell), fidelity="nanobragg")).cell
+
+    assert made.lengths_A == pytest.approx(cell[:3], rel=1e-14)
+    assert made.angles_deg == pytest.approx(cell[3:], abs=1e-12)
+    a, b, c = (np.array(v) for v in (made.a, made.b, made.c))
+    assert np.dot(a, np.cross(b, c)) == pytest.approx(made.volume_A3, rel=1e-13)
+    assert by_c.lengths_A == pytest.approx(cell[:3], rel=1e-14)
+    assert max(abs(x - y) for x, y in zip(by_c.angles_deg, cell[3:], strict=True)) > 0.01
