@@ -15,6 +15,7 @@ _HOMES = {
     "Crystal": "experiment",
     "Detector": "experiment",
     "Experiment": "experiment",
+    "Lattice": "experiment",
     "OutputOptions": "series",
     "Panel": "experiment",
     "Rotation": "experiment",

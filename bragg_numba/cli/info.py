@@ -150,6 +150,11 @@ def _describe_experiment(experiment) -> dict:
     report = {"fidelity": experiment.fidelity}
     for part in ("beam", "crystal", "detector", "rotation", "sampling"):
         report[part] = {name: _short(value) for name, value in given(getattr(experiment, part))}
+    if experiment.lattices is not None:
+        report["lattices"] = [
+            {"weight": one.weight, **{name: _short(value) for name, value in given(one.crystal)}}
+            for one in experiment.lattices
+        ]
     report["detector"]["pixels_slow_fast"] = list(experiment.detector.shape)
     factors = experiment.structure_factors
     report["structure_factors"] = {

@@ -67,7 +67,7 @@ def render_background(experiment) -> np.ndarray:
     from bragg_numba.render.simulator import Simulator
 
     nothing = StructureFactors(indices=np.zeros((1, 3), dtype=np.int32), amplitudes=np.zeros(1))
-    empty = experiment.replace(structure_factors=nothing)
+    empty = experiment.replace(structure_factors=nothing, lattices=None)
     rules = make_plan(empty).rules
     factor = 1.0
     if not rules.running:

@@ -95,9 +95,10 @@ def _shifts(series, plan: Plan) -> np.ndarray:
 
 def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
     """Start of every frame and end of the last, for an even sweep; else None."""
-    if "phi_deg" not in series.frames or "orientation" in series.frames:
+    table = series.frames
+    if "phi_deg" not in table or "orientation" in table or table.has_lattices:
         return None
-    starts, width = series.frames["phi_deg"], float(np.degrees(plan.phi.range))
+    starts, width = table["phi_deg"], float(np.degrees(plan.phi.range))
     if width <= 0.0 or not np.allclose(np.diff(starts), width, rtol=0.0, atol=1e-6 * width):
         notes.append("phi_deg is no even sweep: the master calls the frames stills, the table of frames has each phi")
         return None

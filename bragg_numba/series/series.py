@@ -17,6 +17,8 @@ from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.io.text_files import json_text
+from bragg_numba.series.draws import draw, draw_lattices, generator_of, random_rotations
+from bragg_numba.series.frames import rotation_of_quaternion
 from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
 
 
@@ -29,9 +31,11 @@ class Series(SeriesPlan):
         What all frames share.
     frames
         What changes: a numpy structured array, a CSV file, a dict of columns or an iterable of dicts, with
-        columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), ``phi_deg``, ``wavelength_A``,
-        ``spectrum`` (rows of angstrom and weight), ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``,
-        ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the noise).
+        columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), or ``lattices`` (a list of dicts with
+        ``orientation`` or ``quaternion``, ``weight`` and ``cell``, empty where no crystal is hit), ``phi_deg``,
+        ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``fluence_per_m2``, ``cell_counts``,
+        ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the
+        noise).
 
     Raises
     ------
@@ -217,8 +221,10 @@ def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, 
     return Series(experiment, {"phi_deg": start + width * np.arange(n)})
 
 
-def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations="random", distributions=None) -> Series:
-    """Stills: one crystal after another.
+def still_series(
+    experiment: Experiment, n: int, *, seed: int = 1, orientations="random", distributions=None, lattices=None
+) -> Series:
+    """Stills: one crystal after another, or several and none on a frame.
 
     Parameters
     ----------
@@ -231,6 +237,12 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
         What else varies: column to ``{"normal": [mean, sigma]}``, ``{"uniform": [low, high]}``,
         ``{"lognormal": [median, sigma of the logarithm]}``, ``{"choice": [values]}``, or a function of
         (numpy Generator, n) that returns n values.
+    lattices
+        How many crystals a frame shows; None: one. A dict with any of ``hit_rate``, the share of frames that hit
+        any (default 1); ``count``, how many these hit: a number, or numbers and their probabilities; ``weights``, what
+        the photons of each are multiplied by: a number, a list (of the first, the second ...) or a distribution; and
+        ``split_deg``: those after the first are turned from it about any axis by an angle of this sigma, as parts of a
+        split crystal are, where otherwise each lies as ``orientations="random"`` has it.
 
     Examples
     --------
@@ -244,51 +256,31 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
     columns: dict[str, object] = {}
     if isinstance(orientations, str):
         if check.choice("orientations", orientations, ("random", "same")) == "random":
-            columns["orientation"] = random_rotations(_generator(seed, "orientation"), n)
+            columns["orientation"] = random_rotations(generator_of(seed, "orientation"), n)
     else:
         given = np.asarray(orientations, dtype=np.float64)
         if len(given) != n:
             raise InputError("orientations", f"must be {n} rotations", given.shape)
         columns["quaternion" if given.ndim == 2 and given.shape[1] == 4 else "orientation"] = given
     for name, how in (distributions or {}).items():
-        columns[name] = _draw(name, how, _generator(seed, name), n)
+        columns[name] = draw(f"distributions.{name}", how, generator_of(seed, name), n)
+    if lattices is not None:
+        columns.update(draw_lattices(lattices, _first_orientations(experiment, columns, n), seed))
     if not columns:
         columns["phi_deg"] = np.full(n, experiment.rotation.phi_deg)
     return Series(experiment, columns)
 
 
-def random_rotations(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Rotation matrices (n, 3, 3), uniform over all rotations: quaternions uniform on the sphere."""
-    from bragg_numba.series.frames import rotation_of_quaternion
-
-    return rotation_of_quaternion(generator.standard_normal((n, 4)))
-
-
-def _generator(seed: int, name: str) -> np.random.Generator:
-    # A stream of its own for every column: adding a column changes no other.
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name.encode()])))
-
-
-def _draw(name: str, how, generator: np.random.Generator, n: int) -> np.ndarray:
-    where = f"distributions.{name}"
-    if callable(how):
-        return np.asarray(how(generator, n))
-    if not isinstance(how, Mapping) or len(how) != 1:
-        raise InputError(where, "must be one of normal, uniform, lognormal, choice, with its numbers", how)
-    kind, numbers = next(iter(how.items()))
-    if kind == "choice":
-        values = np.asarray(numbers)
-        if not len(values):
-            raise InputError(where, "must offer at least one value")
-        return values[generator.integers(len(values), size=n)]
-    if kind not in ("normal", "uniform", "lognormal"):
-        raise InputError(where, "must be one of normal, uniform, lognormal, choice", kind)
-    first, second = check.vector(where, numbers, length=2)
-    if kind == "uniform":
-        if second < first:
-            raise InputError(where, "must have low <= high", numbers)
-        return first + (second - first) * generator.random(n)
-    if second < 0.0 or (kind == "lognormal" and first <= 0.0):
-        raise InputError(where, "must have sigma >= 0 (and a median above 0)", numbers)
-    draw = generator.standard_normal(n)
-    return first + second * draw if kind == "normal" else first * np.exp(second * draw)
+def _first_orientations(experiment: Experiment, columns: dict, n: int) -> np.ndarray:
+    """The orientations (n, 3, 3) that a table has for one crystal a frame, taken out of it."""
+    if "quaternion" in columns:
+        return rotation_of_quaternion(columns.pop("quaternion"))
+    if "orientation" not in columns:
+        own = experiment.crystal.orientation
+        return np.repeat(np.eye(3)[None] if own is None else np.array(own)[None], n, axis=0)
+    found = np.asarray(columns.pop("orientation"), dtype=np.float64)
+    if found.shape[1:] == (9,):
+        found = found.reshape(-1, 3, 3)
+    if found.shape != (n, 3, 3):
+        raise InputError("orientations", f"must be {n} rotations (3 x 3)", found.shape)
+    return found

@@ -44,6 +44,11 @@ class SeriesPlan:
         n_slow, n_fast = self.experiment.detector.shape
         return f"{len(self)} frames, {n_fast} x {n_slow} pixels (fast x slow)"
 
+    @property
+    def has_lattices(self) -> bool:
+        """Whether frames have lists of lattices, which may be empty."""
+        return self.frames.has_lattices or self.experiment.lattices is not None
+
     def experiment_of(self, index: int) -> Experiment:
         """Return the experiment of one frame; what does not change is shared with ``experiment``."""
         if not 0 <= index < len(self):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Source:
     frames: FrameStack
     series: Series
     output: dict  #: the options it was written with, where known
+    tables: dict[str, np.ndarray] = field(default_factory=dict)  #: that were read whole, by name
 
     @property
     def dtype(self) -> str:
@@ -91,6 +92,18 @@ class Source:
             raise InputError(os.fspath(path), f"lacks spots of frame {index}")
         with reading(path):
             return row, table[first : first + count]
+
+    def lattices(self, index: int) -> np.ndarray | None:
+        """One frame's rows of the table of lattices; None where the file has none."""
+        if "lattices" not in self.tables:
+            with reading(self.path):
+                table = self.file.get(f"{nxmx.TRUTH}/lattices")
+                if table is None:
+                    return None
+                self.tables["lattices"] = table[()]
+        rows = self.tables["lattices"]
+        first, last = np.searchsorted(rows["frame"], [index, index + 1])
+        return rows[first:last]
 
     def require_other(self, path) -> None:
         """Refuse to write a file of the series that is read, under whatever name.
@@ -249,14 +262,17 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
             nxmx.write_head(file, description, nxmx.now())
             writer = FrameWriter(file, n, shape, dtype, codec)
             has_truth = source.truth(0)[0] is not None
-            tables = TruthWriter(file, n, spots=source.has_spots) if has_truth else None
+            tables = None
+            if has_truth:
+                has_lattices = source.lattices(0) is not None
+                tables = TruthWriter(file, n, spots=source.has_spots, lattices=has_lattices)
             pending = None
 
             def finish(item) -> None:
                 index, frame, future, row, spots = item
                 writer.write(index, frame, future.result())
                 if tables is not None:
-                    tables.append(index, row, spots)
+                    tables.append(index, row, spots, source.lattices(index))
                 if progress is not None:
                     progress((index + 1) / n)
 

@@ -152,6 +152,12 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
 def _first_rendering(series, options: OutputOptions) -> dict:
     """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
     plan = make_plan(series.experiment_of(0))
+    if plan.lattices is not None:
+        from bragg_numba.render.simulator import Simulator
+
+        backend = options.backend if options.backend == "cpu" else "auto"  # another may be there for the workers alone
+        found = Simulator(plan.experiment, backend=backend, precision=options.precision, plan=plan)
+        return {**found.describe_rendering(), "backend": options.backend}
     said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
     if options.backend != "cpu":  # it may be there for the workers alone
         return {**said, "engine": "pixels"}
@@ -366,7 +372,7 @@ def _write_master(
         data = file["/entry/data"]
         layout = h5py.VirtualLayout((description.frames, *shape), np.dtype(description.dtype))
         truth = nxmx.group(file["/entry"], "truth", "NXcollection")
-        rows = []
+        rows, lattices = [], []
         for job in jobs:
             source = data_path(prefix, product, options, job.number)
             # Names alone: the series can be moved as a whole.
@@ -379,6 +385,8 @@ def _write_master(
                 truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
             with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 rows.append(whole["/entry/truth/frames"][()])
+                if series.has_lattices:
+                    lattices.append(whole["/entry/truth/lattices"][()])
                 set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
         # What another program reads where a data file is missing, in place of HDF5's zeros.
         frames = data.create_virtual_dataset("data", layout, fillvalue=filler(description.dtype))
@@ -387,6 +395,8 @@ def _write_master(
         table = np.concatenate(rows)
         truth["frames"] = table
         truth["frames"].attrs["frames_per_file"] = options.frames_per_file
+        if lattices:
+            truth["lattices"] = np.concatenate(lattices)
         if place == 0:
             note = write_background(file, series, options)
         # The mark of a whole file.
