@@ -24,6 +24,7 @@ _HOMES = {
     "Simulator": "render",
     "Statistics": "render",
     "StructureFactors": "experiment",
+    "list_crossings": "predict.crossings",
     "load_plan": "series",
     "poisson": "response.counter",
     "rotation_series": "series",

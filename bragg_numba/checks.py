@@ -72,6 +72,13 @@ def flag(name: str, value) -> bool:
     return bool(value)
 
 
+def text(name: str, value) -> str:
+    """Return ``value`` if it is text."""
+    if not isinstance(value, str):
+        raise InputError(name, "must be text", value)
+    return value
+
+
 def choice(name: str, value, allowed: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``allowed`` (in any case), naming the nearest one if not."""
     clean = value.lower() if isinstance(value, str) else value

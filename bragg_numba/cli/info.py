@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from bragg_numba.cli.console import say_notes
+from bragg_numba.experiment.faces import MOST_LETTERS
 
 HELP = "Say what a frame, the master file of a series or a saved experiment holds; status 1 if data files are bad."
 
@@ -165,6 +166,8 @@ def _describe_experiment(experiment) -> dict:
 
 
 def _short(value):
+    if isinstance(value, str) and len(value) > MOST_LETTERS:
+        return f"text of {len(value.splitlines())} lines"
     if hasattr(value, "shape"):
         return f"{value.dtype} {value.shape}"
     if isinstance(value, tuple) and value and hasattr(value[0], "to_dict"):

@@ -62,7 +62,7 @@ def _run(words: list[str]) -> int:
         return 0
     given = parse(words)
     keys = {one.flag.key for one in given}
-    if not keys & {"cell", "mat"}:
+    if not keys & {"cell", "mat", "expt"}:
         return _refuse_with_usage(usage(), "needs a crystal: -cell a b c al be ga, or -mat FILE")
     try:
         line = CommandLine(given)

@@ -87,6 +87,7 @@ def plan_report(plan: Plan) -> dict:
         "spindle_axis": d.spindle,
         "dials_origin_mm": d.dials_origin_mm,
         "xds_org_px": d.org_px if d.is_single else None,
+        "geometry_file": plan.experiment.detector.geometry_file,
         "panels": None if n_panels == 1 else [panel.name for panel in d.panels],
         "roi": plan.roi,
         "oversample_flags": [name for name in ("thick", "polar", "omega") if getattr(sampling, f"oversample_{name}")],
@@ -186,7 +187,8 @@ def plan_lines(plan: Plan) -> list[str]:
     d = plan.detector
     normal = _cross(d.beam, d.polarization)
     beam_on_detector = [sum(b * v for b, v in zip(d.beam, axis, strict=True)) for axis in (d.fast, d.slow, d.normal)]
-    lines = [
+    lines = [f"geometry of {r['geometry_file']}: {len(d.panels)} panels"] if r["geometry_file"] else []
+    lines += [
         f"{r['convention']} convention selected.",
         "pivoting detector around " + ("direct beam spot" if r["pivot"] == "beam" else "sample"),
         f"XDS incident beam: {_g(beam_on_detector)}",

@@ -71,6 +71,24 @@ _OUTPUTS = {
 }
 
 
+#: Flags that place a single panel, or give it its pixels: what -geom and -expt do for every panel.
+_OF_ONE_PANEL = (
+    *("pixel", "detpixels", "detpixels_f", "detpixels_s", "detsize", "detsize_f", "detsize_s", "close_distance"),
+    *("Xbeam", "Ybeam", "Xclose", "Yclose", "ORGX", "ORGY", "pivot", "detector_rotx", "detector_roty", "detector_rotz"),
+    *("twotheta", "twotheta_axis", "fdet_vector", "sdet_vector", "odet_vector", "pix0_vector", "pix0_vector_mm"),
+    *("curved_det", "img", "mask", "mosflm", "denzo", "xds", "dials"),
+)
+#: Flags that say what every .expt says besides; and what one says that has a crystal, a sweep, a sensor.
+_OF_EXPT = ("distance", "beam_vector", "polar_vector", "polar")
+_OF_CRYSTAL = ("cell", "mat", "misset", "misset_seed")
+_OF_SWEEP = ("phi", "osc", "phistep", "spindle_axis")
+_OF_SENSOR = ("detector_thick", "detector_abs")
+#: Flags that have a meaning beside another alone.
+_BESIDE = {
+    "geom": ("geom_data", "geom_event", "geom_value"),
+    "expt": ("expt_index", "expt_image"),
+}
+
 #: Which flags set a field, so that an error can name what was typed.
 FLAGS_OF_FIELD = {
     "Beam.wavelength_A": "lambda energy",
@@ -177,6 +195,7 @@ class CommandLine:
         self.order = given
         self.last = {one.flag.key: one.values for one in given}
         self.notes: list[str] = []  #: what deserves a warning, of the nouns that were asked for
+        self._refuse_contradictions()
         own_centre = _NEAR_POINT[2:] if self._frame[0] in ("xds", "dials") else _BEAM_CENTRE
         paths: dict[str, str] = {key: self.path(self.last[key][0]) for key in ("mask", "img") if key in self.last}
         self.headers = read_image_headers(paths, self.last, own_centre)
@@ -185,6 +204,88 @@ class CommandLine:
             place = self.headers.places["close_distance"]
             self.notes.append(f"-distance has no effect: {place} wins, as in nanoBragg; give -close_distance")
         self.max_memory = self._memory()
+
+    def _refuse_contradictions(self) -> None:
+        """Refuse what would say once more, or otherwise, what a geometry file says."""
+        for file, beside in _BESIDE.items():
+            for key in beside:
+                if key in self and file not in self:
+                    raise InputError(f"-{key}", f"has no meaning without -{file}")
+        if "geom" in self and "expt" in self:
+            raise InputError("-geom", "must not stand beside -expt: both place the detector", self.last["geom"][0])
+        for file, forbidden in (("geom", _OF_ONE_PANEL), ("expt", (*_OF_ONE_PANEL, *_OF_EXPT))):
+            if file in self:
+                self._refuse_beside(file, forbidden)
+
+    def _refuse_beside(self, file: str, keys: tuple[str, ...]) -> None:
+        """Refuse flags of these names: the file says it already."""
+        for one in self.order:
+            if one.flag.key in keys:
+                raise InputError(one.name, f"must not stand beside -{file}, which says it already")
+
+    @cached_property
+    def _described(self) -> dict[str, Fields]:
+        """What -geom or -expt say, by noun; nothing without them."""
+        if "geom" in self:
+            from bragg_numba.dialect.geometry_files import nouns_of_geom, require_same
+
+            with _saying({"clen_mm": "-distance", "wavelength_A": self._wavelength_flag}):
+                options = self._geom_options()
+                require_same(self.path(self.get("geom")), options)
+                return nouns_of_geom(self.path(self.get("geom")), options)
+        if "expt" in self:
+            from bragg_numba.dialect.geometry_files import ExptOptions, nouns_of_expt
+
+            said = {"index": "-expt_index", "image": "-expt_image", "wavelength_A": self._wavelength_flag}
+            with _saying(said):
+                options = ExptOptions(
+                    index=self.get("expt_index", 0), image=self.get("expt_image"), wavelength_A=self._wavelength_A
+                )
+                found = nouns_of_expt(self.path(self.get("expt")), options)
+            if "crystal" in found:
+                self._refuse_beside("expt", _OF_CRYSTAL)
+            if found["rotation"]:
+                self._refuse_beside("expt", _OF_SWEEP)
+            if any("thickness_um" in panel for panel in found["detector"]["panels"]):
+                self._refuse_beside("expt", _OF_SENSOR)
+            return found
+        return {}
+
+    def _geom_options(self):
+        from bragg_numba.dialect.geometry_files import GeomOptions
+
+        values: dict[str, float] = {}
+        for one in self.order:
+            if one.flag.key == "geom_value":
+                path, _, text = one.values[0].rpartition("=")
+                try:
+                    values[path] = float(text)
+                except ValueError:
+                    path = ""
+                if not path:
+                    raise InputError(one.name, "must be PATH=NUMBER", one.values[0])
+        event = self.get("geom_event")
+        if event is not None and event.isascii() and event.isdigit():
+            event = int(event)
+        data = self.get("geom_data")
+        return GeomOptions(
+            data_file=None if data is None else self.path(data),
+            event=event,
+            values=values or None,
+            clen_mm=self.get("distance"),
+            wavelength_A=self._wavelength_A,
+        )
+
+    @property
+    def _wavelength_flag(self) -> str:
+        return f"-{self.last_of('lambda', 'energy') or 'lambda'}"
+
+    @property
+    def _wavelength_A(self) -> float | None:
+        """The wavelength that a flag or an image header gives."""
+        if self.last_of("lambda", "energy") == "energy":
+            return ENERGY_WAVELENGTH_EV_A / check.number("-energy", self.get("energy"), above=0.0)
+        return self.get("lambda")
 
     @contextmanager
     def naming_flags(self) -> Iterator[None]:
@@ -229,7 +330,8 @@ class CommandLine:
     def beam(self) -> Fields:
         """Fields of ``Beam``."""
         axes = self._frame[1]
-        fields: Fields = {"direction": axes.get("beam"), "polarization_axis": axes.get("polarization")}
+        given = {"direction": axes.get("beam"), "polarization_axis": axes.get("polarization")}
+        fields: Fields = {name: axis for name, axis in given.items() if axis is not None}
         simple = {
             "dispersion": "dispersion_percent",
             "fluence": "fluence_per_m2",
@@ -239,11 +341,9 @@ class CommandLine:
             "polar": "polarization",
         }
         fields |= {name: self.get(key) for key, name in simple.items() if key in self}
-        if self.last_of("lambda", "energy") == "energy":
-            energy = check.number("-energy", self.get("energy"), above=0.0)
-            fields["wavelength_A"] = ENERGY_WAVELENGTH_EV_A / energy
-        elif self.get("lambda") is not None:
-            fields["wavelength_A"] = self.get("lambda")
+        if self._wavelength_A is not None:
+            fields["wavelength_A"] = self._wavelength_A
+        fields = self._beam_of_file() | fields
         fields["polarized"] = self.last_of("polar", "nopolar") != "nopolar"
         fields["round_divergence"] = self.last_of("round_div", "square_div") != "square_div"
         if self.get("dispsteps"):
@@ -267,10 +367,22 @@ class CommandLine:
                 self.notes.append(f"{', '.join(replaced)} {verb} no effect beside -sourcefile, as in nanoBragg")
         return fields
 
+    def _beam_of_file(self) -> Fields:
+        """What -geom or -expt say of the beam; its spread of wavelengths gives way to flags that say one."""
+        found = dict(self._described.get("beam", {}))
+        if "geom" in self and "wavelength_A" not in found and "sourcefile" not in self:
+            raise InputError(
+                "-geom", "finds no wavelength in the file", self.get("geom"), hint="give -lambda or -energy"
+            )
+        if {"dispersion", "dispsteps", "sourcefile"} & set(self.last):
+            found.pop("dispersion_percent", None)
+            found.pop("dispersion_steps", None)
+        return found
+
     @cached_property
     def crystal(self) -> Fields:
         """Fields of ``Crystal``."""
-        fields: Fields = {}
+        fields: Fields = dict(self._described.get("crystal", {}))
         if "cell" in self:
             fields["cell"] = self.last["cell"]
         if "mat" in self:
@@ -301,7 +413,9 @@ class CommandLine:
                 sizes[i] = size or None  # 0: from the cell counts, as in nanoBragg
             if key in ("density", "MW"):
                 self.notes.append(f"{one.name} has no effect, as in nanoBragg")
-        fields |= {"cell_counts": tuple(counts), "size_mm": tuple(sizes)}
+        if "cell_counts" not in fields or {"N", "Na", "Nb", "Nc"} & set(self.last):
+            fields["cell_counts"] = tuple(counts)
+        fields["size_mm"] = tuple(sizes)
         shapes = {"square_xtal": "square", "round_xtal": "round", "gauss_xtal": "gauss", "tophat_spots": "tophat"}
         fields["shape"] = shapes[self.last_of(*shapes) or "square_xtal"]
         simple = {
@@ -319,6 +433,9 @@ class CommandLine:
     def _frame(self) -> tuple[str, dict]:
         """The convention, and the axes where vector flags have the last word on it."""
         convention, explicit = "mosflm", False
+        if "geom" in self or "expt" in self:  # whose frame is McStas's; vectors of beam and crystal alone are left
+            given = {one.flag.key: _not_zero(one) for one in self.order if one.flag.key in _VECTOR_FLAGS}
+            return "adxv", {_VECTOR_FLAGS[key]: vector for key, vector in given.items()}
         axes: dict[str, tuple] = {}
         for one in self.order:
             key = one.flag.key
@@ -329,11 +446,9 @@ class CommandLine:
                     )
                 convention, explicit, axes = key, True, {}
             elif key in _VECTOR_FLAGS:
-                if not any(one.values):
-                    raise InputError(one.name, "must not be the zero vector", one.values)
                 if not axes:
                     axes = dict(FRAMES[convention if explicit else "custom"])
-                axes[_VECTOR_FLAGS[key]] = one.values
+                axes[_VECTOR_FLAGS[key]] = _not_zero(one)
             elif key in _ORIGIN_FLAGS and not axes:  # they, too, make the convention a custom one
                 axes = dict(FRAMES[convention if explicit else "custom"])
         return ("custom" if axes else convention), axes
@@ -342,6 +457,8 @@ class CommandLine:
     def detector(self) -> Fields:
         """Fields of ``Detector``."""
         convention, axes = self._frame
+        if "detector" in self._described:
+            return {**self._described["detector"], **self._sensor_fields()}
         fields: Fields = {"convention": convention, "mask": self.headers.mask}
         for name in ("fast", "slow", "normal", "twotheta"):
             fields[f"{name}_axis"] = axes.get(name)
@@ -363,7 +480,11 @@ class CommandLine:
             per_mm = 1000.0 if origin == "pix0_vector" else 1.0
             fields["origin_mm"] = tuple(x * per_mm for x in self.last[origin])
         fields["curved"] = "curved_det" in self
-        fields["point_pixel"] = "point_pixel" in self
+        return fields | self._sensor_fields()
+
+    def _sensor_fields(self) -> Fields:
+        """What pixels make of a ray: the sensor, and pixels without size."""
+        fields: Fields = {"point_pixel": "point_pixel" in self}
         if "detector_abs" in self:
             text = self.get("detector_abs")
             try:
@@ -427,7 +548,8 @@ class CommandLine:
         fields = {name: self.get(key) for key, name in simple.items() if self.get(key) is not None}
         if "phisteps" in self:
             fields["phi_steps"] = max(1, self.get("phisteps"))
-        return {"axis": axes.get("spindle"), **fields}
+        found = dict(self._described.get("rotation", {}))
+        return {"axis": axes.get("spindle"), **found, **fields}
 
     def sampling_of(self, shape: tuple[int, int]) -> Fields:
         """Fields of ``Sampling`` for a detector of ``shape`` (slow, fast), which -roi may leave open."""
@@ -511,3 +633,21 @@ class CommandLine:
         progress = self.last_of("progress", "noprogress")
         request.progress = None if progress is None else progress == "progress"
         return request
+
+
+def _not_zero(one: Given) -> tuple:
+    """The vector that a flag gives."""
+    if not any(one.values):
+        raise InputError(one.name, "must not be the zero vector", one.values)
+    return one.values
+
+
+@contextmanager
+def _saying(flags: dict[str, str]) -> Iterator[None]:
+    """Let errors about what a flag stands for name the flag."""
+    try:
+        yield
+    except InputError as error:
+        if error.name not in flags:
+            raise
+        raise InputError(flags[error.name], error.rule, error.value, error.hint, error.file) from None

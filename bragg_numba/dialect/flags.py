@@ -164,6 +164,13 @@ FLAGS: tuple[Flag, ...] = tuple(
         ),
         ("detector_thick", "um:number", "detector", "thickness of the sensor; default 0: none"),
         ("detector_thicksteps thicksteps", "n:count", "detector", "layers of the sensor; default 2"),
+        ("geom", "FILE:file", "detector", "CrystFEL geometry: panels, wavelength, bandwidth; axes of -adxv"),
+        ("geom_data", "FILE:file", "detector", "HDF5 file with what the .geom names by a path, and its masks"),
+        ("geom_event", "EVENT:word", "detector", "which frame of -geom_data: a number, or words//numbers"),
+        ("geom_value", "PATH=NUMBER:word", "detector", "what stands at a path that the .geom names; may be repeated"),
+        ("expt", "FILE:file", "detector", "DIALS experiments: panels, beam, goniometer, crystal; axes of -adxv"),
+        ("expt_index", "n:count", "detector", "which experiment of -expt, from 0; default 0"),
+        ("expt_image", "n:integer", "detector", "which image of its scan; default: the first"),
         ("img", "FILE:file", "detector", "geometry from an SMV header; pixels are not needed"),
         ("mask", "FILE:file", "detector", "SMV image whose zero pixels are skipped; its header counts too"),
         # --- sampling

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -59,6 +60,9 @@ class Detector(Noun):
     thickness_steps: int | None = None
     mask: np.ndarray | None = None  #: bool (n_slow, n_fast); False pixels are skipped and stay 0
     panels: tuple | None = None  #: of Panel; None: one, placed by the fields above
+    geometry_file: str | None = None  #: name of the .geom or .expt that all this was read from
+    geometry_text: str | None = None  #: the whole .geom, for files in its layout
+    geometry_notes: tuple = ()  #: sentences about what of it was not read
 
     def __post_init__(self) -> None:
         put, pre = self._set, "Detector."
@@ -93,6 +97,12 @@ class Detector(Noun):
             if not 1 <= n <= MOST_PIXELS:
                 raise InputError(f"Detector.size_{name}_mm", f"must hold 1 to {MOST_PIXELS} pixels", n)
         put("mask", check_mask(pre + "mask", self.mask, self.shape))
+        for field in ("geometry_file", "geometry_text"):
+            put(field, check.optional(check.text, pre + field, getattr(self, field)))
+        notes = self.geometry_notes
+        if not isinstance(notes, (tuple, list)) or not all(isinstance(note, str) for note in notes):
+            raise InputError(pre + "geometry_notes", "must be a list of sentences", notes)
+        put("geometry_notes", tuple(notes))
 
     def _fit_panels(self, given: tuple[Panel, ...]) -> None:
         """Put the panels into the image, and refuse fields that place a single one."""
@@ -109,6 +119,90 @@ class Detector(Noun):
                 raise InputError("Detector.panels", f"must fit into {MOST_PIXELS} rows and columns", needed)
             if wanted is not None and wanted < needed:
                 raise InputError(f"Detector.{field}", f"must hold all panels, {needed} pixels", wanted)
+
+    @classmethod
+    def from_geom(
+        cls,
+        path,
+        *,
+        data_file=None,
+        event: int | str | None = None,
+        values: Mapping[str, float] | None = None,
+        clen_mm: float | None = None,
+        masks: bool | None = None,
+        mask_folder=None,
+    ) -> Self:
+        """Read a CrystFEL geometry (.geom): its panels, where they lie in the image, and what of them is bad.
+
+        Wavelength and bandwidth are the beam's: ``Experiment.from_geom`` reads them too. The convention is adxv, whose
+        frame is CrystFEL's.
+
+        Parameters
+        ----------
+        path
+            The file; docs/geometry.md tells what is read of it.
+        data_file
+            An HDF5 file that holds what the .geom names by a path, and its masks: its name, or an open ``h5py.File``.
+        event
+            Which of its frames: a number, or as CrystFEL writes it ("//7", "run3/a//0/7").
+        values
+            Numbers by such a path, in the unit that the .geom gives there (mm for a clen without one); they win over
+            ``data_file``.
+        clen_mm
+            The camera length, instead of that of the file.
+        masks
+            None: masks in files of their own are read where these are there (else ``geometry_notes`` says so), those
+            in the file of the data where ``data_file`` is given. True: all must be there. False: none is read. Bad
+            regions, edge pixels and panels that are not to be indexed are bad in any case.
+        mask_folder
+            Where mask files with relative names are; None: beside the .geom.
+
+        Raises
+        ------
+        InputError
+            If the file breaks a rule (which line, which rule, which value), or a number that it needs is not given:
+            which, and the path where it lies.
+
+        Examples
+        --------
+        >>> detector = Detector.from_geom("tests/data/jungfrau2m_extrageom.geom")
+        >>> detector.shape, len(detector.panels)
+        ((2048, 1024), 32)
+        """
+        from bragg_numba.dialect.geometry_files import GeomOptions, detector_of_geom
+
+        options = GeomOptions(
+            data_file=data_file,
+            event=event,
+            values=values,
+            clen_mm=clen_mm,
+            masks=masks,
+            mask_folder=mask_folder,
+        )
+        return cls.from_dict(detector_of_geom(path, options))
+
+    @classmethod
+    def from_expt(cls, path, index: int = 0) -> Self:
+        """Read the detector of one experiment of a DIALS experiment list (.expt).
+
+        The panels' hierarchy is reckoned in; vectors are turned from the frame of imgCIF into that of McStas, whose
+        convention is adxv. ``Experiment.from_expt`` reads the rest.
+
+        Parameters
+        ----------
+        path
+            The file; docs/geometry.md tells what is read of it.
+        index
+            Which of its experiments, from 0.
+
+        Raises
+        ------
+        InputError
+            If the file breaks a rule: the place in it, the rule and the value.
+        """
+        from bragg_numba.dialect.geometry_files import ExptOptions, detector_of_expt
+
+        return cls.from_dict(detector_of_expt(path, ExptOptions(index=index)))
 
     @classmethod
     def from_dict(cls, values: dict) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ class Experiment(Noun):
         """
         with line.naming_flags():
             # In this order, which decides what is complained about first.
-            detector = Detector(**line.detector)
+            detector = Detector.from_dict(line.detector)
             factors = StructureFactors(**line.read_structure_factors())
             return cls(
                 beam=Beam(**line.beam),
@@ -124,6 +125,117 @@ class Experiment(Noun):
                 sampling=Sampling(**line.sampling_of(detector.shape)),
                 structure_factors=factors,
                 fidelity=line.fidelity,
+            )
+
+    @classmethod
+    def from_geom(
+        cls,
+        path,
+        *,
+        crystal: Crystal,
+        structure_factors: StructureFactors,
+        beam: Beam | None = None,
+        wavelength_A: float | None = None,
+        data_file=None,
+        event: int | str | None = None,
+        values: Mapping[str, float] | None = None,
+        clen_mm: float | None = None,
+        masks: bool | None = None,
+        mask_folder=None,
+        **parts,
+    ) -> Experiment:
+        """Build an experiment on the detector of a CrystFEL geometry, with its wavelength and bandwidth.
+
+        Parameters
+        ----------
+        path, data_file, event, values, clen_mm, masks, mask_folder
+            As ``Detector.from_geom`` takes them.
+        crystal, structure_factors
+            Which a .geom does not say.
+        beam
+            What a .geom does not say of the beam; the file's wavelength and bandwidth replace its own.
+        wavelength_A
+            The wavelength, instead of that of the file. Where neither is there, ``beam`` has it.
+        parts
+            Further parts: rotation, sampling, fidelity.
+
+        Raises
+        ------
+        InputError
+            As ``Detector.from_geom``; and where nobody says what the wavelength is.
+        """
+        from bragg_numba.dialect.geometry_files import GeomOptions, nouns_of_geom
+
+        options = GeomOptions(
+            data_file=data_file,
+            event=event,
+            values=values,
+            clen_mm=clen_mm,
+            wavelength_A=wavelength_A,
+            masks=masks,
+            mask_folder=mask_folder,
+        )
+        nouns = nouns_of_geom(path, options)
+        if beam is None and "wavelength_A" not in nouns["beam"]:
+            raise InputError("wavelength", "is needed, and the file has none", hint="give it", file=str(path))
+        return cls(
+            beam=(beam or Beam()).replace(**nouns["beam"]),
+            crystal=crystal,
+            detector=Detector.from_dict(nouns["detector"]),
+            structure_factors=structure_factors,
+            **parts,
+        )
+
+    @classmethod
+    def from_expt(
+        cls,
+        path,
+        index: int = 0,
+        *,
+        image: int | None = None,
+        crystal: Crystal | None = None,
+        structure_factors: StructureFactors | None = None,
+        wavelength_A: float | None = None,
+        **parts,
+    ) -> Experiment:
+        """Build from one experiment of a DIALS experiment list (.expt): its beam, detector, goniometer and crystal.
+
+        Parameters
+        ----------
+        path
+            The file; docs/geometry.md tells what is read of it.
+        index
+            Which of its experiments, from 0.
+        image
+            Which image of the scan, as its ``image_range`` counts; None: the first. Crystal, beam and goniometer that
+            vary along the scan are those of this image.
+        crystal
+            The crystal, instead of that of the file: needed where this has none.
+        structure_factors
+            An .expt says nothing of them; None: 1 for every reflection.
+        wavelength_A
+            The wavelength, where the beam is polychromatic and has no range.
+        parts
+            Further parts: sampling, fidelity.
+
+        Raises
+        ------
+        InputError
+            If the file breaks a rule (the place in it, the rule and the value), or has no such experiment or image.
+        """
+        from bragg_numba.dialect.geometry_files import ExptOptions, nouns_of_expt
+
+        nouns = nouns_of_expt(path, ExptOptions(index=index, image=image, wavelength_A=wavelength_A))
+        if crystal is None and "crystal" not in nouns:
+            raise InputError("crystal", f"is missing from experiment {index}", hint="give one", file=str(path))
+        with read_from(path):
+            return cls(
+                beam=Beam(**nouns["beam"]),
+                crystal=crystal or Crystal(**nouns["crystal"]),
+                detector=Detector.from_dict(nouns["detector"]),
+                rotation=Rotation(**nouns["rotation"]),
+                structure_factors=structure_factors or StructureFactors(default_F=1.0),
+                **parts,
             )
 
     def of_lattice(self, index: int) -> Experiment:

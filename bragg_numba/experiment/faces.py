@@ -53,6 +53,9 @@ UNITS_OF_FIELDS = {
 #: Numbers of a tuple or an array that are still printed one by one: a 3 x 3 matrix is, a mask is not.
 MOST_NUMBERS = 24
 
+#: Letters of a text that is still printed: a path is, a file is not.
+MOST_LETTERS = 1000
+
 
 def unit_of(field: str) -> str:
     """Return the unit that a field's name tells, ``""`` for what has none."""
@@ -109,7 +112,7 @@ def _unit(name: str, value) -> str:
 
 
 def _is_long(value) -> bool:
-    return _size(value) > MOST_NUMBERS
+    return _size(value) > MOST_NUMBERS or (isinstance(value, str) and len(value) > MOST_LETTERS)
 
 
 def _holds_nouns(value) -> bool:
@@ -126,6 +129,8 @@ def _size(value) -> int:
 
 def _summary(value) -> str:
     """Shape and range of what is too long to be printed."""
+    if isinstance(value, str):
+        return f"text of {len(value.splitlines())} lines"
     if _holds_nouns(value):
         shown = f"{len(value)} of {type(value[0]).__name__}"
         if not hasattr(value[0], "name"):

@@ -38,7 +38,8 @@ __all__ = [
 
 Vector = tuple[float, float, float]
 
-#: What a data file may be given as: numbers by their path, the name of an HDF5 file, or an open one.
+#: What a data file may be given as: numbers by their path, the name of an HDF5 file, or an open one; or a list of
+#: these, of which the first that can know a path is asked.
 Values = Any
 
 #: CrystFEL's constants, SI: a wavelength made of an energy in a .geom is the one that CrystFEL makes of it.
@@ -260,7 +261,8 @@ class Geometry:
         ----------
         values
             Where to look for what lies at a path of a data file: a mapping from that path to the number that would
-            stand there, the name of an HDF5 file, or an open ``h5py.File``.
+            stand there, the name of an HDF5 file, or an open ``h5py.File``; or a list of a mapping and a file, which
+            is asked for what the mapping has not.
         event
             Which of a file's frames: a number, or as CrystFEL writes it ("//7", "run3/a//0/7").
         clen_m
@@ -373,7 +375,7 @@ def event_parts(event: int | str | None) -> tuple[list[str], list[int]]:
         split = [word for word in words.split("/") if word], [word for word in numbers.split("/") if word]
         if all(word.isascii() and word.isdigit() for word in split[1]):
             return split[0], [int(word) for word in split[1]]
-    elif not isinstance(event, (str, bool)) and event == int(event) and event >= 0:
+    elif isinstance(event, (int, np.integer)) and not isinstance(event, bool) and event >= 0:
         return [], [int(event)]
     raise InputError("event", "must be the number of a frame, or CrystFEL's words//numbers", event)
 
@@ -409,13 +411,7 @@ def _fetch(
     if values is None:
         rule = f"lies in a data file, at {quantity.path} (in {quantity.unit})"
         raise InputError(name, rule, hint=f"give that file, or a value of {quantity.key}", file=file)
-    if isinstance(values, Mapping) and not hasattr(values, "filename"):  # an open HDF5 file is a mapping, too
-        if quantity.path not in values:
-            rule = f"needs the value at {quantity.path} (in {quantity.unit})"
-            raise InputError(name, rule, hint=f"there is one for {', '.join(map(str, values)) or 'none'}", file=file)
-        number = values[quantity.path]
-    else:
-        number = _number_in_file(values, quantity.path, event, name)
+    number = _look_up(quantity, values, event, name, file)
     try:
         number = float(number)
     except (TypeError, ValueError):
@@ -423,6 +419,20 @@ def _fetch(
     if not math.isfinite(number) and not (nan_allowed and math.isnan(number)):
         raise InputError(name, f"must be a finite number at {quantity.path}", number, file=file)
     return number if math.isnan(number) else _in_range(quantity, number * quantity.factor, name, file)
+
+
+def _look_up(quantity: Quantity, values: Values, event: int | str | None, name: str, file: str):
+    """Return what stands at a quantity's path, in its unit."""
+    assert quantity.path is not None
+    known: list[str] = []
+    for place in values if isinstance(values, (list, tuple)) else [values]:
+        if not isinstance(place, Mapping) or hasattr(place, "filename"):  # an open HDF5 file is a mapping, too
+            return _number_in_file(place, quantity.path, event, name)
+        if quantity.path in place:
+            return place[quantity.path]
+        known += map(str, place)
+    rule = f"needs the value at {quantity.path} (in {quantity.unit})"
+    raise InputError(name, rule, hint=f"there is one for {', '.join(known) or 'none'}", file=file)
 
 
 def _in_range(quantity: Quantity, number: float, name: str, file: str) -> float:

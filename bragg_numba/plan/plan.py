@@ -144,7 +144,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     InputError
         If the detector cannot be placed or the memory does not suffice.
     """
-    notes: list[str] = []
+    notes: list[str] = list(experiment.detector.geometry_notes)
     beam, crystal, sampling = experiment.beam, experiment.crystal, experiment.sampling
     physical = experiment.fidelity == "physical"
     detector = place_detector(experiment)

@@ -18,7 +18,7 @@ from bragg_numba.versions import versions
 
 def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description, list[str]]:
     """What the master of a series says, and notes on what NXmx cannot say."""
-    notes: list[str] = []
+    notes: list[str] = list(series.experiment.detector.geometry_notes)
     table = series.frames
     experiment, shift = series.experiment_of(0), None
     plan = make_plan(experiment)
