@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", help="s_master.h5, or a frame.h5")
     add("-o", "--output", metavar="PREFIX", help="PREFIX.geom, .phil, .poni, _XDS.INP; default: the source's name")
+    add("--stream", metavar="FILE", help="write the truth as a stream of CrystFEL instead: bragg-numba series takes it")
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 
 
@@ -21,6 +22,13 @@ def run(arguments: argparse.Namespace) -> int:
     from bragg_numba.io.atomic import write_text
     from bragg_numba.series.source import export_files, open_source, write_nxmx
 
+    if arguments.stream:
+        from bragg_numba.series.stream_file import write_stream
+
+        with open_source(arguments.source) as source, progress_bar("writing") as progress:
+            crystals = write_stream(source, arguments.stream, progress=progress)
+            print(f"wrote {arguments.stream}: {len(source.series)} chunks, {crystals} crystals")
+        return 0
     if arguments.nxmx:
         with progress_bar("copying") as progress:
             write_nxmx(arguments.source, arguments.nxmx, progress=progress)

@@ -112,6 +112,11 @@ def _geom_names(description: Description) -> list[str]:
     return [f"p{number}" for number in range(len(names))]
 
 
+def panel_names(description: Description) -> list[str]:
+    """Return what the panels are called in the .geom, by number."""
+    return ["p0"] if description.geometry.is_single else _geom_names(description)
+
+
 def _geom_polarization(description: Description) -> list[str]:
     """What to give to partialator and process_hkl, whose own default is a beam that is all horizontal."""
     if description.polarization is None:

@@ -16,7 +16,7 @@ LIMIT = 64
 
 #: Columns of the table of frames that change the background by more than a factor, or by a factor that is the
 #: plan's business. The fluence is a factor; orientation, phi, wavelength and cell counts do not matter.
-_COLUMNS = ("beam_x_mm", "beam_y_mm", "spectrum", "mosaic_spread_deg", "mosaic_domains")
+_COLUMNS = ("beam_x_mm", "beam_y_mm", "detector_shift_mm", "spectrum", "mosaic_spread_deg", "mosaic_domains")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,13 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     experiment, shift = series.experiment_of(0), None
     plan = make_plan(experiment)
     centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
-    if any(np.ptp(values) > 0.0 for values in centres):
-        shift = _shifts(series, plan)
+    moves = table["detector_shift_mm"] if "detector_shift_mm" in table else np.zeros((1, 3))
+    if any(np.ptp(values) > 0.0 for values in centres) or np.ptp(moves, axis=0).any():
+        turn = mcstas_rotation(plan.experiment, plan.detector)
+        shift = _shifts(series, plan) if centres else (moves - moves[0]) @ turn.T / 1000.0
+        what = "beam centre" if centres else "place of the detector"
         notes.append(
-            "the beam centre varies: detector/shift has every frame's, and CrystFEL follows it; DIALS, XDS and pyFAI "
+            f"the {what} varies: detector/shift has every frame's, and CrystFEL follows it; DIALS, XDS and pyFAI "
             "know one geometry a file, that of the first frame"
         )
     if experiment.detector.curved:

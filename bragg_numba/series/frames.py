@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Crystal, Experiment, Lattice
+from bragg_numba.experiment import Crystal, Detector, Experiment, Lattice, Panel
 from bragg_numba.experiment.noun import plain_value, unpack_array
+from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.text_files import read_text
 
 #: Columns of the table: type and shape of one frame's value. None: any length, which may differ between frames.
@@ -33,6 +34,7 @@ COLUMNS: dict[str, tuple[type, tuple]] = {
     "mosaic_seed": (np.int64, ()),
     "beam_x_mm": (np.float64, ()),
     "beam_y_mm": (np.float64, ()),
+    "detector_shift_mm": (np.float64, (3,)),
     "seed": (np.uint64, ()),
 }
 
@@ -41,6 +43,7 @@ SPLIT_COLUMNS: dict[str, tuple[str, ...]] = {
     "orientation": tuple(f"u{row}{column}" for row in (1, 2, 3) for column in (1, 2, 3)),
     "quaternion": ("qw", "qx", "qy", "qz"),
     "cell_counts": ("n_a", "n_b", "n_c"),
+    "detector_shift_mm": ("shift_x_mm", "shift_y_mm", "shift_z_mm"),
 }
 
 
@@ -184,9 +187,28 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
         changes["beam"] = experiment.beam.replace(**beam)
     if place:
         changes["detector"] = experiment.detector.replace(**place)
+    if "detector_shift_mm" in row and row["detector_shift_mm"].any():
+        changes["detector"] = moved_detector(experiment, row["detector_shift_mm"])
     if "phi_deg" in row:
         changes["rotation"] = experiment.rotation.replace(phi_deg=float(row["phi_deg"]))
     return experiment.replace(**changes) if changes else experiment
+
+
+def moved_detector(experiment: Experiment, shift_mm) -> Detector:
+    """Return an experiment's detector moved by a vector of the laboratory, every panel by the same."""
+    detector = experiment.detector
+    panels = detector.panels
+    if panels is None:
+        placed = place_detector(experiment)
+        origin = tuple(1000.0 * value for value in placed.origin)
+        size: dict[str, Any] = {"n_fast": placed.n_fast, "n_slow": placed.n_slow}
+        size["pixel_mm"] = (1000.0 * placed.pixel_size,) * 2
+        panels = (Panel(name="p0", origin_mm=origin, fast=placed.fast, slow=placed.slow, **size),)
+        kept = ("convention", "point_pixel", "attenuation_depth_um", "thickness_um", "thickness_steps", "mask")
+        detector = Detector(panels=panels, **{name: getattr(detector, name) for name in kept})
+    x, y, z = (float(value) for value in shift_mm)
+    moved = tuple(p.replace(origin_mm=(p.origin_mm[0] + x, p.origin_mm[1] + y, p.origin_mm[2] + z)) for p in panels)
+    return detector.replace(panels=moved)
 
 
 def _lattices_of(crystal: Crystal, row: Mapping[str, Any]) -> tuple[Lattice, ...]:
@@ -229,6 +251,11 @@ def check_against(experiment: Experiment, table: FrameTable) -> None:
                 "frames.spectrum",
                 "needs fidelity physical: like nanoBragg, fidelity nanobragg ignores the weights of sources",
             )
+    if "detector_shift_mm" in table:
+        if "beam_x_mm" in table or "beam_y_mm" in table:
+            raise InputError("frames", "must hold either detector_shift_mm or beam_x_mm and beam_y_mm, not both")
+        if detector.curved:
+            raise InputError("frames.detector_shift_mm", "cannot move a curved detector")
     centred = "beam_x_mm" in table or "beam_y_mm" in table
     if centred and detector.origin_mm is not None:
         raise InputError("frames.beam_x_mm", "has no effect: Detector.origin_mm fixes where the detector is")
