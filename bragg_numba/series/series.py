@@ -146,19 +146,47 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
         raise InputError("series plan", f"is not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
         raise InputError("series plan", f'must be a JSON object with "format": "{FORMAT}" and "version": {VERSION}')
-    known = {"format", "version", "experiment", "nanobragg", "frames", "rotation", "stills", "output"}
+    known = {"format", "version", "experiment", "nanobragg", *_CRYSTFEL_PARTS, *_WAYS, "output"}
     _need_known("series plan", "part", values, known)
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
-    experiment = _experiment(values, folder)
-    ways = [name for name in ("frames", "rotation", "stills") if name in values]
-    if len(ways) != 1:
-        raise InputError("series plan", "must hold exactly one of frames, rotation and stills", ways)
+    ways = [name for name in _WAYS if name in values]
+    if any(name in values for name in _CRYSTFEL_PARTS):
+        made = _of_crystfel(values, ways, folder)
+    else:
+        experiment = _experiment(values, folder)
+        _need_one(ways)
+        made = _series(experiment, ways[0], values[ways[0]], folder)
     output = values.get("output", {})
     if not isinstance(output, dict):
         raise InputError("series plan: output", "must be a JSON object", output)
     if not isinstance(output.get("prefix", ""), str):
         raise InputError("series plan: output.prefix", "must be text: how file names begin", output["prefix"])
-    return _series(experiment, ways[0], values[ways[0]], folder), output
+    return made, output
+
+
+#: What says which frames there are: a plan has one of them.
+_WAYS = ("frames", "rotation", "stills", "template")
+
+#: Parts of a plan that name CrystFEL's files, or say how they are meant.
+_CRYSTFEL_PARTS = ("cell", "hkl", "symmetry", "geom", "template")
+
+
+def _need_one(ways: list[str]) -> None:
+    if len(ways) != 1:
+        raise InputError("series plan", f"must hold exactly one of {', '.join(_WAYS[:-1])} and {_WAYS[-1]}", ways)
+
+
+def _of_crystfel(values: dict, ways: list[str], folder: Path) -> Series:
+    """The series of a plan that names files of CrystFEL."""
+    from bragg_numba.series.crystfel import base_experiment, read_template, template_columns
+
+    _need_one(ways)
+    saved = _experiment(values, folder) if "experiment" in values else None
+    template = read_template(values["template"], folder) if "template" in values else None
+    experiment = base_experiment(values, folder, template, saved)
+    if template is None:
+        return _series(experiment, ways[0], values[ways[0]], folder)
+    return Series(experiment, template_columns(template, experiment))
 
 
 def _experiment(values: dict, folder: Path) -> Experiment:
