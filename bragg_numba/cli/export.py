@@ -11,7 +11,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command's arguments."""
     add = parser.add_argument
     add("source", help="s_master.h5, or a frame.h5")
-    add("-o", "--output", metavar="PREFIX", help="PREFIX.geom, .phil, .poni, _XDS.INP; default: the source's name")
+    add(
+        "-o",
+        "--output",
+        metavar="PREFIX",
+        help="PREFIX.geom, .expt, .phil, .poni, _XDS.INP; default: the source's name",
+    )
     add("--stream", metavar="FILE", help="write the truth as a stream of CrystFEL instead: bragg-numba series takes it")
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 

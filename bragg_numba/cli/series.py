@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames-per-file", metavar="N", help="default 100")
     add("--spot-threshold", metavar="P", help="photons below which a spot is left out of the truth; default 1")
     add("--no-spots", action="store_true", help="write no table of spots")
-    add("--no-exports", action="store_true", help="write no .geom, .phil, .poni and XDS.INP beside the masters")
+    add("--no-exports", action="store_true", help="write no .geom, .phil, .expt, .poni and XDS.INP beside the masters")
     add("--threads", metavar="N", help="CPU threads of a process; default: all")
     add("--precision", metavar="P", help="auto, tile or float64")
     add("--backend", metavar="B", help="auto, cpu or cuda")

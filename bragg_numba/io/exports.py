@@ -10,6 +10,8 @@ import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.errors import InputError
+from bragg_numba.io.geom_file import lines_of_groups
+from bragg_numba.io.geom_groups import MOST_GROUPS
 from bragg_numba.io.nxmx import LARGEST_VALID, SATURATION, Description
 
 #: XDS's customary frame (x right, y down, z along the beam) from that of McStas (x left, y up).
@@ -55,12 +57,13 @@ def crystfel_geom(description: Description) -> str:
             "dim1 = ss",
             "dim2 = fs",
             "data = /entry/data/data",
-            "mask0_data = /entry/instrument/detector/pixel_mask",
+            f"mask0_data = {description.mask_path}",
             "mask0_goodbits = 0x0",
             "mask0_badbits = 0xffffffff",
             *_geom_saturation(description),
             "",
             *(_geom_panel(description) if g.is_single else _geom_panels(description)),
+            *_geom_groups(description),
             "",
         ]
     )
@@ -115,6 +118,15 @@ def _geom_names(description: Description) -> list[str]:
 def panel_names(description: Description) -> list[str]:
     """Return what the panels are called in the .geom, by number."""
     return ["p0"] if description.geometry.is_single else _geom_names(description)
+
+
+def _geom_groups(description: Description) -> list[str]:
+    """Which panels belong together: as the .geom has it that the detector is from, else as their names tell."""
+    names, like = _geom_names(description), description.layout
+    if len(names) == 1 or len(names) >= MOST_GROUPS:  # with their group they are more than CrystFEL takes
+        return []
+    same = like is not None and [panel.name for panel in like.panels] == names
+    return ["", *lines_of_groups(names, like if same else None)]
 
 
 def _geom_polarization(description: Description) -> list[str]:

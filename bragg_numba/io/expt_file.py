@@ -269,7 +269,7 @@ def _panel(node: _Node, outer: _Frame, groups: tuple[str, ...]) -> ExptPanel:
         node["image_size"].refuse("must be above 0", list(size))
     pixel = node["pixel_size"].numbers(2, above=0.0, low=_SMALLEST)
     offset = node["raw_image_offset"].wholes(2, -_WHOLE_MOST) if node.has("raw_image_offset") else (0, 0)
-    trusted = node["trusted_range"].numbers(2) if node.has("trusted_range") else (0.0, 0.0)
+    trusted = node["trusted_range"].numbers(2, most=math.inf) if node.has("trusted_range") else (0.0, 0.0)
     strategy = ""
     if node.has("px_mm_strategy"):
         strategy = node["px_mm_strategy"]["type"].text()

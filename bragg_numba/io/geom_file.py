@@ -18,7 +18,7 @@ from bragg_numba.io.geom_groups import MOST_CHILDREN, MOST_GROUPS, Groups, deriv
 from bragg_numba.io.geometry import RANGES, UNITS, BadRegion, Flag, Geometry, GeomPanel, Mask, Quantity, Vector
 from bragg_numba.io.text_files import read_text
 
-__all__ = ["parse_geom", "read_geom", "write_geom"]
+__all__ = ["lines_of_groups", "parse_geom", "read_geom", "write_geom"]
 
 _WHOLE_MOST = 2**31 - 1
 _MOST_DIMS = 16
@@ -554,20 +554,30 @@ def write_geom(geometry: Geometry, comment: str = "") -> str:
         own = {key: value for key, value in table.items() if key not in common}
         lines += ["", *_lines_of(f"{panel.name}/", own)]
     names = [panel.name for panel in geometry.panels]
-    groups = _checked(geometry.groups or derive_groups(names, geometry.rigid_groups), names)
-    rigid, collections = geometry.rigid_groups, geometry.rigid_group_collections
+    return "\n".join([*lines, "", *lines_of_groups(names, geometry), ""])
+
+
+def lines_of_groups(names: list[str], like: Geometry | None = None) -> list[str]:
+    """Return the lines of a .geom that say which panels belong together, as CrystFEL before and since 0.11 has it.
+
+    The groups are those of ``like``, whose panels have these names; where it has none they are made from its rigid
+    groups or from the names, and the other way round.
+
+    Raises
+    ------
+    InputError
+        For groups of too many members, and for more panels and groups than CrystFEL takes.
+    """
+    given = () if like is None else like.groups
+    rigid, collections = ((), ()) if like is None else (like.rigid_groups, like.rigid_group_collections)
+    groups = _checked(given or derive_groups(names, rigid), names)
     if not rigid:
         rigid, collections = derive_rigid_groups(names, groups)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            *_group_lines("rigid_group_", rigid),
-            *_group_lines("rigid_group_collection_", collections),
-            *_group_lines("group_", groups),
-            "",
-        ]
-    )
+    return [
+        *_group_lines("rigid_group_", rigid),
+        *_group_lines("rigid_group_collection_", collections),
+        *_group_lines("group_", groups),
+    ]
 
 
 def _digits(value: float) -> str:

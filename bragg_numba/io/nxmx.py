@@ -13,6 +13,7 @@ import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.geometry import Geometry
 
 #: Where counts are cut. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
 SATURATION = {"uint16": 65533, "uint32": 2**31 - 3}
@@ -31,6 +32,8 @@ NO_SENSOR_M = 1e-9
 XDS_BITS = 0x1F
 
 TRUTH = "/entry/truth"
+
+_MASK, _SPECIFIC = "/entry/instrument/detector/pixel_mask", "/entry/instrument/detector/detectorSpecific"
 
 _TRANSLATION = "/entry/instrument/detector/transformations/translation"
 
@@ -115,6 +118,21 @@ class Description:
     polarization_normal: np.ndarray  #: of the plane that holds beam and E-vector, McStas frame
     stokes: np.ndarray  #: (1, 4), I = 1, with Q along x and U along x = y of the McStas frame
     process: dict[str, str]  #: text by name, for /entry/process
+    layout: Geometry | None = None  #: the .geom that the detector was read from
+
+    @property
+    def mask_path(self) -> str:
+        """Where the pixel mask is: not where NXmx has it if that tells nothing and DIALS 3.12 would stop there.
+
+        That version cuts the mask into the panels and refuses a part whose rows are not whole rows of the image.
+        """
+        g = self.geometry
+        aside = any((panel.first_column, panel.n_fast) != (0, g.n_fast) for panel in g.panels)
+        needed = not aside or any(
+            self.pixel_mask[p.first_row : p.first_row + p.n_slow, p.first_column : p.first_column + p.n_fast].any()
+            for p in g.panels
+        )
+        return _MASK if g.is_single or needed else f"{_SPECIFIC}/pixel_mask"
 
     @property
     def wavelength_of_frames(self) -> bool:
@@ -239,9 +257,10 @@ def _write_detector(detector, description: Description) -> None:
     _put(detector, "frame_time", exposure, "s")
     for name in ("countrate_correction_applied", "flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
+    specific = group(detector, "detectorSpecific", "NXcollection")
     # A filter that every HDF5 has: a mask that cannot be read would stop who can read the frames.
-    mask = detector.create_dataset(
-        "pixel_mask",
+    mask = detector.file.create_dataset(
+        description.mask_path,
         data=description.pixel_mask,
         chunks=(min(g.n_slow, 256), g.n_fast),
         shuffle=True,
@@ -250,7 +269,6 @@ def _write_detector(detector, description: Description) -> None:
     )
     bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
     set_attributes(mask, bits=bits_text)
-    specific = group(detector, "detectorSpecific", "NXcollection")
     import h5py
 
     specific["nimages"] = np.int64(description.frames)
@@ -258,8 +276,10 @@ def _write_detector(detector, description: Description) -> None:
     specific["x_pixels_in_detector"] = np.int64(g.n_fast)
     specific["y_pixels_in_detector"] = np.int64(g.n_slow)
     _put(specific, "photon_energy", ENERGY_WAVELENGTH_EV_A / description.mean_wavelength_A, "eV")
+    if description.mask_path != _MASK:
+        return
     if description.dtype == "float32":  # which XDS takes in no case
-        specific["pixel_mask"] = h5py.SoftLink("/entry/instrument/detector/pixel_mask")
+        specific["pixel_mask"] = h5py.SoftLink(_MASK)
     else:
         specific.create_dataset("pixel_mask", data=(description.pixel_mask & XDS_BITS).astype(np.uint8))
 
@@ -285,7 +305,7 @@ def _write_module(detector, transformations, g: McStasGeometry, base: str) -> No
 def _write_modules(detector, transformations, g: McStasGeometry, base: str) -> None:
     """Write a module for each panel, with its axes at right angles, as DIALS wants them.
 
-    DIALS takes the offset of the pixel directions for the panel's corner, before the translation.
+    Each has a module_offset that leads from the translation to its corner: DIALS up to 3.12 knows no other way.
     """
     along = np.array([0.0, 0.0, 1.0])
     distance = float(g.origin[2])
@@ -298,8 +318,11 @@ def _write_modules(detector, transformations, g: McStasGeometry, base: str) -> N
         module["data_origin"] = np.array([panel.first_row, panel.first_column], dtype=np.int64)
         module["data_size"] = np.array([panel.n_slow, panel.n_fast], dtype=np.int64)
         corner = panel.origin - distance * along
-        _axis(module, "fast_pixel_direction", panel.pitch_fast, "m", panel.fast, _TRANSLATION, offset=corner)
-        _axis(module, "slow_pixel_direction", panel.pitch_slow, "m", panel.slow, _TRANSLATION, offset=corner)
+        far = float(np.linalg.norm(corner))
+        _axis(module, "module_offset", far, "m", corner / far if far > 0.0 else along, _TRANSLATION)
+        offset = f"{module.name}/module_offset"
+        _axis(module, "fast_pixel_direction", panel.pitch_fast, "m", panel.fast, offset)
+        _axis(module, "slow_pixel_direction", panel.pitch_slow, "m", panel.slow, offset)
     _put(detector, "x_pixel_size", g.panels[0].pitch_fast, "m")
     _put(detector, "y_pixel_size", g.panels[0].pitch_slow, "m")
 
@@ -322,14 +345,13 @@ def _axis(
     vector: np.ndarray,
     depends_on: str,
     kind: str = "translation",
-    offset: np.ndarray | None = None,
 ):
     axis = _put(parent, name, value, units)
     set_attributes(
         axis,
         transformation_type=kind,
         vector=np.asarray(vector, dtype=np.float64),
-        offset=np.zeros(3) if offset is None else offset,
+        offset=np.zeros(3),
         offset_units="m",
         depends_on=depends_on,
     )

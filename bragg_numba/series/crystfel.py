@@ -388,4 +388,3 @@ def _band(wavelength_A: float, deviation: float) -> list[tuple[float, float]]:
     fields = even_band(deviation)
     n, spread = fields["dispersion_steps"], fields["dispersion_percent"] / 100.0
     return [(wavelength_A * (1.0 + spread * (step / (n - 1) - 0.5)), 1.0) for step in range(n)]
-

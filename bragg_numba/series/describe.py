@@ -10,6 +10,8 @@ import numpy as np
 from bragg_numba.experiment import Detector
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
+from bragg_numba.io.geom_file import parse_geom
+from bragg_numba.io.geometry import Geometry
 from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
@@ -62,7 +64,15 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
             "experiment": series.experiment.to_json(),
             "series": series.to_json(output),
         },
+        layout=_layout(experiment.detector),
     ), notes
+
+
+def _layout(detector: Detector) -> Geometry | None:
+    """The .geom that a detector was read from, where it keeps one."""
+    if detector.geometry_text is None:
+        return None
+    return parse_geom(detector.geometry_text, detector.geometry_file or "")
 
 
 #: Pixels by which NXmx may have a panel's corner elsewhere before it is worth a word.

@@ -94,16 +94,41 @@ class Source:
             return row, table[first : first + count]
 
     def lattices(self, index: int) -> np.ndarray | None:
-        """One frame's rows of the table of lattices; None where the file has none."""
+        """One frame's rows of the table of lattices; None where its frames have no lists of them."""
+        rows = self.lattice_table()
+        if rows is None:
+            return None
+        first, last = np.searchsorted(rows["frame"], [index, index + 1])
+        return rows[first:last]
+
+    def lattice_table(self) -> np.ndarray | None:
+        """Return the truth's table of lattices; None where the series has no lattices."""
+        from bragg_numba.plan.plan import make_plan
+        from bragg_numba.series.truth import LATTICE, lattice_records
+
+        if not self.series.has_lattices:
+            return None
         if "lattices" not in self.tables:
             with reading(self.path):
                 table = self.file.get(f"{nxmx.TRUTH}/lattices")
-                if table is None:
-                    return None
-                self.tables["lattices"] = table[()]
-        rows = self.tables["lattices"]
-        first, last = np.searchsorted(rows["frame"], [index, index + 1])
-        return rows[first:last]
+                if table is not None:
+                    self.tables["lattices"] = table[()]
+        if "lattices" not in self.tables:
+            plans = (make_plan(self.series.experiment_of(i)) for i in range(len(self.series)))
+            rows = [lattice_records(plan, i) for i, plan in enumerate(plans)]
+            self.tables["lattices"] = np.concatenate([np.zeros(0, LATTICE), *(one for one in rows if one is not None)])
+        return self.tables["lattices"]
+
+    def table(self) -> np.ndarray:
+        """Return the truth's table of frames; one without photons and counts where the file has none."""
+        from bragg_numba.plan.plan import make_plan
+        from bragg_numba.series.truth import frame_record
+
+        with reading(self.path):
+            group = self.file.get(nxmx.TRUTH)
+            if group is not None and "frames" in group:
+                return group["frames"][()]
+        return np.array([frame_record(make_plan(self.series.experiment_of(i)), i) for i in range(len(self.series))])
 
     def require_other(self, path) -> None:
         """Refuse to write a file of the series that is read, under whatever name.
@@ -323,6 +348,10 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
 def export_files(source: Source, prefix) -> dict[str, str]:
     """Text files for other programs: name to contents; lines of XDS.INP for even sweeps alone."""
     from bragg_numba.series.describe import describe, export_texts
+    from bragg_numba.series.experiment_list import experiment_list
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
-    return export_texts(description, prefix, source.path.name)
+    texts = export_texts(description, prefix, source.path.name)
+    tables = source.table(), source.lattice_table()
+    texts[f"{os.fspath(prefix)}.expt"] = experiment_list(description, source.series, *tables, source.path.name)
+    return texts

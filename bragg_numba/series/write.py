@@ -36,6 +36,7 @@ from bragg_numba.series import interrupts
 from bragg_numba.series import workers as crews
 from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
+from bragg_numba.series.experiment_list import experiment_list
 from bragg_numba.series.exposure import dark_frames, exposure_notes
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
@@ -302,17 +303,28 @@ def publish_masters(
     (list, list, list)
         Names of the masters, names of the text files, and notes.
     """
+    truth: list[np.ndarray] = []
+    lattices: list[np.ndarray] = []
     for product in options.products:
+        truth, lattices = [], []  # those of the last product, which has the overloads
         for job in jobs:
-            with verified(data_path(prefix, product, options, job.number), _wanted(series, options, product, job)):
-                pass
-    masters, exports = [], []
+            source = data_path(prefix, product, options, job.number)
+            with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
+                truth.append(whole["/entry/truth/frames"][()])
+                if series.has_lattices:
+                    lattices.append(whole["/entry/truth/lattices"][()])
+    masters: list[Path] = []
+    exports: list[Path] = []
     # XDS reads counts alone: they come last, and the text files are theirs.
     dtype = list(options.products.values())[-1]
     description, notes = describe(series, dtype, len(series), options.to_dict())
     description.process["rendering"] = json.dumps(rendering)
     if options.exports:
-        exports, kept = _write_exports(description, options, prefix, overwrite=overwrite)
+        master = master_path(prefix, list(options.products)[-1], options).name
+        texts = export_texts(description, prefix, master)
+        tables = np.concatenate(truth), np.concatenate(lattices) if lattices else None
+        texts[f"{prefix}.expt"] = experiment_list(description, series, *tables, master)
+        exports, kept = _write_exports(texts, overwrite=overwrite)
         notes += kept
     for place, (product, dtype) in enumerate(options.products.items()):
         part = PartFile(master_path(prefix, product, options))
@@ -336,11 +348,10 @@ def publish_masters(
     return masters, exports, notes
 
 
-def _write_exports(description, options: OutputOptions, prefix: Path, *, overwrite: bool):
-    """Write the text files; what somebody has changed since is left, unless all is to be written anew."""
-    product = list(options.products)[-1]
+def _write_exports(texts: dict[str, str], *, overwrite: bool) -> tuple[list[Path], list[str]]:
+    """Write text files; what somebody has changed since is left, unless all is to be written anew."""
     found, notes = [], []
-    for name, text in export_texts(description, prefix, master_path(prefix, product, options).name).items():
+    for name, text in texts.items():
         part, data = PartFile(name), text.encode("utf-8", "surrogateescape")  # names of files keep their bytes
         found.append(part.path)
         if part.path.exists() and not overwrite:

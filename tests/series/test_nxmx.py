@@ -450,16 +450,22 @@ def _geom(path):
 
 def test_text_files_lie_beside_every_series(sweep, tmp_path):
     folder, series, result = sweep
-    assert sorted(os.path.basename(name) for name in result.exports) == ["s.geom", "s.phil", "s.poni", "s_XDS.INP"]
+    assert sorted(os.path.basename(name) for name in result.exports) == [
+        "s.expt",
+        "s.geom",
+        "s.phil",
+        "s.poni",
+        "s_XDS.INP",
+    ]
     assert "s_counts_??????.h5" in (folder / "s_XDS.INP").read_text()
     assert _geom(folder / "s.geom")["photon_energy"] == "11271.29091 eV"
     stills = still_series(Experiment.from_nanobragg(SMALL), 2, seed=1)
     written = stills.write(tmp_path / "t")
-    assert [os.path.basename(name) for name in written.exports] == ["t.geom", "t.phil", "t.poni"]
+    assert [os.path.basename(name) for name in written.exports] == ["t.geom", "t.phil", "t.poni", "t.expt"]
     assert stills.write(tmp_path / "u", exports=False).exports == ()
     assert sorted(path.name for path in tmp_path.glob("u*")) == ["u_data_000001.h5", "u_master.h5", "u_series.log"]
     photons = rotation_series(Experiment.from_nanobragg(SMALL), 0.0, 1.0, 2).write(tmp_path / "p")
-    assert [os.path.basename(name) for name in photons.exports] == ["p.geom", "p.phil", "p.poni", "p_XDS.INP"]
+    assert [os.path.basename(name) for name in photons.exports] == ["p.geom", "p.phil", "p.poni", "p_XDS.INP", "p.expt"]
     assert "whole numbers only" in (tmp_path / "p_XDS.INP").read_text()
 
 

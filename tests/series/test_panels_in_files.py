@@ -40,16 +40,15 @@ def module_positions(path) -> np.ndarray:
     """Centres of all pixels as NXmx has them, (slow, fast, 3), metres; NaN where no module lies."""
     with h5py.File(path) as file:
         detector = nxmx.NXmx(file).entries[0].instruments[0].detectors[0]
-        found = np.full((*detector.pixel_mask.shape, 3), np.nan)
+        found = np.full((*file["/entry/data/data"].shape[1:], 3), np.nan)
         for module in detector.modules:
             (row, column), (n_slow, n_fast) = module.data_origin, module.data_size
             fast, slow = module.fast_pixel_direction, module.slow_pixel_direction
             chain = nxmx.get_dependency_chain(fast)[1:]
-            assert [axis.path for axis in chain] == ["/entry/instrument/detector/transformations/translation"]
-            corner = fast.offset.to("m").magnitude + sum(
-                axis[()].to("m").magnitude * np.array(axis.vector) for axis in chain
-            )
-            assert np.array_equal(slow.offset.to("m").magnitude, fast.offset.to("m").magnitude)
+            place, translation = chain
+            assert translation.path == "/entry/instrument/detector/transformations/translation"
+            corner = sum(axis[()].to("m").magnitude * np.array(axis.vector) for axis in (place, translation))
+            assert nxmx.get_dependency_chain(slow)[1].path == place.path
             assert abs(np.dot(fast.vector, slow.vector)) < 1e-12
             rows, columns = np.mgrid[:n_slow, :n_fast] + 0.5
             steps = [axis[()].to("m").magnitude * np.array(axis.vector) for axis in (fast, slow)]

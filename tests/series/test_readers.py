@@ -254,7 +254,7 @@ def test_pyfai_itself_agrees(tmp_path):
 def test_a_sweep_on_axes_that_are_not_at_right_angles_has_no_files_for_pyfai_and_xds(tmp_path):
     skewed = _experiment("-fdet_vector 0 0 1 -sdet_vector 0 -1 0.1")
     result = rotation_series(skewed, 0.0, 1.0, 2).write(tmp_path / "s", spots=False)
-    assert [os.path.basename(path) for path in result.exports] == ["s.geom", "s.phil"]
+    assert [os.path.basename(path) for path in result.exports] == ["s.geom", "s.phil", "s.expt"]
     geom = _geom((tmp_path / "s.geom").read_text())
     assert np.abs(_crystfel_corners(geom) - _corners(skewed)).max() < 1e-10
 
