@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from bragg_numba import checks as check
+from bragg_numba.conventions import FRAMES
 from bragg_numba.dialect import CommandLine, parse
 from bragg_numba.dialect.geometry_files import (
+    CONVENTION,
     NARROWEST_BAND,
     Fields,
     GeomOptions,
@@ -33,11 +35,13 @@ from bragg_numba.io.crystfel_files import (
     CrystfelCell,
     StreamChunk,
     StreamCrystal,
+    StreamHeader,
     parse_cell,
     read_cell,
     read_chunks,
     read_stream_header,
 )
+from bragg_numba.io.crystfel_stream import CONVENTION_LINE
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import ELECTRON_CHARGE, LIGHT, PLANCK, Geometry, Placement
 from bragg_numba.series.mcstas import mcstas_rotation
@@ -71,6 +75,7 @@ class Template:
     text: str  #: of the geometry
     first: Placement | None
     cell: CrystfelCell | None  #: the target's
+    convention: str  #: whose laboratory frames are in, unless the plan says another
     frames: list[_Frame]
 
     @property
@@ -129,7 +134,13 @@ def read_template(given, folder: Path) -> Template:
     if mixed:
         what = f"{mixed} chunks have crystals with different detector shifts"
         warnings.warn(f"{file}: {what}: a frame has one detector, moved by their mean", stacklevel=2)
-    return Template(file, geometry, header.geometry, placer.first, cell, frames)
+    return Template(file, geometry, header.geometry, placer.first, cell, _convention(header), frames)
+
+
+def _convention(header: StreamHeader) -> str:
+    """The detector convention that a stream of this package names; else that whose axes are CrystFEL's."""
+    named = [line.removeprefix(CONVENTION_LINE).strip() for line in header.lines if line.startswith(CONVENTION_LINE)]
+    return named[0] if named and named[0] in FRAMES else CONVENTION
 
 
 class _Placer:
@@ -269,9 +280,11 @@ def _of_words(
     if not has_detector:
         if template is None and "nanobragg" not in values:
             raise InputError("series plan", "must say the detector", hint="geom: the name of a .geom, or nanobragg")
-        if "nanobragg" not in values:
-            words += ["-adxv"]
-    return Experiment.from_nanobragg(words, folder), has_detector, has_factors
+    base = Experiment.from_nanobragg(words, folder)
+    if template is not None and not has_detector and not given & set(FRAMES):
+        # The place of this one does not matter: the stream has another.
+        base = base.replace(detector=Detector(convention=template.convention))
+    return base, has_detector, has_factors
 
 
 def _says_detector(line: CommandLine) -> bool:

@@ -123,10 +123,15 @@ class Series(SeriesPlan):
         return load_plan(path)[0]
 
 
-def load_plan(path) -> tuple[Series, dict]:
-    """Read a plan: the series and its output options."""
+def load_plan(path, changes: Mapping[str, Any] | None = None) -> tuple[Series, dict]:
+    """Read a plan: the series and its output options; ``changes`` are parts that a plan of JSON has otherwise.
+
+    Which frames there are, if ``changes`` say it, they say alone.
+    """
     path = Path(path)
     text = json_text(path)
+    if changes:
+        text = _with_changes(path, text, changes)
     if text is None:
         from bragg_numba.io.frame_file import open_frame
 
@@ -138,14 +143,35 @@ def load_plan(path) -> tuple[Series, dict]:
         return read_plan(text, path.parent)
 
 
-def read_plan(text: str, folder=".") -> tuple[Series, dict]:
-    """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
+def plan_text(parts: Mapping[str, Any]) -> str:
+    """Return the JSON of a plan with these parts."""
+    return json.dumps({"format": FORMAT, "version": VERSION, **parts})
+
+
+def _with_changes(path: Path, text: str | None, changes: Mapping[str, Any]) -> str:
+    if text is None:
+        rule = f"cannot be made with other parts: {', '.join(changes)}"
+        raise InputError(os.fspath(path), rule, hint="it is no plan, but frames that are made as they were")
+    with read_from(path):
+        values = _parsed(text)
+    if any(name in changes for name in _WAYS):
+        values = {name: value for name, value in values.items() if name not in _WAYS}
+    return json.dumps({**values, **changes})
+
+
+def _parsed(text: str) -> dict:
     try:
         values = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError("series plan", f"is not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
         raise InputError("series plan", f'must be a JSON object with "format": "{FORMAT}" and "version": {VERSION}')
+    return values
+
+
+def read_plan(text: str, folder=".") -> tuple[Series, dict]:
+    """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
+    values = _parsed(text)
     known = {"format", "version", "experiment", "nanobragg", *_CRYSTFEL_PARTS, *_WAYS, "output"}
     _need_known("series plan", "part", values, known)
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for

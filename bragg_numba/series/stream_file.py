@@ -42,7 +42,8 @@ def write_stream(source: Source, path, *, progress=None) -> int:
     try:
         with atomic_path(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
             command = f"bragg-numba export {source.path.name} --stream {Path(path).name}"
-            file.write(head_text(crystfel_geom(description), command))
+            convention = source.series.experiment.detector.convention
+            file.write(head_text(crystfel_geom(description), command, convention))
             for index, chunk in enumerate(_chunks(source, description)):
                 crystals += len(chunk.crystals)
                 file.write(chunk_text(chunk, names))
