@@ -277,9 +277,8 @@ def _of_words(
         words += ["-cell", *map(repr, (*found.lengths_A, *found.angles_deg))]
     if not has_factors:
         words += ["-default_F", repr(_EQUAL_F)]
-    if not has_detector:
-        if template is None and "nanobragg" not in values:
-            raise InputError("series plan", "must say the detector", hint="geom: the name of a .geom, or nanobragg")
+    if not has_detector and template is None and "nanobragg" not in values:
+        raise InputError("series plan", "must say the detector", hint="geom: the name of a .geom, or nanobragg")
     base = Experiment.from_nanobragg(words, folder)
     if template is not None and not has_detector and not given & set(FRAMES):
         # The place of this one does not matter: the stream has another.

@@ -315,6 +315,8 @@ def _clean(name: str, values) -> np.ndarray:
         array = _pad(name, values, shape[1:]) if ragged else _numeric(values)
         if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
             raise ValueError
+    except InputError:
+        raise
     except (TypeError, ValueError):
         raise InputError(f"frames.{name}", "must be numbers, of one shape in every frame") from None
     if shape == (3, 3) and array.ndim == 2 and array.shape[1] == 9:
