@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from bragg_numba.series.write import write_series
 
     series, output = _read(arguments)
+    say_notes(series.notes)
     prefix = output.pop("prefix", None)
     if prefix is not None:
         prefix = os.path.join(os.path.dirname(arguments.plan), prefix)

@@ -60,7 +60,8 @@ class StructureFactors(Noun):
 
         Such lists are on an arbitrary scale. Amplitudes are the roots of the intensities, 0 for negative ones, times
         ``scale``. Friedel mates that a list lacks get the intensity of their partners; reflections that it holds
-        several times, in lists that are expanded already, count once. What was done of these is a Python warning.
+        several times, in lists that are expanded already, count once. A Python warning says if ``symmetry`` leaves out
+        what the list's own point group makes.
 
         Parameters
         ----------
@@ -85,8 +86,8 @@ class StructureFactors(Noun):
         scale = check.number("scale", scale, above=0.0, high=1e15)
         symmetry = check.optional(check.text, "symmetry", symmetry)
         found = read_factors(path, symmetry, scale=scale)
-        for note in found.notes:
-            warnings.warn(note, stacklevel=2)
+        for doubt in found.doubts:
+            warnings.warn(doubt, stacklevel=2)
         return cls(indices=found.indices, amplitudes=found.amplitudes, default_F=default_F)
 
     @property

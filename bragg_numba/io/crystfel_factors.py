@@ -28,7 +28,8 @@ class ListedFactors:
     indices: np.ndarray  #: (n, 3) int32, each reflection once
     amplitudes: np.ndarray  #: (n,) float64
     symmetry: str  #: the point group they were expanded by
-    notes: tuple[str, ...]  #: what was done otherwise than one may expect, a sentence each
+    notes: tuple[str, ...]  #: what was done of the list, a sentence each
+    doubts: tuple[str, ...]  #: what is hardly meant, a sentence each
 
 
 def read_factors(
@@ -82,7 +83,6 @@ def read_factors(
         )
     if every.filled:
         notes.append(f"{file}: {every.filled} reflections have the intensity of their Friedel mates, for want of one")
-    notes += _lost_images(found, own, len(every.indices), file)
     indices, values = every.indices, every.values
     if cell is not None:
         allowed = centring_allows(indices, cell.centering)
@@ -101,6 +101,7 @@ def read_factors(
         amplitudes=np.sqrt(np.maximum(values, 0.0)) * scale,
         symmetry=own,
         notes=tuple(notes),
+        doubts=tuple(_lost_images(found, own, len(every.indices), file)),
     )
 
 

@@ -6,7 +6,6 @@ The seat of pattern_sim: docs/crystfel.md tells which of its options is what her
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +76,7 @@ class Template:
     cell: CrystfelCell | None  #: the target's
     convention: str  #: whose laboratory frames are in, unless the plan says another
     frames: list[_Frame]
+    notes: tuple[str, ...]
 
     @property
     def wavelengths_A(self) -> list[float]:
@@ -131,10 +131,11 @@ def read_template(given, folder: Path) -> Template:
     if not frames:
         rule = "must hold a chunk" if empty else "must hold a chunk with a crystal"
         raise InputError("the stream", rule, file=file)
+    notes = []
     if mixed:
         what = f"{mixed} chunks have crystals with different detector shifts"
-        warnings.warn(f"{file}: {what}: a frame has one detector, moved by their mean", stacklevel=2)
-    return Template(file, geometry, header.geometry, placer.first, cell, _convention(header), frames)
+        notes.append(f"{file}: {what}: a frame has one detector, moved by their mean")
+    return Template(file, geometry, header.geometry, placer.first, cell, _convention(header), frames, tuple(notes))
 
 
 def _convention(header: StreamHeader) -> str:
@@ -214,8 +215,8 @@ def orientation_and_cell(stars: np.ndarray) -> tuple[np.ndarray, tuple[float, ..
 
 def base_experiment(
     values: Mapping[str, Any], folder: Path, template: Template | None, saved: Experiment | None
-) -> Experiment:
-    """Return what all frames of a plan share, where it names files of CrystFEL.
+) -> tuple[Experiment, list[str]]:
+    """Return what all frames of a plan share, where it names files of CrystFEL, and notes on these.
 
     ``cell``, ``hkl`` with ``symmetry``, and ``geom`` win over what the ``saved`` experiment or ``nanobragg`` say;
     without either of these, crystal and beam are those that pattern_sim had by default.
@@ -239,7 +240,8 @@ def base_experiment(
     if template is not None:
         base = _on_template(base, template, has_detector=has_detector)
         cell = cell or template.cell
-    return base.replace(structure_factors=_factors(values, folder, cell, base, template, known=has_factors))
+    factors, notes = _factors(values, folder, cell, base, template, known=has_factors)
+    return base.replace(structure_factors=factors), notes
 
 
 def _changed(base: Experiment, values: Mapping[str, Any], folder: Path, cell: CrystfelCell | None) -> Experiment:
@@ -333,24 +335,20 @@ def _factors(
     template: Template | None,
     *,
     known: bool,
-) -> StructureFactors:
-    """The structure factors: of a list; else the experiment's, without what the cell's centring forbids."""
+) -> tuple[StructureFactors, list[str]]:
+    """The structure factors: of a list; else the experiment's, without what the cell's centring forbids; and notes."""
     if "hkl" in values:
-        path = folder / values["hkl"]
-        found = read_factors(path, values.get("symmetry"), cell=cell)
-        for note in found.notes:
-            warnings.warn(note, stacklevel=2)
-        return StructureFactors(indices=found.indices, amplitudes=found.amplitudes)
+        found = read_factors(folder / values["hkl"], values.get("symmetry"), cell=cell)
+        return StructureFactors(indices=found.indices, amplitudes=found.amplitudes), [*found.doubts, *found.notes]
     own = base.structure_factors
-    if not known:
-        warnings.warn(f"no list of reflections: every F is {own.default_F:g} electrons", stacklevel=2)
+    notes = [] if known else [f"no list of reflections: every F is {own.default_F:g} electrons"]
     if own.indices is not None or cell is None or cell.centering in ("P", "R"):
-        return own
+        return own, notes
     lengths = [base.beam.wavelength_A, *(template.wavelengths_A if template else ())]
     indices = reflections_of_cell(cell, _smallest_spacing(base, min(lengths)))
     if not len(indices):
-        return own
-    return StructureFactors(indices=indices, amplitudes=np.full(len(indices), own.default_F))
+        return own, notes
+    return StructureFactors(indices=indices, amplitudes=np.full(len(indices), own.default_F)), notes
 
 
 def _smallest_spacing(base: Experiment, wavelength_A: float) -> float:

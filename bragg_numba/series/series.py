@@ -209,10 +209,14 @@ def _of_crystfel(values: dict, ways: list[str], folder: Path) -> Series:
     _need_one(ways)
     saved = _experiment(values, folder) if "experiment" in values else None
     template = read_template(values["template"], folder) if "template" in values else None
-    experiment = base_experiment(values, folder, template, saved)
+    experiment, notes = base_experiment(values, folder, template, saved)
     if template is None:
-        return _series(experiment, ways[0], values[ways[0]], folder)
-    return Series(experiment, template_columns(template, experiment))
+        made = _series(experiment, ways[0], values[ways[0]], folder)
+    else:
+        made = Series(experiment, template_columns(template, experiment))
+        notes += template.notes
+    made.notes = tuple(notes)
+    return made
 
 
 def _experiment(values: dict, folder: Path) -> Experiment:

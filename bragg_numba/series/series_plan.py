@@ -19,6 +19,9 @@ VERSION = 1
 class SeriesPlan:
     """One experiment, and what changes from frame to frame; see ``Series``, which can be written, too."""
 
+    #: Sentences about the files that it was made of.
+    notes: tuple[str, ...] = ()
+
     def __init__(self, experiment: Experiment, frames) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", type(experiment).__name__)
