@@ -30,6 +30,7 @@ _HOMES = {
     "rotation_series": "series",
     "simulate": "render",
     "still_series": "series",
+    "stream_series": "series",
     "BraggError": "errors",
     "InputError": "errors",
 }

@@ -192,6 +192,12 @@ def _frame(chunk: StreamChunk, shifts_mm: np.ndarray, placer: _Placer) -> _Frame
             raise InputError(f"line {crystal.line}: the crystal", rule, file=placer.file)
     energy = chunk.photon_energy_eV
     wavelength = None if energy is None else PLANCK * LIGHT / (ELECTRON_CHARGE * energy) / 1e-10
+    if wavelength is not None and not 1e-3 <= wavelength <= 1e4:
+        rule = "must make a wavelength of 0.001 to 10000 angstrom"
+        raise InputError(f"line {chunk.line}: photon_energy_eV", rule, energy, file=placer.file)
+    if max(map(abs, (x, y, z))) > 1e3:
+        rule = "must move the detector by less than a kilometre"
+        raise InputError(f"line {chunk.line}: the chunk", rule, (x, y, z), file=placer.file)
     bandwidth = chunk.bandwidth or 0.0
     if not 0.0 <= bandwidth < 0.2:
         raise InputError(

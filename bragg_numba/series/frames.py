@@ -436,8 +436,15 @@ def _check_lattices(columns: Mapping[str, np.ndarray]) -> None:
         rule = "must be rotation matrices (orthonormal, determinant +1)"
         raise InputError("frames.lattice_orientation", f"{rule}; frame {frame} has another")
     weights = columns.get("lattice_weight")
-    if weights is not None and (weights[there] < 0.0).any():
-        raise InputError("frames.lattice_weight", "must be at least 0", float(weights[there].min()))
+    if weights is not None and ((weights[there] < 0.0) | (weights[there] > 1e6)).any():
+        raise InputError("frames.lattice_weight", "must be at least 0 and at most 1e6", weights[there].tolist())
+    cells = columns.get("lattice_cell")
+    if cells is not None:
+        for frame, cell in zip(np.argwhere(there)[:, 0], cells[there].tolist(), strict=True):
+            try:
+                Crystal(cell=tuple(cell))
+            except InputError as error:
+                raise InputError(f"frames[{frame}].lattice_cell:", str(error)) from None
 
 
 def _check_spectra(array: np.ndarray) -> None:

@@ -177,7 +177,7 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
     ways = [name for name in _WAYS if name in values]
     if any(name in values for name in _CRYSTFEL_PARTS):
-        made = _of_crystfel(values, ways, folder)
+        made = _of_crystfel(values, ways, folder, _experiment(values, folder) if "experiment" in values else None)
     else:
         experiment = _experiment(values, folder)
         _need_one(ways)
@@ -202,12 +202,11 @@ def _need_one(ways: list[str]) -> None:
         raise InputError("series plan", f"must hold exactly one of {', '.join(_WAYS[:-1])} and {_WAYS[-1]}", ways)
 
 
-def _of_crystfel(values: dict, ways: list[str], folder: Path) -> Series:
+def _of_crystfel(values: dict, ways: list[str], folder: Path, saved: Experiment | None) -> Series:
     """The series of a plan that names files of CrystFEL."""
     from bragg_numba.series.crystfel import base_experiment, read_template, template_columns
 
     _need_one(ways)
-    saved = _experiment(values, folder) if "experiment" in values else None
     template = read_template(values["template"], folder) if "template" in values else None
     experiment, notes = base_experiment(values, folder, template, saved)
     if template is None:
@@ -327,6 +326,47 @@ def still_series(
     if not columns:
         columns["phi_deg"] = np.full(n, experiment.rotation.phi_deg)
     return Series(experiment, columns)
+
+
+def stream_series(
+    path,
+    experiment: Experiment | None = None,
+    *,
+    cell=None,
+    hkl=None,
+    symmetry: str | None = None,
+    geom=None,
+    empty: bool = True,
+    n: int | None = None,
+) -> Series:
+    """The frames of a CrystFEL stream: each chunk one, with all of its crystals, its energy, bandwidth and shift.
+
+    Parameters
+    ----------
+    path
+        The stream.
+    experiment
+        What all frames share; its detector is theirs. None: the detector of the geometry in the stream, and crystal
+        and beam as pattern_sim had them by default (docs/crystfel.md).
+    cell, hkl, symmetry, geom
+        Names of a .cell, of a list of merged intensities with its point group, and of a .geom, which win over the
+        experiment and over the stream.
+    empty
+        Whether chunks without a crystal are frames, dark ones.
+    n
+        How many chunks, from the first; None: all.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or breaks a rule: which line, which rule, which value.
+    """
+    given = {"cell": cell, "hkl": hkl, "geom": geom}
+    values: dict[str, Any] = {name: os.path.abspath(file) for name, file in given.items() if file is not None}
+    if symmetry is not None:
+        values["symmetry"] = symmetry
+    values["template"] = {"stream": os.path.abspath(path), "empty": empty, "n": n}
+    return _of_crystfel(values, ["template"], Path.cwd(), experiment)
 
 
 def _first_orientations(experiment: Experiment, columns: dict, n: int) -> np.ndarray:

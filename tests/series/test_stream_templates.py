@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sample_panels import crooked, lit
 
-from bragg_numba import Experiment, InputError, Sampling, Series, rotation_series, simulate, still_series
+from bragg_numba import Experiment, InputError, Sampling, Series, rotation_series, simulate, still_series, stream_series
 from bragg_numba.cli.bragg import main
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.crystfel_files import read_chunks, read_stream_header
@@ -275,6 +275,36 @@ def test_a_geometry_of_the_plan_wins_over_that_of_the_stream(tmp_path):
     assert series.frames["detector_shift_mm"].tolist() == [[0.5, 0.0, 0.0]]
     assert series.experiment.beam.photons_per_m2 == pytest.approx(1e12 / (np.pi * 1e-12))
     assert series.experiment.crystal.cell_counts == (8, 8, 8)
+
+
+def test_python_has_streams_as_templates_too(tmp_path):
+    (tmp_path / "run.stream").write_text(stream(chunk(0, [CRYSTAL.format(x="0.5", y="0")])))
+    alone = stream_series(tmp_path / "run.stream")
+    assert alone.experiment.detector.shape == (32, 32)
+    base = Experiment.from_nanobragg(f"{LINE} {DETECTOR}")
+    own = stream_series(tmp_path / "run.stream", base, n=1)
+    assert own.experiment.detector.shape == (64, 64)
+    assert own.experiment.structure_factors.default_F == 100.0
+    assert own.experiment_of(0).lattices[0].crystal.cell_counts == (10, 10, 10)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"energy": 1e-3}, "photon_energy_eV must make a wavelength"),
+        ({"energy": -5}, "photon_energy_eV must be above 0"),
+        ({"bandwidth": "0.5"}, "beam_bandwidth must lie between 0 and 0.2"),
+        ({"header": "header/float//LCLS/z = 1e30\n"}, "clen must lie between"),
+        ({"crystals": [CRYSTAL.format(x="1e9", y="0")]}, "must move the detector by less"),
+        ({"crystals": [CRYSTAL.format(x="0", y="0").replace("+0.2000000", "+2e9")]}, "length must lie between"),
+    ],
+)
+def test_numbers_of_a_chunk_that_cannot_be_are_refused_wherever_it_is(tmp_path, wrong, message):
+    chunks = [chunk(number, [CRYSTAL.format(x="0", y="0")]) for number in range(4)]
+    chunks.insert(1, chunk(9, **{"crystals": [CRYSTAL.format(x="0", y="0")], **wrong}))
+    (tmp_path / "run.stream").write_text(stream(*chunks))
+    with pytest.raises(InputError, match=message):
+        load_plan(plan(tmp_path, template="run.stream"))
 
 
 # --- cells and lists
