@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from sample_panels import crooked, lit
 
-from bragg_numba import Experiment, InputError, Sampling, Series, rotation_series, simulate, still_series, stream_series
+from bragg_numba import (
+    Experiment,
+    InputError,
+    Sampling,
+    Series,
+    StructureFactors,
+    rotation_series,
+    simulate,
+    still_series,
+    stream_series,
+)
 from bragg_numba.cli.bragg import main
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.crystfel_files import read_chunks, read_stream_header
@@ -213,6 +225,19 @@ def test_a_series_without_truth_or_onto_its_own_files_makes_no_stream(tmp_path):
     assert main(["render", str(tmp_path / "e.json"), "-o", str(tmp_path / "f.h5"), "--backend", "cpu"]) == 0
     assert main(["export", str(tmp_path / "f.h5"), "--stream", str(tmp_path / "f.stream")]) == 2
     assert not (tmp_path / "f.stream").exists()
+
+
+@pytest.mark.skipif(shutil.which("partialator") is None, reason="needs CrystFEL's partialator")
+def test_partialator_merges_the_truth_into_a_list_that_we_read(tmp_path):
+    base = Experiment.from_nanobragg(f"{LINE} {DETECTOR}")
+    path = rows_of(still_series(base, 6, lattices={"count": 2, "weights": [1, 0.5]}), tmp_path)
+    options = ["--model=unity", "--iterations=1", "--min-measurements=1", "--polarisation=none", "--no-logs"]
+    command = ["partialator", "-i", path, "-y", "2/m_uab", "-o", tmp_path / "merged.hkl", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "12 crystals" in done.stderr
+    factors = StructureFactors.from_crystfel(tmp_path / "merged.hkl")
+    assert len(factors.indices) > 500
 
 
 # --- streams of others
