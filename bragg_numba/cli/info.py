@@ -9,7 +9,7 @@ from typing import Any
 from bragg_numba.cli.console import say_notes
 from bragg_numba.experiment.faces import MOST_LETTERS
 
-HELP = "Say what a frame, the master file of a series or a saved experiment holds; status 1 if data files are bad."
+HELP = "Say what a frame, a series' master, an experiment, a .geom or an .expt holds; status 1 if data files are bad."
 
 #: Exit status where data files of a master are missing or bad.
 BAD_DATA = 1
@@ -17,7 +17,7 @@ BAD_DATA = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-command's arguments."""
-    parser.add_argument("file", help="frame.h5, X_master.h5 or experiment.json")
+    parser.add_argument("file", help="frame.h5, X_master.h5, experiment.json, X.geom or X.expt")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -53,9 +53,61 @@ def describe(path: str) -> dict:
         raise file_error(path, error, "read") from None
     if is_hdf5:
         return _describe_hdf5(path)
+    if path.endswith(".geom"):
+        return _describe_geom(path)
+    if path.endswith(".expt"):
+        return _describe_expt(path)
     from bragg_numba.experiment import Experiment
 
     return {"file": path, "kind": "experiment", "experiment": _describe_experiment(Experiment.load(path))}
+
+
+def _describe_geom(path: str) -> dict:
+    """What a CrystFEL geometry says, whatever has to be added to it."""
+    from bragg_numba.io.geom_file import read_geom
+    from bragg_numba.io.geometry import Quantity
+
+    def shown(quantity: Quantity | None) -> str:
+        if quantity is None:
+            return "none"
+        if quantity.path is not None:
+            return f"{quantity.key} at {quantity.path} ({quantity.unit})"
+        assert quantity.number is not None
+        return f"{quantity.key} {quantity.number / quantity.factor:.9g} {quantity.unit}"
+
+    g = read_geom(path)
+    slab = g.slab()
+    masks = {mask.file or "the file of the data" for panel in g.panels for mask in panel.masks}
+    return {
+        "file": path,
+        "kind": "CrystFEL geometry",
+        "panels": len(g.panels),
+        "pixels_slow_fast": [slab.n_slow, slab.n_fast],
+        "data": [block.data for block in slab.blocks][:1],
+        "dimensions": list(map(str, g.panels[0].dims)),
+        "camera_length": shown(g.panels[0].clen or g.clen),
+        "wavelength": shown(g.wavelength),
+        "bandwidth": g.bandwidth,
+        "masks": sorted(masks),
+        "bad_regions": len(g.bad_regions),
+        "groups": [name for name, _ in g.groups],
+        "not_understood": [f"line {line}: {key}" for line, key, _ in g.unknown],
+    }
+
+
+def _describe_expt(path: str) -> dict:
+    """What an experiment list of DIALS holds: how much of it, and its first experiment."""
+    from bragg_numba.experiment import Crystal, Experiment
+    from bragg_numba.io.expt_file import read_expt
+
+    listed = read_expt(path)
+    report: dict[str, Any] = {"file": path, "kind": "DIALS experiments", "experiments": len(listed)}
+    if listed and listed[0].beam is not None and listed[0].detector:
+        crystal = None if listed[0].crystal is not None else Crystal(cell=(1.0,))
+        first = _describe_experiment(Experiment.from_expt(path, crystal=crystal))
+        kept = ("beam", "detector", "rotation") if crystal else ("beam", "crystal", "detector", "rotation")
+        report["first"] = {name: first[name] for name in kept}
+    return report
 
 
 def _describe_hdf5(path: str) -> dict:

@@ -104,6 +104,8 @@ def _render_request(experiment, request, command: str) -> int:
         threads=request.threads or None,
         max_memory=request.max_memory,
     )
+    if request.int_file or request.noise_file:
+        sim.plan.detector.require_single("an SMV image")
     by_tiles = streams(request, sim.plan)
     if not by_tiles:
         sim.require_image_memory()

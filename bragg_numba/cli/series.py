@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--spot-threshold", metavar="P", help="photons below which a spot is left out of the truth; default 1")
     add("--no-spots", action="store_true", help="write no table of spots")
     add("--no-exports", action="store_true", help="write no .geom, .phil, .expt, .poni and XDS.INP beside the masters")
+    add("--layout", metavar="L", help="geom: the frames in the layout of the detector's .geom, too; default nxmx")
     add("--threads", metavar="N", help="CPU threads of a process; default: all")
     add("--precision", metavar="P", help="auto, tile or float64")
     add("--backend", metavar="B", help="auto, cpu or cuda")
@@ -185,6 +186,7 @@ def _changes(arguments: argparse.Namespace) -> dict:
         "spot_threshold": if_given(number, "--spot-threshold", arguments.spot_threshold),
         "precision": arguments.precision,
         "backend": arguments.backend,
+        "layout": arguments.layout,
     }
     found = {name: value for name, value in given.items() if value is not None}
     if arguments.counts is not None:

@@ -648,6 +648,9 @@ def _saying(flags: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if error.name not in flags:
+        at_path = error.rule.startswith(("lies in a data file", "needs the value at"))
+        if error.name not in flags and not at_path:
             raise
-        raise InputError(flags[error.name], error.rule, error.value, error.hint, error.file) from None
+        hint = "-geom_value PATH=NUMBER says it, or -geom_data FILE holds it" if at_path else error.hint
+        name = flags.get(error.name, error.name)
+        raise InputError(name, error.rule, error.value, hint, error.file) from None

@@ -1,7 +1,7 @@
 """What CrystFEL's .geom and DIALS's .expt say of each noun: plain values by the names of the nouns' fields.
 
 Both are in the frame of McStas, which is that of the convention adxv: z along the beam, y up, the crystal at the
-origin. docs/physics.md, section 6, holds the conversions.
+origin. docs/physics.md, section 11, holds the conversions.
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ class GeomOptions:
         for name, low, high in (("clen_mm", -1e9, 1e9), ("wavelength_A", 1e-3, 1e4)):
             value = getattr(self, name)
             object.__setattr__(self, name, check.optional(check.number, name, value, low=low, high=high))
+        is_file = isinstance(self.data_file, (str, os.PathLike)) or hasattr(self.data_file, "filename")
+        if self.data_file is not None and not is_file:
+            raise InputError("data_file", "must be the name of an HDF5 file, or an open one", self.data_file)
+        if self.mask_folder is not None:
+            _require_name("mask_folder", self.mask_folder)
         if self.masks not in (None, True, False):
             raise InputError("masks", "must be None, True or False", self.masks)
 
@@ -134,7 +139,13 @@ def _require_same(
         raise InputError(name, rule, given, hint="leave it out, or change the file")
 
 
+def _require_name(name: str, path) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(name, "must be the name of a file", path)
+
+
 def _read_geom(path) -> tuple[Geometry, str]:
+    _require_name("path", path)
     text = read_text(path)
     return parse_geom(text, os.fspath(path)), text
 
@@ -296,6 +307,7 @@ def nouns_of_expt(path, options: ExptOptions) -> dict[str, Fields]:
 
 
 def _chosen(path, options: ExptOptions) -> ExptExperiment:
+    _require_name("path", path)
     experiments = read_expt(path)
     if options.index >= len(experiments):
         number = len(experiments)
@@ -442,21 +454,17 @@ def _expt_crystal(chosen: ExptExperiment, place: int, wavelength_A: float, file:
 def oriented_cell(A: np.ndarray, wavelength_A: float) -> Fields:
     """Return fields of ``Crystal`` for a matrix with the columns a*, b*, c* (1/angstrom) in the laboratory.
 
-    They are the cell and its rotation from nanoBragg's setting (a* along x, b* in the x-y plane); for a left-handed
-    cell, which no rotation reaches, the matrix as MOSFLM writes it.
+    They are the matrix as MOSFLM writes it and the cell, which fixes the edges whatever becomes of the wavelength;
+    of a left-handed cell, which angles and edges do not tell, the matrix alone. Not an orientation of the cell: the
+    standard setting that nanoBragg makes of three oblique angles is not quite right.
     """
+    matrix: Fields = {"mosflm_matrix": tuple(_scaled(row, wavelength_A) for row in A)}
     if np.linalg.det(A) < 0.0:
-        return {"mosflm_matrix": tuple(_scaled(row, wavelength_A) for row in A)}
-    rotation, setting = np.linalg.qr(A)
-    rotation = rotation * np.where(np.diag(setting) < 0.0, -1.0, 1.0)
+        return matrix
     real = np.linalg.inv(A)
     lengths = np.linalg.norm(real, axis=1)
-    pairs = ((1, 2), (0, 2), (0, 1))
     angles = [
         math.degrees(math.atan2(float(np.linalg.norm(np.cross(real[i], real[j]))), float(real[i] @ real[j])))
-        for i, j in pairs
+        for i, j in ((1, 2), (0, 2), (0, 1))
     ]
-    return {
-        "cell": (*(float(edge) for edge in lengths), *angles),
-        "orientation": tuple(_scaled(row, 1.0) for row in rotation),
-    }
+    return {**matrix, "cell": (*(float(edge) for edge in lengths), *angles)}

@@ -125,7 +125,9 @@ class PlacedDetector:
         if not self.is_single:
             n = len(self.panels)
             shown = f"{n} panels" if n > 1 else "a panel of oblong pixels, or of a part of the image"
-            raise InputError(what, "needs a detector of one panel with square pixels", shown)
+            raise InputError(
+                what, "needs a detector of one panel with square pixels", shown, "HDF5 files, -o, hold any"
+            )
 
     @property
     def org_px(self) -> tuple[float, float]:

@@ -79,7 +79,7 @@ def files_of(prefix) -> list[Path]:
 def leftovers(prefix) -> list[Path]:
     """Temporary files of data files and masters that nobody finished, under this prefix."""
     prefix = Path(prefix)
-    starts = ("_data_", "_master", "_counts_", ".geom", ".phil", ".poni", "_XDS.INP")
+    starts = ("_data_", "_master", "_counts_", ".geom", ".expt", ".phil", ".poni", "_XDS.INP", "_layout")
     found = [path for path in files_of(prefix) if path.name.endswith(PART)]
     return sorted(path for path in found if path.name[len(prefix.name) :].startswith(starts))
 

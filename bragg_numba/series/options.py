@@ -13,6 +13,7 @@ from bragg_numba.io.compression import COMPRESSIONS
 from bragg_numba.io.data_file import photons_folder
 
 COUNT_TYPES = ("uint16", "uint32")
+LAYOUTS = ("nxmx", "geom")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class OutputOptions:
     backend: str = "auto"
     precision: str = "auto"
     exports: bool = True  #: write text files for CrystFEL, DIALS, pyFAI and XDS beside the masters
+    layout: str = "nxmx"  #: or "geom": the frames once more, in the layout of the .geom that the detector is from
 
     def __post_init__(self) -> None:
         put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
@@ -48,6 +50,7 @@ class OutputOptions:
         put("frames_per_file", check.count(pre + "frames_per_file", self.frames_per_file, low=1, high=1_000_000))
         put("spots", check.flag(pre + "spots", self.spots))
         put("exports", check.flag(pre + "exports", self.exports))
+        put("layout", check.choice(pre + "layout", self.layout, LAYOUTS))
         put("spot_threshold", check.number(pre + "spot_threshold", self.spot_threshold, low=1e-30, high=1e30))
 
     def to_dict(self) -> dict:
@@ -56,7 +59,7 @@ class OutputOptions:
 
     def pixel_options(self) -> dict:
         """Return the options that the data files depend on, by name."""
-        return {name: value for name, value in self.to_dict().items() if name != "exports"}
+        return {name: value for name, value in self.to_dict().items() if name not in ("exports", "layout")}
 
     @classmethod
     def from_dict(cls, values: dict) -> OutputOptions:

@@ -18,7 +18,7 @@ from bragg_numba.io.exports import crystfel_geom, panel_names
 from bragg_numba.io.nxmx import Description
 from bragg_numba.series.describe import describe
 from bragg_numba.series.mcstas import mcstas_rotation
-from bragg_numba.series.source import Source
+from bragg_numba.series.opened import Source
 
 
 def write_stream(source: Source, path, *, progress=None) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from bragg_numba.io.nxmx import McStasGeometry, McStasPanel
 from bragg_numba.io.png import brightness, palette
 from bragg_numba.series.mcstas import mcstas_geometry
-from bragg_numba.series.source import Source
+from bragg_numba.series.opened import Source
 
 #: Resolutions that rings may have, angstrom.
 RINGS_A = (50.0, 20.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.7, 1.5, 1.3, 1.2, 1.1, 1.0, 0.9, 0.8)

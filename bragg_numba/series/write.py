@@ -38,7 +38,9 @@ from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
 from bragg_numba.series.experiment_list import experiment_list
 from bragg_numba.series.exposure import dark_frames, exposure_notes
+from bragg_numba.series.layout import layout_of_series, write_layout
 from bragg_numba.series.log import SeriesLog
+from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 from bragg_numba.versions import __version__
@@ -71,6 +73,8 @@ def write_series(
     prefix = Path(os.path.abspath(prefix))
     if not prefix.name or prefix.is_dir():
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
+    if options.layout == "geom":
+        layout_of_series(series)
     options = _settled(series, options)
     for product in options.products:
         _make_folder(master_path(prefix, product, options))
@@ -93,6 +97,9 @@ def write_series(
             interrupts.check()
             with clock("master"):
                 masters, exports, notes = publish_masters(series, options, prefix, jobs, rendering, overwrite=overwrite)
+            if options.layout == "geom":
+                with clock("layout"), opened(masters[-1], series, options.to_dict()) as source:
+                    exports += write_layout(source, prefix)
             # All is whole: what is left belongs to workers that died.
             _sweep_up(prefix)
         except BaseException as error:

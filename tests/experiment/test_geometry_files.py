@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -11,10 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, StructureFactors, list_crossings
-from bragg_numba.io.expt_file import read_expt
-from bragg_numba.io.expt_models import mcstas
+from bragg_numba import (
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    InputError,
+    Rotation,
+    Sampling,
+    StructureFactors,
+    list_crossings,
+)
+from bragg_numba.cli import bragg, nanobragg
+from bragg_numba.experiment.placing import place_detector
+from bragg_numba.io.expt_file import read_expt, several_axes, write_expt
+from bragg_numba.io.expt_models import ExptBeam, ExptCrystal, ExptExperiment, ExptPanel, ExptScan, mcstas
 from bragg_numba.plan.plan import make_plan
+from bragg_numba.predict.spots import spot_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "geometries"
@@ -199,6 +213,14 @@ def test_a_detector_from_a_file_survives_json(two_panels):
     assert f"text of {TWO_PANELS.count(chr(10)) * 3} lines" in repr(long)
 
 
+def test_info_tells_what_a_geometry_needs(two_panels, capsys):
+    assert bragg.main(["info", str(two_panels), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["panels"], told["pixels_slow_fast"], told["bad_regions"]) == (2, [10, 10], 1)
+    assert told["camera_length"] == "clen at /run/z (mm)"
+    assert told["wavelength"] == "photon_energy 9000 eV"
+
+
 # --- .expt ----------------------------------------------------------------------------------------
 
 
@@ -211,13 +233,15 @@ def test_every_experiment_list_of_the_collection_is_read_to_its_positions():
         for index in (0, len(listed) - 1):
             experiment = Experiment.from_expt(path, index)
             assert experiment.detector == Detector.from_expt(path, index)
-            positions, row = experiment.pixel_positions_m(), 0
-            for noun, panel in zip(experiment.detector.panels, listed[index].detector, strict=True):
-                slow, fast = noun.n_slow // 3, noun.n_fast // 5
-                at = positions[noun.first_row + slow, noun.first_column + fast]
-                assert np.abs(at - mcstas(panel.lab_mm(fast + 0.5, slow + 0.5)) / 1000.0).max() < 1e-12
+            row = 0  # panels lie below each other
+            for placed, panel in zip(place_detector(experiment).panels, listed[index].detector, strict=True):
+                assert (placed.first_row, placed.first_column) == (row, 0)
+                for fast, slow in ((0.5, 0.5), (placed.n_fast - 0.5, 3.5), (7.5, placed.n_slow - 0.5)):
+                    along, down = fast * placed.pitch_fast, slow * placed.pitch_slow
+                    at = np.array(placed.origin) + along * np.array(placed.fast) + down * np.array(placed.slow)
+                    assert np.abs(at - mcstas(panel.lab_mm(fast, slow)) / 1000.0).max() < 1e-12
                 row += panel.image_size[1]
-            assert len(positions) == row
+            assert experiment.detector.shape[0] == row
         with pytest.raises(InputError, match=f"index must be below {len(listed)}, the number of experiments"):
             Experiment.from_expt(path, len(listed))
 
@@ -247,6 +271,16 @@ def test_dials_own_predictions_come_out():
     z = (found["phi_deg"] - experiment.rotation.phi_deg) / experiment.rotation.osc_deg
     ours = np.stack([found["fast"], found["slow"], z], axis=1)
     assert np.abs(ours - list(predicted.values())).max() < 0.001
+    # Without a sensor, that is without DIALS's own depth, they are where the table of spots has them.
+    thin = experiment.detector.replace(panels=[experiment.detector.panels[0].replace(thickness_um=0.0)])
+    found = list_crossings(experiment.replace(detector=thin), list(predicted))
+    crystal = experiment.crystal.replace(cell_counts=(200, 200, 100), shape="gauss")
+    for row in found:
+        still = Rotation(phi_deg=float(row["phi_deg"]), axis=experiment.rotation.axis)
+        frame = experiment.replace(detector=thin, crystal=crystal, rotation=still, sampling=Sampling(oversample=1))
+        spots = spot_table(make_plan(frame), threshold=1e-20)
+        (spot,) = spots[(spots["h"] == row["h"]) & (spots["k"] == row["k"]) & (spots["l"] == row["l"])]
+        assert (spot["fast"], spot["slow"]) == pytest.approx((row["fast"], row["slow"]), abs=1e-6)
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -279,12 +313,19 @@ def test_flags_complete_a_geometry(two_panels):
         ("-expt x.expt", "-geom must not stand beside -expt"),
         ("-expt_index 3", "-expt_index has no meaning without -expt"),
         ("-beam_vector 0 0 0", "-beam_vector must not be the zero vector"),
-        ("", r"line 3: clen lies in a data file, at /run/z"),
+        ("", r"line 3: clen lies in a data file, at /run/z .*-geom_value PATH=NUMBER says it"),
     ],
 )
 def test_flags_that_contradict_a_geometry_are_refused(two_panels, flags, sentence):
     with pytest.raises(InputError, match=sentence):
         Experiment.from_nanobragg(f"{BASE} -geom {two_panels} {flags}")
+
+
+def test_images_that_panels_do_not_fit_into_are_refused_before_any_work(two_panels, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert nanobragg.main(f"{BASE} -geom {two_panels} -distance 80".split()) == 2
+    assert "an SMV image needs a detector of one panel" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*image*"))
 
 
 @needs_shared
@@ -315,6 +356,89 @@ def test_a_damaged_geometry_is_read_or_refused_in_a_sentence(tmp_path_factory, d
     path.write_text("\n".join(lines[:cut] if len(damage) > 2 else lines), encoding="utf-8")
     try:
         experiment = Experiment.from_geom(path, **PARTS)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert math.isfinite(experiment.beam.wavelength_A)
+
+
+def sweep_of_two_panels() -> ExptExperiment:
+    """An experiment with everything that is read of one."""
+    size = {"pixel_mm": (0.1, 0.2), "image_size": (20, 10), "thickness_mm": 0.3, "mu_per_mm": 3.0, "parallax": True}
+    a, b, c = (40.0, 1.0, 0.0), (0.0, 50.0, 2.0), (3.0, 0.0, 60.0)
+    stars = np.linalg.inv(np.array([a, b, c]))
+    points = tuple(tuple(map(tuple, (stars * (1.0 + 0.01 * k)).tolist())) for k in range(4))
+    return ExptExperiment(
+        beam=ExptBeam(direction=(0.0, 0.1, 0.995), wavelength_A=1.0, polarization_fraction=0.9),
+        detector=tuple(
+            ExptPanel(
+                name=f"p{k}",
+                origin_mm=(-1.0, 3.0 - 2.5 * k, -80.0),
+                fast=(1.0, 0.0, 0.0),
+                slow=(0.0, -1.0, 0.0),
+                mask=((0, 0, 3, 2),),
+                groups=("left",),
+                strategy="ParallaxCorrectedPxMmStrategy",
+                **size,
+            )
+            for k in range(2)
+        ),
+        goniometer=several_axes(((1.0, 0.0, 0.0), (0.0, 0.6, 0.8)), (0.0, 30.0), ("phi", "chi"), 0),
+        scan=ExptScan(image_range=(5, 7), start_deg=10.0, width_deg=0.5, exposure_times=(0.1, 0.1, 0.1)),
+        crystal=ExptCrystal(real_space=(a, b, c), A_at_scan_points=points, mosaicity_deg=0.1),
+    )
+
+
+def test_a_scan_varying_crystal_is_that_of_its_image(tmp_path):
+    one = sweep_of_two_panels()
+    path = tmp_path / "sweep.expt"
+    path.write_text(write_expt([one]))
+    for image in (None, 5, 7):
+        experiment = Experiment.from_expt(path, image=image)
+        place = 0 if image is None else image - 5
+        A = np.mean(one.crystal.A_at_scan_points[place : place + 2], axis=0)
+        turned = np.array(one.goniometer.setting_rotation) @ np.array(one.goniometer.fixed_rotation) @ A
+        cell = make_plan(experiment).cell
+        assert np.abs(np.array([cell.a_star, cell.b_star, cell.c_star]) - mcstas(turned.T)).max() < 1e-15
+        assert experiment.rotation.phi_deg == pytest.approx(10.0 + 0.5 * place)
+        spindle = np.array(one.goniometer.setting_rotation) @ (1.0, 0.0, 0.0)
+        assert experiment.rotation.axis == pytest.approx(mcstas(spindle))
+    assert experiment.crystal.mosaic_spread_deg == pytest.approx(0.1 / 0.4964, rel=1e-4)
+    assert experiment.beam.exposure_s == 0.1 and experiment.beam.polarization == pytest.approx(0.8)
+    panel = experiment.detector.panels[1]
+    assert (panel.thickness_um, panel.bad) == (pytest.approx(300.0), ((0, 2, 0, 1),))
+    assert panel.attenuation_depth_um == pytest.approx(1000.0 / 3.0)
+    with pytest.raises(InputError, match="image must lie in the scan, 5 to 7, got 8"):
+        Experiment.from_expt(path, image=8)
+
+
+_DOCUMENT = json.loads(write_expt([sweep_of_two_panels()]))
+_WRONG = st.sampled_from([None, 0, -1, 1e308, 1e-308, float("nan"), [], {}, "x", [0, 0, 0], [1e300] * 3, True, 10**400])
+
+
+def _leaves(node, path=()):
+    yield path
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield from _leaves(child, (*path, key))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(list(_leaves(_DOCUMENT))[1:]), _WRONG), min_size=1, max_size=2))
+def test_a_damaged_experiment_list_is_read_or_refused_in_a_sentence(tmp_path_factory, damage):
+    document = json.loads(json.dumps(_DOCUMENT))
+    for path, wrong in damage:
+        node = document
+        try:
+            for key in path[:-1]:
+                node = node[key]
+            node[path[-1]] = wrong
+        except (TypeError, IndexError, KeyError):
+            pass  # what the first one has replaced
+    path = tmp_path_factory.getbasetemp() / "damaged.expt"
+    path.write_text(json.dumps(document))
+    try:
+        experiment = Experiment.from_expt(path, image=6)
     except InputError as error:
         assert "\n" not in str(error)
     else:

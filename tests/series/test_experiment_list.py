@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from sample_panels import crooked, lit
 
-from bragg_numba import Crystal, Detector, Experiment, Series, StructureFactors, still_series
+from bragg_numba import (
+    Crystal,
+    Detector,
+    Experiment,
+    Series,
+    StructureFactors,
+    list_crossings,
+    rotation_series,
+    still_series,
+)
 from bragg_numba.cli import bragg, nanobragg
 from bragg_numba.io import nxmx
 from bragg_numba.io.expt_file import read_expt
@@ -78,6 +87,19 @@ def test_a_sweep_comes_back_with_its_spindle_and_angles(tmp_path):
         turned = along + (r - along) * np.cos(np.radians(angle)) + np.cross(spindle, r) * np.sin(np.radians(angle))
         found = reciprocal_vectors(hkl, listed.crystal, listed.goniometer, angle)
         assert np.abs(mcstas(found) - turned).max() < 1e-14
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the collection of geometries is not beside the checkout")
+def test_what_dials_refined_comes_back_with_its_predictions(tmp_path):
+    experiment = Experiment.from_expt(SHARED / "i03_thau_single_ffs.expt")
+    series = rotation_series(experiment, 0.0, 0.1, 3)
+    rows = np.array([frame_record(make_plan(series.experiment_of(index)), index) for index in range(3)])
+    path = tmp_path / "s.expt"
+    path.write_text(experiment_list(describe(series, "float32", 3, {})[0], series, rows, "s_master.h5"))
+    indices = [(-28, 14, 93), (-26, 14, 90), (-14, -30, -11)]
+    ours, again = (list_crossings(one, indices) for one in (experiment, Experiment.from_expt(path)))
+    for name in ("phi_deg", "slow", "fast"):
+        assert again[name] == pytest.approx(ours[name], abs=1e-6)
 
 
 def test_a_single_frame_has_a_list_and_a_geometry_too(tmp_path, capsys):
