@@ -198,7 +198,9 @@ def _frame(chunk: StreamChunk, shifts_mm: np.ndarray, placer: _Placer) -> _Frame
     if max(map(abs, (x, y, z))) > 1e3:
         rule = "must move the detector by less than a kilometre"
         raise InputError(f"line {chunk.line}: the chunk", rule, (x, y, z), file=placer.file)
-    bandwidth = chunk.bandwidth or 0.0
+    bandwidth = chunk.bandwidth
+    if bandwidth is None:
+        bandwidth = 0.0 if placer.geometry is None else placer.geometry.bandwidth
     if not 0.0 <= bandwidth < 0.2:
         raise InputError(
             f"line {chunk.line}: beam_bandwidth", "must lie between 0 and 0.2", bandwidth, file=placer.file
@@ -386,7 +388,9 @@ def template_columns(template: Template, base: Experiment) -> dict[str, Any]:
         "lattice_weight": weights,
         "lattice_cell": cells,
     }
-    known = [base.beam.wavelength_A if one.wavelength_A is None else one.wavelength_A for one in frames]
+    # A chunk without a crystal need not say its energy.
+    usual = template.wavelengths_A[0] if template.wavelengths_A else base.beam.wavelength_A
+    known = [usual if one.wavelength_A is None else one.wavelength_A for one in frames]
     if any(frame.bandwidth > NARROWEST_BAND for frame in frames):
         columns["spectrum"] = [_band(length, one.bandwidth) for length, one in zip(known, frames, strict=True)]
     else:

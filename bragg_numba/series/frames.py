@@ -155,7 +155,8 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
     """Return the experiment of one frame.
 
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
-    sizes in millimetres. What changes the crystal changes that of every lattice.
+    sizes in millimetres. What changes the crystal changes that of every lattice; of a frame with several ``crystal`` is
+    the first.
     """
     crystal: dict[str, Any] = {}
     beam: dict[str, Any] = {}
@@ -180,7 +181,10 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
         changes["crystal"] = experiment.crystal.replace(**crystal)
     lattices = experiment.lattices
     if "lattice_orientation" in row:
-        changes["lattices"] = _lattices_of(changes.get("crystal", experiment.crystal), row)
+        own = changes.get("crystal", experiment.crystal)
+        found = changes["lattices"] = _lattices_of(own, row)
+        if found:  # who looks at the crystal alone sees the first
+            changes["crystal"] = found[0].crystal.replace(water_um=own.water_um)
     elif lattices and crystal:
         changes["lattices"] = tuple(one.replace(crystal=one.crystal.replace(**crystal)) for one in lattices)
     if beam:
@@ -440,10 +444,13 @@ def _check_lattices(columns: Mapping[str, np.ndarray]) -> None:
         raise InputError("frames.lattice_weight", "must be at least 0 and at most 1e6", weights[there].tolist())
     cells = columns.get("lattice_cell")
     if cells is not None:
-        for frame, cell in zip(np.argwhere(there)[:, 0], cells[there].tolist(), strict=True):
+        # Each cell once: crystals of a table often have one.
+        listed, first = np.unique(cells[there], axis=0, return_index=True)
+        for cell, place in zip(listed.tolist(), first.tolist(), strict=True):
             try:
                 Crystal(cell=tuple(cell))
             except InputError as error:
+                frame = int(np.argwhere(there)[place, 0])
                 raise InputError(f"frames[{frame}].lattice_cell:", str(error)) from None
 
 

@@ -224,7 +224,9 @@ def test_parts_of_a_split_crystal_lie_nearly_alike(base):
 
 def test_a_table_may_give_each_lattice_a_cell(base):
     series = Series(base, [{"lattices": [{"quaternion": (1, 0, 0, 0), "cell": (60, 70, 80, 90, 90, 90)}]}])
-    assert series.experiment_of(0).lattices[0].crystal.cell == (60, 70, 80, 90, 90, 90)
+    experiment = series.experiment_of(0)
+    assert experiment.lattices[0].crystal.cell == (60, 70, 80, 90, 90, 90)
+    assert experiment.crystal == experiment.lattices[0].crystal
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,16 @@ def test_a_bandwidth_is_a_spectrum_of_that_deviation(tmp_path):
     assert len(series.experiment_of(0).beam.sources) == 5
 
 
+def test_what_a_chunk_does_not_say_is_that_of_the_geometry_or_of_the_others(tmp_path):
+    one = chunk(1, [CRYSTAL.format(x=0, y=0)], energy=10000.0).replace("beam_bandwidth = 1.00e-08 (fraction)\n", "")
+    none = chunk(0).replace("photon_energy_eV = 12398.42\n", "")
+    (tmp_path / "run.stream").write_text(stream(none, one, geom=GEOM.replace("clen", "bandwidth = 1e-3\nclen", 1)))
+    series, _ = load_plan(plan(tmp_path, template="run.stream"))
+    lines = series.frames["spectrum"][:, :, 0]
+    assert np.nanmean(lines, axis=1) == pytest.approx([1.23984, 1.23984], rel=1e-5)
+    assert np.nanstd(lines[1]) / np.nanmean(lines[1]) == pytest.approx(1e-3, rel=1e-9)
+
+
 def test_a_geometry_of_the_plan_wins_over_that_of_the_stream(tmp_path):
     (tmp_path / "run.stream").write_text(stream(chunk(0, [CRYSTAL.format(x="0.5", y="0")])))
     (tmp_path / "own.geom").write_text(GEOM.replace("clen = /LCLS/z", "clen = 0.2"))
