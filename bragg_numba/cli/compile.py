@@ -139,6 +139,7 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
     """What does not depend on the experiment: sums over a frame, orientations, counts, noise, spots."""
     import numpy as np
 
+    from bragg_numba.kernels.atoms import sum_waves
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.predict.spots import spot_table
     from bragg_numba.render.statistics import StatisticsCollector
@@ -162,7 +163,13 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
         crystal = plan.experiment.crystal.replace(misset_deg="random", mosaic_spread_deg=1.0, mosaic_domains=2)
         make_plan(plan.experiment.replace(crystal=crystal))
 
+    def waves() -> None:
+        rows, firsts = np.zeros((1, 4), np.int64), np.array([0, 1], np.int64)
+        numbers = np.zeros(6), firsts, np.zeros((1, 9)), np.zeros((1, 10))
+        sum_waves(rows, *numbers, np.zeros((1, 1), np.complex128))
+
     yield "sums over a frame", sums
+    yield "structure factors of atoms", waves
     yield "random orientations and mosaic domains", orientations
     yield "counts", counts
     yield "nanoBragg's noise", lambda: noise_image(photons, 1)

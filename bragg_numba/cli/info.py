@@ -137,10 +137,12 @@ def _describe_process(process, report: dict) -> None:
         if name in process:
             report[name] = _plain(process[name][()])
     if isinstance(report.get("versions"), str):
-        report["versions"] = _versions(report["versions"])
-    for name in ("seeds", "rendering", "statistics"):
+        report["versions"] = _parsed("the list of versions", report["versions"])
+    for name in ("seeds", "rendering", "structure_factors", "statistics"):
         if name in process:
             report[name] = _collection(process[name])
+    if isinstance(report.get("structure_factors"), str):  # of a series
+        report["structure_factors"] = _parsed("the report of structure factors", report["structure_factors"])
     if "experiment" in process:
         from bragg_numba.experiment import Experiment
 
@@ -154,13 +156,13 @@ def _collection(item) -> Any:
     return _plain(item[()])
 
 
-def _versions(text: str) -> dict:
+def _parsed(name: str, text: str) -> dict:
     from bragg_numba.errors import InputError
 
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError("the list of versions", f"is not JSON: {error}") from None
+        raise InputError(name, f"is not JSON: {error}") from None
 
 
 def _describe_storage(path: str, file, report: dict) -> None:

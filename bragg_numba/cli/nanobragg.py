@@ -62,14 +62,16 @@ def _run(words: list[str]) -> int:
         return 0
     given = parse(words)
     keys = {one.flag.key for one in given}
-    if not keys & {"cell", "mat", "expt"}:
-        return _refuse_with_usage(usage(), "needs a crystal: -cell a b c al be ga, or -mat FILE")
+    if not keys & {"cell", "mat", "expt", "mtz", "cif", "pdb"}:
+        return _refuse_with_usage(usage(), "needs a crystal: -cell a b c al be ga, or -mat FILE, or a file of one")
     try:
         line = CommandLine(given)
         experiment, request = Experiment.from_command_line(line), line.request()
     except BraggError as error:
         if getattr(error, "name", "") == "StructureFactors":
-            return _refuse_with_usage(usage(), "needs structure factors: -hkl FILE, or -default_F F")
+            return _refuse_with_usage(
+                usage(), "needs structure factors: -hkl FILE, or -default_F F, or a file of a crystal"
+            )
         raise
     return render_request(experiment, request, "nanobragg-numba " + shlex.join(words))
 
@@ -91,6 +93,7 @@ def _render_request(experiment, request, command: str) -> int:
     from bragg_numba.cli.report import plan_lines, plan_report, result_doubts
     from bragg_numba.cli.streaming import stream_outputs, streams
     from bragg_numba.io.atomic import require_writable
+    from bragg_numba.predict.holes import hole_lines
     from bragg_numba.render.simulator import Simulator
 
     for name in ("h5_file", "png_file", "float_file", "int_file", "noise_file", "pgm_file"):
@@ -119,17 +122,18 @@ def _render_request(experiment, request, command: str) -> int:
         print(f"  {sim.backend}: {sim.backend_reason}")
         print(f"  engine {sim.engine}: {sim.engine_reason}")
         sys.stdout.flush()
+    holes = sim.describe_structure_factors()
     planned = time.perf_counter()
     if by_tiles:
         with progress_bar("rendering and writing", request.progress) as progress:
-            written = stream_outputs(request, sim, command, progress)
+            written = stream_outputs(request, sim, command, holes, progress)
         image, rendered = None, time.perf_counter()
     else:
         with progress_bar("rendering", request.progress) as progress:
             image = sim.render(progress=progress)
         sim.require_finite()
         rendered = time.perf_counter()
-        written = write_outputs(request, sim, image, command)
+        written = write_outputs(request, sim, image, command, holes)
     doubts = result_doubts(sim.plan, sim.statistics, written)
     request.notes += doubts
     say_notes([*sim.notes[len(sim.plan.notes) :], *doubts])
@@ -138,6 +142,7 @@ def _render_request(experiment, request, command: str) -> int:
     if request.json:
         report = {
             "plan": plan_report(sim.plan),
+            "structure_factors": holes,
             "statistics": sim.statistics.as_dict(),
             "solid_angle_sr": sim.solid_angle(),
             "output": written,
@@ -149,7 +154,7 @@ def _render_request(experiment, request, command: str) -> int:
         }
         print(json.dumps(report))
         return 0
-    for line in result_lines(sim, written):
+    for line in [*hole_lines(holes), *result_lines(sim, written)]:
         print(line)
     if request.printout:
         for line in _printout(request, sim.plan, image):

@@ -9,7 +9,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.plan.plan import Plan
 
 
-def write_outputs(request, sim, image: np.ndarray, command: str) -> dict:
+def write_outputs(request, sim, image: np.ndarray, command: str, structure_factors: dict) -> dict:
     """Write every file of a request; return their names, the scales and the overloads.
 
     Parameters
@@ -20,6 +20,8 @@ def write_outputs(request, sim, image: np.ndarray, command: str) -> dict:
         The Simulator that rendered ``image``, (slow, fast) float32 photons.
     command
         The command line, for the files that keep it.
+    structure_factors
+        What their list holds and lacks, likewise.
     """
     plan: Plan = sim.plan
     written: dict = {"files": []}
@@ -45,6 +47,7 @@ def write_outputs(request, sim, image: np.ndarray, command: str) -> dict:
             seeds=used_seeds(request, plan),
             statistics=sim.statistics.as_dict(),
             rendering=sim.describe_rendering(),
+            structure_factors=structure_factors,
         )
         written["files"].append(request.h5_file)
     if request.png_file:

@@ -19,7 +19,9 @@ def streams(request, plan) -> bool:
     return 4 * n_slow * n_fast > WHOLE_BYTES and not needs_whole
 
 
-def stream_outputs(request, sim, command: str, progress: Callable[[float], None] | None = None) -> dict:
+def stream_outputs(
+    request, sim, command: str, structure_factors: dict, progress: Callable[[float], None] | None = None
+) -> dict:
     """Render by tiles into the request's HDF5, raw and PNG files; return what ``write_outputs`` returns.
 
     The files appear together when the last tile is in them, or not at all.
@@ -43,8 +45,9 @@ def stream_outputs(request, sim, command: str, progress: Callable[[float], None]
             raw = stack.enter_context(open(stack.enter_context(atomic_path(request.float_file)), "wb"))
         if request.h5_file:
             seeds = used_seeds(request, sim.plan)
-            text, rendering = sim.experiment.to_json(), sim.describe_rendering()
-            made = create_frame(request.h5_file, sim.shape, text, command=command, seeds=seeds, rendering=rendering)
+            described = {"rendering": sim.describe_rendering(), "structure_factors": structure_factors}
+            text = sim.experiment.to_json()
+            made = create_frame(request.h5_file, sim.shape, text, command=command, seeds=seeds, **described)
             frame = stack.enter_context(made)
         if request.png_file:
             preview = Preview(sim.shape)

@@ -61,6 +61,9 @@ _GENERATED_SOURCES = (
     *("dispersion", "dispsteps", "divergence", "hdivrange", "vdivrange", "hdivstep", "vdivstep"),
     *("hdivsteps", "vdivsteps", "divsteps", "round_div", "square_div"),
 )
+#: Flags of files that tell structure factors, cell and space group, and flags that go with some of them.
+_CRYSTAL_FILES = ("mtz", "cif", "pdb")
+_TAKEN_BY = {"labels": ("mtz", "cif"), "solvent": ("pdb",), "anomalous": ("pdb",)}
 _OUTPUTS = {
     "h5file": "h5_file",
     "pngfile": "png_file",
@@ -145,6 +148,7 @@ FLAGS_OF_FIELD = {
     "Sampling.roi": "roi",
     "Sampling.engine": "engine",
     "Sampling.cutoff_photons": "cutoff",
+    "Sampling.pixel_average": "pixel_average",
     "StructureFactors.default_F": "default_F",
     "StructureFactors.indices": "hkl",
     "StructureFactors.amplitudes": "hkl",
@@ -293,6 +297,8 @@ class CommandLine:
         try:
             yield
         except InputError as error:
+            if error.file:
+                raise
             field_name = error.name.split("[")[0].split(" ")[0]
             keys = FLAGS_OF_FIELD.get(field_name, "").split()
             name = next((one.name for one in reversed(self.order) if one.flag.key in keys), None)
@@ -390,6 +396,8 @@ class CommandLine:
 
             matrix = read_matrix(self.path(self.get("mat")))
             fields["mosflm_matrix"] = tuple(tuple(float(x) for x in row) for row in matrix)
+        if self._crystal_file is not None and not fields:
+            fields["cell"] = self._crystal_file["cell"]
         if "misset" in self:
             misset = self.last["misset"]
             fields["misset_deg"] = "random" if misset == ("random",) else misset
@@ -569,13 +577,43 @@ class CommandLine:
             fields["engine"] = self.word("engine", "auto", ("auto", "pixels", "spots"))
         if "cutoff" in self:
             fields["cutoff_photons"] = self.get("cutoff")
+        if "pixel_average" in self:
+            fields["pixel_average"] = True
         return fields
 
+    @cached_property
+    def _crystal_file(self) -> Fields | None:
+        """What -mtz, -cif or -pdb holds, of ``StructureFactors``; None where none of them is given."""
+        given = [key for key in ("hkl", *_CRYSTAL_FILES) if key in self]
+        if len(given) > 1:
+            raise InputError(f"-{given[1]}", f"must not come together with -{given[0]}")
+        for key, takers in _TAKEN_BY.items():
+            if key in self and not set(takers) & set(given):
+                raise InputError(f"-{key}", f"needs {' or '.join('-' + taker for taker in takers)}")
+        if not given or given == ["hkl"]:
+            return None
+        from bragg_numba.io.factor_sources import FINEST_A, cif_source, model_source, mtz_source
+
+        file = self.path(self.get(given[0]))
+        if given == ["pdb"]:
+            if not self.get("dmin"):
+                hint = "the finest resolution that is wanted, angstrom"
+                raise InputError("-pdb", "needs -dmin", hint=hint)
+            dmin_A = check.number("-dmin", self.get("dmin"), low=FINEST_A, hint="angstrom")
+            solvent = [check.number("-solvent", value, low=0.0) for value in self.last.get("solvent", (0.0, 0.0))]
+            waves = {one.values[0]: one.values[1:] for one in self.order if one.flag.key == "anomalous"}
+            k_sol, b_sol = solvent
+            return model_source(file, dmin_A, anomalous=waves, k_sol=k_sol, B_sol=b_sol, max_memory=self.max_memory)
+        read = mtz_source if given == ["mtz"] else cif_source
+        return read(file, self.get("labels"), self.max_memory)
+
     def read_structure_factors(self) -> Fields:
-        """Fields of ``StructureFactors``: of -hkl, else of the cache of an earlier run, else only default_F."""
+        """Fields of ``StructureFactors``: of a file, else of the cache of an earlier run, else only default_F."""
         from bragg_numba.io.structure_factor_files import read_dump, read_hkl
 
         default_F = self.get("default_F", 0.0)
+        if self._crystal_file is not None:
+            return {"default_F": default_F, **self._crystal_file}
         dump = self.path(self.get("dump", DEFAULT_DUMP))
         if "hkl" in self:
             indices, amplitudes = read_hkl(self.path(self.get("hkl")))

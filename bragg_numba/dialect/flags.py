@@ -34,6 +34,17 @@ FLAGS: tuple[Flag, ...] = tuple(
     for row in (
         # --- crystal
         ("hkl hklfile", "FILE:file", "crystal", "text file of h k l F for the P1 cell"),
+        ("mtz", "FILE:file", "crystal", "merged MTZ file instead of -hkl; its cell serves where none is given"),
+        ("cif", "FILE:file", "crystal", "CIF file of structure factors instead of -hkl, likewise"),
+        ("pdb", "FILE:file", "crystal", "coordinates, PDB or mmCIF, instead of -hkl, to -dmin; likewise"),
+        ("labels", "NAMES:word", "crystal", "columns of -mtz or -cif, with a comma between two: F(+),F(-)"),
+        (
+            "anomalous",
+            "element:word f':number f'':number",
+            "crystal",
+            "anomalous scattering of -pdb, electrons: Fe -3.5 2.1; once for each element",
+        ),
+        ("solvent", "k_sol:number B_sol:number", "crystal", "flat solvent of -pdb, e/A^3 and A^2: 0.35 46 is usual"),
         (
             "default_F default_Fhkl",
             "F:number",
@@ -184,7 +195,7 @@ FLAGS: tuple[Flag, ...] = tuple(
             "sampling",
             "pixels to render, inclusive",
         ),
-        ("dmin", "A:number", "sampling", "skip higher resolution than this; default 0: none"),
+        ("dmin", "A:number", "sampling", "skip higher resolution than this; default 0: none; where -pdb ends"),
         ("interpolate", "", "sampling", "tricubic structure factors (default when any N <= 2)"),
         ("nointerpolate", "", "sampling", "nearest structure factor"),
         (
@@ -196,6 +207,7 @@ FLAGS: tuple[Flag, ...] = tuple(
         ("precision", "auto|tile|float64:word", "sampling", "arithmetic of the kernels; default auto"),
         ("engine", "auto|pixels|spots:word", "sampling", "pixel by pixel or reflection by reflection; default auto"),
         ("cutoff", "photons:number", "sampling", "what no pixel may be off by for the sake of speed; default 0"),
+        ("pixel_average", "", "sampling", "integrate spots over each pixel, however narrow they are"),
         # --- rotation
         ("phi", "deg:number", "rotation", "start of the sweep; default 0"),
         ("osc", "deg:number", "rotation", "range of the sweep"),
@@ -270,6 +282,7 @@ def usage() -> str:
     return (
         "usage: nanobragg-numba -hkl FILE -mat FILE [flags]\n"
         "       nanobragg-numba -cell a b c al be ga -default_F F -N n [flags]\n"
+        "       nanobragg-numba -mtz FILE | -cif FILE | -pdb FILE -dmin A [flags]\n"
         "       nanobragg-numba --help    lists every flag\n"
     )
 

@@ -25,6 +25,7 @@ class Sampling(Noun):
     interpolate: bool | None = None  #: tricubic structure factors; None: when any cell count is 2 or less
     engine: str = "auto"  #: "pixels", "spots", or which of them serves and is quicker
     cutoff_photons: float = 0.0  #: what no pixel's expectation may be off by for the sake of speed; 0: nothing is cut
+    pixel_average: bool = False  #: integrate each step's spots over the pixels, however narrow they are
 
     def __post_init__(self) -> None:
         put, pre = self._set, "Sampling."
@@ -40,4 +41,12 @@ class Sampling(Noun):
         put("dmin_A", check.number(pre + "dmin_A", self.dmin_A, low=0.0, high=1e9))
         put("interpolate", check.optional(check.flag, pre + "interpolate", self.interpolate))
         put("engine", check.choice(pre + "engine", self.engine, ENGINES))
+        put("pixel_average", check.flag(pre + "pixel_average", self.pixel_average))
+        if self.pixel_average and self.oversample not in (None, 1):
+            raise InputError(
+                pre + "oversample",
+                "must be 1 or left out where pixels are averaged over (pixel_average)",
+                self.oversample,
+                "an integral needs no sub-pixels",
+            )
         put("cutoff_photons", check.number(pre + "cutoff_photons", self.cutoff_photons, low=0.0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,6 +26,10 @@ class StructureFactors(Noun):
     default_F: float = 0.0  #: electrons
     indices: np.ndarray | None = None  #: int32 (n, 3), Miller indices h, k, l
     amplitudes: np.ndarray | None = None  #: float64 (n,), electrons
+    cell: tuple | None = None  #: a, b, c (angstrom), alpha, beta, gamma (degrees) that the source states
+    space_group: str | None = None  #: that the source states, and that the list was expanded by
+    origin: str | None = None  #: where they come from, for a person
+    counts: tuple = ()  #: pairs of a name and a number: what the source held that deserves a word
 
     def __post_init__(self) -> None:
         put, pre = self._set, "StructureFactors."
@@ -38,6 +44,11 @@ class StructureFactors(Noun):
                     hint="give indices and amplitudes (-hkl), or a default_F that is not 0 (-default_F)",
                 )
             return
+        put("cell", check.optional(check.vector, pre + "cell", self.cell, length=6, above=0.0))
+        for field in ("space_group", "origin"):
+            if not isinstance(getattr(self, field), str | None):
+                raise InputError(pre + field, "must be a text", getattr(self, field))
+        put("counts", _clean_counts(pre + "counts", self.counts))
         indices = _numbers(pre + "indices", self.indices)
         if indices.ndim != 2 or indices.shape[1] != 3 or len(indices) == 0:
             raise InputError(pre + "indices", "must have shape (n, 3) with n >= 1", indices.shape)
@@ -55,13 +66,109 @@ class StructureFactors(Noun):
             put(field, array)
 
     @classmethod
+    def from_mtz(
+        cls,
+        path: str | os.PathLike[str],
+        labels: str | Iterable[str] | None = None,
+        *,
+        default_F: float = 0.0,
+        max_memory: int | None = None,
+    ) -> Self:
+        """Read amplitudes or intensities of a merged MTZ file, expanded to the whole sphere of P1.
+
+        Parameters
+        ----------
+        path
+            The file; it may be gzipped.
+        labels
+            The column, or the two of Friedel mates: ``"FP"``, ``"F(+),F(-)"``, ``["I(+)", "I(-)"]``. None: Friedel
+            mates that are kept apart before means, amplitudes before intensities.
+        default_F
+            Electrons, of reflections that the file has no value of. Extinct ones are 0 whatever it is.
+        max_memory
+            Bytes that the table may take; default 80 % of what is free.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or is not merged, or the labels name no such column; those that would do are
+            listed.
+        """
+        from bragg_numba.io.factor_sources import mtz_source
+
+        return cls(default_F=default_F, **mtz_source(path, labels, max_memory))
+
+    @classmethod
+    def from_cif(
+        cls,
+        path: str | os.PathLike[str],
+        labels: str | Iterable[str] | None = None,
+        *,
+        default_F: float = 0.0,
+        max_memory: int | None = None,
+    ) -> Self:
+        """Read amplitudes or intensities of a CIF file of structure factors, as the PDB has them; see ``from_mtz``.
+
+        Labels are names without ``_refln.``, such as ``"F_meas_au"`` or ``"pdbx_F_plus,pdbx_F_minus"``. The same
+        numbers give the same table as in an MTZ file.
+        """
+        from bragg_numba.io.factor_sources import cif_source
+
+        return cls(default_F=default_F, **cif_source(path, labels, max_memory))
+
+    @classmethod
+    def from_model(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        dmin_A: float,
+        method: str = "auto",
+        anomalous: Mapping[str, tuple[float, float]] | None = None,
+        k_sol: float = 0.0,
+        B_sol: float = 46.0,
+        default_F: float = 0.0,
+        max_memory: int | None = None,
+    ) -> Self:
+        """Compute the structure factors of a PDB or mmCIF file of coordinates, all but F(0 0 0).
+
+        Parameters
+        ----------
+        path
+            The file; it may be gzipped. Atoms of all alternate conformations count with their occupancies.
+        dmin_A
+            Smallest spacing, angstrom.
+        method
+            ``"direct"`` sums the waves of all atoms, ``"density"`` puts them on a grid (within 1e-3 of the mean
+            amplitude); ``"auto"`` is the first up to a thousand million waves, atoms times reflections of half the
+            sphere, and the second from there on.
+        anomalous
+            f' and f'' of elements, electrons: ``{"Fe": (-3.5, 2.1)}``. An element that is not there changes nothing.
+        k_sol, B_sol
+            Of a flat solvent between the molecules: electrons per cubic angstrom (0.35 is usual; 0: none) and square
+            angstrom.
+        default_F, max_memory
+            As of ``from_mtz``.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or holds no crystal, an unknown element, or more than one model.
+        """
+        from bragg_numba.io.factor_sources import model_source
+
+        source = model_source(
+            path, dmin_A, method=method, anomalous=anomalous, k_sol=k_sol, B_sol=B_sol, max_memory=max_memory
+        )
+        return cls(default_F=default_F, **source)
+
+    @classmethod
     def from_crystfel(cls, path, symmetry: str | None = None, *, scale: float = 1.0, default_F: float = 0.0) -> Self:
         """Read a list of merged intensities of CrystFEL (.hkl) and expand it by its point group.
 
         Such lists are on an arbitrary scale. Amplitudes are the roots of the intensities, 0 for negative ones, times
         ``scale``. Friedel mates that a list lacks get the intensity of their partners; reflections that it holds
-        several times, in lists that are expanded already, count once. A Python warning says if ``symmetry`` leaves out
-        what the list's own point group makes.
+        several times, in lists that are expanded already, count once; ``counts`` says how many there were of each. A
+        Python warning says if ``symmetry`` leaves out what the list's own point group makes.
 
         Parameters
         ----------
@@ -88,7 +195,7 @@ class StructureFactors(Noun):
         found = read_factors(path, symmetry, scale=scale)
         for doubt in found.doubts:
             warnings.warn(doubt, stacklevel=2)
-        return cls(indices=found.indices, amplitudes=found.amplitudes, default_F=default_F)
+        return cls(default_F=default_F, **found.fields)
 
     @property
     def table_shape(self) -> tuple[int, int, int]:
@@ -109,3 +216,14 @@ def _numbers(name: str, value) -> np.ndarray:
     if array is None or array.dtype.kind not in "iuf":
         raise InputError(name, "must be an array of numbers", value)
     return array
+
+
+def _clean_counts(name: str, value) -> tuple[tuple[str, int], ...]:
+    """Return pairs of a name and a whole number."""
+    try:
+        pairs = [(key, number) for key, number in value]
+    except (TypeError, ValueError):
+        raise InputError(name, "must be pairs of a name and a number", value) from None
+    if not all(isinstance(key, str) for key, _ in pairs):
+        raise InputError(name, "must be pairs of a name and a number", value)
+    return tuple((key, check.count(f"{name} {key}", number, high=2**63 - 1)) for key, number in pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,15 @@ class ListedFactors:
     indices: np.ndarray  #: (n, 3) int32, each reflection once
     amplitudes: np.ndarray  #: (n,) float64
     symmetry: str  #: the point group they were expanded by
+    origin: str  #: where they come from, for a person
+    counts: tuple[tuple[str, int], ...]  #: what the list held that deserves a word, by name
     notes: tuple[str, ...]  #: what was done of the list, a sentence each
     doubts: tuple[str, ...]  #: what is hardly meant, a sentence each
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What ``StructureFactors`` takes of them."""
+        return {name: getattr(self, name) for name in ("indices", "amplitudes", "origin", "counts")}
 
 
 def read_factors(
@@ -83,7 +91,7 @@ def read_factors(
         )
     if every.filled:
         notes.append(f"{file}: {every.filled} reflections have the intensity of their Friedel mates, for want of one")
-    indices, values = every.indices, every.values
+    indices, values, gone = every.indices, every.values, 0
     if cell is not None:
         allowed = centring_allows(indices, cell.centering)
         gone = int(np.count_nonzero(values[~allowed]))
@@ -100,6 +108,14 @@ def read_factors(
         indices=np.ascontiguousarray(indices),
         amplitudes=np.sqrt(np.maximum(values, 0.0)) * scale,
         symmetry=own,
+        origin=f"{os.path.basename(file)}: roots of intensities in {own}",
+        counts=(
+            ("rows", len(found.indices)),
+            ("negative", negative),
+            ("duplicate", every.repeated),
+            ("extinct_listed", gone),
+            ("friedel_filled", every.filled),
+        ),
         notes=tuple(notes),
         doubts=tuple(_lost_images(found, own, len(every.indices), file)),
     )

@@ -52,6 +52,7 @@ def create_frame(
     command: str = "",
     seeds: dict[str, int] | None = None,
     rendering: dict | None = None,
+    structure_factors: dict | None = None,
 ) -> Iterator[FrameFile]:
     """Create a frame file under a temporary name; it takes its own name when the block ends well.
 
@@ -69,6 +70,8 @@ def create_frame(
         Seeds that were used, by name.
     rendering
         How the frame is rendered, numbers and text by name: backend, engine and the like.
+    structure_factors
+        What their list holds and lacks, likewise.
 
     Raises
     ------
@@ -78,12 +81,13 @@ def create_frame(
     from bragg_numba.io.data_file import create_hdf5
 
     with atomic_path(path) as temporary, create_hdf5(temporary, path, mode="w") as file:
-        _write_head(file, shape, experiment, command, seeds or {}, rendering or {})
+        collections = {"rendering": rendering or {}, "structure_factors": structure_factors or {}}
+        _write_head(file, shape, experiment, command, seeds or {}, collections)
         yield FrameFile(file, shape)
 
 
 def _write_head(
-    file, shape: tuple[int, int], experiment: str, command: str, seeds: dict[str, int], rendering: dict
+    file, shape: tuple[int, int], experiment: str, command: str, seeds: dict[str, int], collections: dict[str, dict]
 ) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     set_attributes(file, NX_class="NXroot", default="entry", creator="bragg_numba", file_time=now)
@@ -104,15 +108,16 @@ def _write_head(
     seed_group = _group(process, "seeds", "NXcollection")
     for name, seed in seeds.items():
         seed_group[name] = seed
-    if rendering:
-        _write_rendering(_group(process, "rendering", "NXcollection"), rendering)
+    for name, collection in collections.items():
+        if collection:
+            _write_collection(_group(process, name, "NXcollection"), collection)
 
 
-def _write_rendering(group, rendering: dict) -> None:
+def _write_collection(group, values: dict) -> None:
     """Write numbers and text by name; what is a dictionary itself, as a group of its own."""
-    for name, value in rendering.items():
+    for name, value in values.items():
         if isinstance(value, dict):
-            _write_rendering(_group(group, name, "NXcollection"), value)
+            _write_collection(_group(group, name, "NXcollection"), value)
         else:
             group[name] = value
 
@@ -123,11 +128,9 @@ def _group(parent, name: str, nx_class: str, **attributes):
     return group
 
 
-def write_frame(
-    path, image: np.ndarray, experiment: str, *, command="", seeds=None, statistics=None, rendering=None
-) -> None:
+def write_frame(path, image: np.ndarray, experiment: str, *, statistics=None, **described) -> None:
     """Write one rendered frame, (slow, fast) float32 photons, whole or not at all; see ``create_frame``."""
-    with create_frame(path, image.shape, experiment, command=command, seeds=seeds, rendering=rendering) as file:
+    with create_frame(path, image.shape, experiment, **described) as file:
         file.write_rows(0, image)
         if statistics is not None:
             file.write_statistics(statistics)

@@ -19,6 +19,9 @@ SHORTEST_A, LONGEST_A = 0.05, 10.0
 #: Share of the photons of true spots below which those of C's radius are worth a warning.
 FEWEST_PHOTONS = 0.5
 
+#: Cells are the same up to this part of an edge, and degrees.
+SAME_LENGTH, SAME_ANGLE_DEG = 1e-3, 0.1
+
 #: A pixel of more than this part of its distance is as good as a unit mistaken.
 WIDEST_PIXEL = 0.5
 
@@ -39,6 +42,7 @@ def list_doubts(
     ``counts`` are the cells along a, b, c and ``gram`` is the lattice's metric (eq. 14), float64 (3, 3).
     """
     doubts = [_wavelength(cell, counts, sources), _divergence(experiment, sources), _pixel(detector)]
+    doubts.append(_other_cell(experiment, cell))
     if experiment.fidelity == "nanobragg" and experiment.crystal.shape in ("gauss", "tophat"):
         doubts.append(_narrow_spots(experiment, counts, gram))
     return [doubt for doubt in doubts if doubt]
@@ -64,6 +68,19 @@ def _wavelength(cell: Cell, counts: tuple[int, int, int], sources: Sources) -> s
             "no reflection but 0 0 0 can diffract"
         )
     return ""
+
+
+def _other_cell(experiment: Experiment, cell: Cell) -> str:
+    """Say that structure factors were made for another cell than the crystal's."""
+    stated = experiment.structure_factors.cell
+    if stated is None:
+        return ""
+    lengths = max(abs(one / other - 1.0) for one, other in zip(cell.lengths_A, stated[:3], strict=True))
+    angles = max(abs(one - other) for one, other in zip(cell.angles_deg, stated[3:], strict=True))
+    if lengths <= SAME_LENGTH and angles <= SAME_ANGLE_DEG:
+        return ""
+    shown = (" ".join(f"{size:.6g}" for size in sizes) for sizes in ((*cell.lengths_A, *cell.angles_deg), stated))
+    return "the crystal's cell is {}, and that of its structure factors {}: the crystal's is rendered".format(*shown)
 
 
 def _divergence(experiment: Experiment, sources: Sources) -> str:

@@ -249,7 +249,8 @@ def _refuse_absurd(pixels: int, oversample: int, sources: int, phi_steps: int, d
             "the image",
             f"would take {terms:.3g} pixel-steps, where {MOST_PIXEL_STEPS:.0e} are months of work",
             hint=f"{pixels} pixels x {oversample}^2 sub-pixels x {sources} sources x {phi_steps} phi steps "
-            f"x {domains} mosaic domains x {layers} layers",
+            f"x {domains} mosaic domains x {layers} layers"
+            + ("; with pixel_average pixels need no sub-pixels" if oversample > 1 else ""),
         )
 
 
@@ -303,12 +304,15 @@ def _oversampling(experiment, cell, counts, closest, notes) -> tuple[int, int]:
     reciprocal_pixel = wavelength * distance / pixel
     recommended = max(1, math.ceil(min(3.0 * size / reciprocal_pixel, 1e9)))
     chosen = experiment.sampling.oversample
+    if experiment.sampling.pixel_average:
+        return 1, 1
     if chosen is None:
         return recommended, recommended
     if chosen < recommended:
         notes.append(
             f"the crystal is {size * 1e10:g} A long and a pixel spans only {reciprocal_pixel * 1e10:g} A: "
-            f"intensity may vary within a pixel; oversample {recommended} would resolve it"
+            f"intensity may vary within a pixel; oversample {recommended} would resolve it, and "
+            "pixel_average integrates over it"
         )
     return chosen, recommended
 

@@ -42,6 +42,9 @@ TOPHAT_RADIUS_SQUARED = 0.3975
 #: Part of what a pixel may be off by that is left to what lies beyond the cut of a gauss spot.
 SHARE_OF_CUT = 0.25
 
+#: Part of a gauss spot's peak that is left out where spots are integrated over pixels.
+LEAST_OF_AVERAGE = 1e-10
+
 #: Reflections, the strongest, among which the brightest pixel is looked for; and how many of them are tried.
 SEARCHED, PROBED = 4096, 64
 
@@ -75,7 +78,8 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     ceiling = brightest_term(plan)
     faintest = cutoff_photons / ceiling if ceiling > 0.0 else math.inf
     cut = cutoff_photons
-    if plan.lattice.shape == GAUSS and cutoff_photons == 0.0:
+    averaged = plan.experiment.sampling.pixel_average
+    if plan.lattice.shape == GAUSS and cutoff_photons == 0.0 and not averaged:
         found = _list(plan, _largest_reach(plan, stars_of[0], DARK_RADIUS_SQUARED), 0.0)
         cut = SHARE_OF_CUT * tolerances.OF_BRIGHTEST * _probe(plan, *found, stars_of, beams)
         faintest = cut / ceiling if ceiling > 0.0 else math.inf
@@ -87,7 +91,10 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
         least = faintest / strongest if strongest > 0.0 else math.inf
         reach = float(_reaches(plan, stars_of[0], _scales(plan, np.array([min(least, 1.0)]))[0])[0])
         indices, squares = _list(plan, reach, faintest)
-    scales, limits = _scales(plan, np.minimum(faintest / squares, 1.0))
+    parts = np.minimum(faintest / squares, 1.0)
+    if averaged and plan.lattice.shape == GAUSS:
+        parts = np.maximum(parts, LEAST_OF_AVERAGE)
+    scales, limits = _scales(plan, parts)
     spots = np.zeros((len(indices), N_SPOT))
     spots[:, H : L + 1] = indices
     spots[:, FORM_H : FORM_L + 1] = indices @ _root_of_metric(plan).T

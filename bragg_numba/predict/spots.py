@@ -77,7 +77,7 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
             "cannot be predicted with oversample_thick, _polar or _omega under fidelity nanobragg",
             hint="turn them or the spot table off",
         )
-    reach = _reach(plan, reciprocal_cells(plan)[0])
+    reach = reach_of(plan, reciprocal_cells(plan)[0])
     where = search(plan, reach)
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
     cones = _cones(plan, 3.0 * where.slack * float(plan.sources.wavelength.max()))
@@ -127,7 +127,16 @@ def _inverse_gram(plan: Plan) -> np.ndarray:
     return np.linalg.inv(plan.metric)
 
 
-def _reach(plan: Plan, star: np.ndarray) -> float:
+def reaches_along(plan: Plan, star: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Distances (n,), 1/m, along unit vectors (n, 3) at which the lattice factor of an orientation still matters."""
+    if plan.lattice.shape == SQUARE:
+        counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])
+        return spots.REACH * np.abs(normals @ star / counts).max(axis=1)
+    inverse = star @ _inverse_gram(plan) @ star.T
+    return _METRIC_REACH[plan.lattice.shape] * np.sqrt(((normals @ inverse) * normals).sum(axis=1))
+
+
+def reach_of(plan: Plan, star: np.ndarray) -> float:
     """Largest distance from the Ewald sphere at which the lattice factor matters, 1/m."""
     if plan.lattice.shape == SQUARE:
         counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])

@@ -9,7 +9,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import GAUSS, SHAPE_NAMES, TOPHAT
 from bragg_numba.plan.arithmetic.cpu import choose
-from bragg_numba.plan.arithmetic.spots import cannot_serve
+from bragg_numba.plan.arithmetic.spots import cannot_average, cannot_serve
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render import costs
 from bragg_numba.render.cpu import CpuRenderer, TileRenderer
@@ -44,6 +44,12 @@ def choose_engine(
         If spots were asked for, and cannot be.
     """
     wanted = plan.experiment.sampling.engine
+    if plan.experiment.sampling.pixel_average:
+        require_averages(plan)
+        spots = _spots(plan, precision, threads, reason)
+        if wanted == "auto":
+            spots.engine_reason = "spots are integrated over pixels"
+        return spots
     if wanted == "pixels":
         return CpuRenderer(plan, precision, threads, reason)
     if wanted == "spots":
@@ -80,6 +86,8 @@ def choose_gpu_engine(
     InputError
         If spots were asked for and cannot be, or the device memory does not hold the plan.
     """
+    if plan.experiment.sampling.pixel_average:
+        raise InputError("Sampling.pixel_average", "is not rendered by GPUs", hint="backend cpu renders it")
     wanted = plan.experiment.sampling.engine
     if wanted == "spots":
         require_servable(plan)
@@ -112,6 +120,13 @@ def require_servable(plan: Plan) -> None:
     """Raise InputError if the engine of spots cannot render a plan."""
     if why := cannot_serve(plan):
         raise InputError("Sampling.engine", f"cannot be spots: {why}", hint="auto takes pixels there")
+
+
+def require_averages(plan: Plan) -> None:
+    """Raise InputError if spots of a plan cannot be integrated over pixels."""
+    if why := cannot_average(plan):
+        hint = "cutoff_photons says where they end" if why.startswith("fringes") else "leave it out"
+        raise InputError("Sampling.pixel_average", f"cannot be: {why}", hint=hint)
 
 
 def _keeps_to_pixels(plan: Plan, precision: str) -> str:

@@ -166,6 +166,16 @@ class Simulator:
             "cut_photons": self.cut_photons,
         }
 
+    def describe_structure_factors(self) -> dict[str, Any]:
+        """What the list of structure factors holds and lacks, plain values by name: what files and reports keep.
+
+        See ``predict.holes``: completeness on the detector and in shells, what was counted when the list was read, and
+        how many reflections that the frame reaches have ``default_F``. Nothing is rendered.
+        """
+        from bragg_numba.predict.holes import report_holes
+
+        return report_holes(self.plan)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(slow, fast) pixels."""

@@ -160,4 +160,6 @@ class SpotsRenderer(TileRenderer):
         """Which code the kernel needs: what it does not need is not compiled."""
         plan = self.plan
         factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
-        return (plan.lattice.shape, *(YES if wanted else None for wanted in (self._single, self.lit.halved, factors)))
+        averaged = plan.experiment.sampling.pixel_average
+        wanted = (self._single, self.lit.halved, factors, averaged)
+        return (plan.lattice.shape, *(YES if one else None for one in wanted))

@@ -347,7 +347,7 @@ def _factors(
     """The structure factors: of a list; else the experiment's, without what the cell's centring forbids; and notes."""
     if "hkl" in values:
         found = read_factors(folder / values["hkl"], values.get("symmetry"), cell=cell)
-        return StructureFactors(indices=found.indices, amplitudes=found.amplitudes), [*found.doubts, *found.notes]
+        return StructureFactors(**found.fields), [*found.doubts, *found.notes]
     own = base.structure_factors
     notes = [] if known else [f"no list of reflections: every F is {own.default_F:g} electrons"]
     if own.indices is not None or cell is None or cell.centering in ("P", "R"):

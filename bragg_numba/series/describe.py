@@ -14,6 +14,7 @@ from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
 from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
 from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.predict.holes import report_holes
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
 from bragg_numba.versions import versions
 
@@ -63,6 +64,7 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
             "versions": json.dumps(versions()),
             "experiment": series.experiment.to_json(),
             "series": series.to_json(output),
+            "structure_factors": json.dumps(report_holes(plan)),
         },
         layout=_layout(experiment.detector),
     ), notes

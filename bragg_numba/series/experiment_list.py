@@ -27,7 +27,7 @@ from bragg_numba.io.nxmx import LARGEST_VALID, Description
 
 
 def experiment_list(
-    description: Description, series, rows: np.ndarray, lattices: np.ndarray | None, master_name: str
+    description: Description, series, rows: np.ndarray, master_name: str, lattices: np.ndarray | None = None
 ) -> str:
     """Return the text of an .expt for a master: an experiment for every still, or one for a sweep.
 
@@ -41,10 +41,10 @@ def experiment_list(
         Whose frames they are.
     rows
         The truth's table of frames.
-    lattices
-        The truth's table of lattices; None where the series has none.
     master_name
         Of the master, beside which the list lies. A curved detector is the plane that the master describes.
+    lattices
+        The truth's table of lattices; None where the series has none.
     """
     detector = series.experiment.detector
     panels = _panels(description, detector)

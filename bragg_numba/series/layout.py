@@ -12,7 +12,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Detector
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import PartFile, create_hdf5, refusal
-from bragg_numba.io.geom_file import parse_geom, write_geom
+from bragg_numba.io.geom_file import lines_of_groups, parse_geom, write_geom
 from bragg_numba.io.geom_layout import GeomLayout, completed, own_masks
 from bragg_numba.io.geometry import Geometry
 from bragg_numba.series.describe import describe
@@ -27,7 +27,7 @@ def layout_of(detector: Detector) -> tuple[Geometry, dict[str, float], float]:
     Raises
     ------
     InputError
-        For a detector that was not read from a .geom, or was changed since.
+        For a detector that was not read from a .geom, or was changed since; for a layout that cannot be.
     """
     if detector.geometry_text is None or detector.panels is None:
         hint = "-geom, Detector.from_geom"
@@ -54,6 +54,9 @@ def layout_of(detector: Detector) -> tuple[Geometry, dict[str, float], float]:
         if not off < _SAME_M or place != (noun.first_row, noun.first_column, noun.n_slow, noun.n_fast):
             rule = "must lie where the .geom has it, for files in its layout"
             raise InputError(f"panel {own.name}", rule, file=geometry.file)
+    # What cannot be written is refused before anything is rendered.
+    GeomLayout(geometry)
+    lines_of_groups([panel.name for panel in geometry.panels], geometry)
     return geometry, lengths, clen_m
 
 

@@ -221,6 +221,6 @@ def export_files(source: Source, prefix) -> dict[str, str]:
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
     texts = export_texts(description, prefix, source.path.name)
-    tables = source.table(), source.lattice_table()
-    texts[f"{os.fspath(prefix)}.expt"] = experiment_list(description, source.series, *tables, source.path.name)
+    rows, crystals = source.table(), source.lattice_table()
+    texts[f"{os.fspath(prefix)}.expt"] = experiment_list(description, source.series, rows, source.path.name, crystals)
     return texts

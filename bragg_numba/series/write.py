@@ -329,8 +329,8 @@ def publish_masters(
     if options.exports:
         master = master_path(prefix, list(options.products)[-1], options).name
         texts = export_texts(description, prefix, master)
-        tables = np.concatenate(truth), np.concatenate(lattices) if lattices else None
-        texts[f"{prefix}.expt"] = experiment_list(description, series, *tables, master)
+        crystals = np.concatenate(lattices) if lattices else None
+        texts[f"{prefix}.expt"] = experiment_list(description, series, np.concatenate(truth), master, crystals)
         exports, kept = _write_exports(texts, overwrite=overwrite)
         notes += kept
     for place, (product, dtype) in enumerate(options.products.items()):

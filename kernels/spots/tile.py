@@ -19,9 +19,11 @@ from bragg_numba.kernels.pixels.rays import aim_at_groups, multiply_captures, of
 from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, PIXELS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
 from bragg_numba.kernels.pixels.rows import LANES as GROUP_LANES
 from bragg_numba.kernels.pixels.tile import fill, fill_factors, finish_tile, store_tile, weigh_source
+from bragg_numba.kernels.spots.averages import add_average
 from bragg_numba.kernels.spots.boxes import add_box, add_box_exactly
 from bragg_numba.kernels.spots.ellipse import (
     ellipse_at,
+    length,
     less,
     middle_of_block,
     nine,
@@ -163,7 +165,14 @@ def gather_spot(gain, tall, wide, places, flags, found):
 
 
 @shared_function
-def add_orientation(shape, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch):
+def bend_of(vector, aim):
+    """By how much a coordinate bends over a square of half a side of 1 pixel, over the wave number."""
+    across = length(aim[1]) + length(aim[2])
+    return 0.5 * across * across * length(vector)
+
+
+@shared_function
+def add_orientation(shape, averaged, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch):
     """Add the terms of one reflection and orientation, all wavelengths of a direction; return how many were near."""
     panel, lattice, rules, phases, beams, forms, _ = nouns
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
@@ -176,9 +185,15 @@ def add_orientation(shape, patched, single, edges, orientation, beam, spot, aim,
         return 0
     to_middle = turn_exactly(vectors, less(aim[0], incident))
     slopes = (to_middle, turn_exactly(vectors, aim[1]), turn_exactly(vectors, aim[2]), aim[3])
+    bends = (bend_of(vectors[0:3], aim), bend_of(vectors[3:6], aim), bend_of(vectors[6:9], aim))
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
         if patched is not None and misses_block(shape, spot, slopes, cell, waves):
+            continue
+        if averaged is not None:
+            own, around = (vectors, cell, incident, waves), (slopes[1], slopes[2], bends, 1.0 + 2.5 * aim[3])
+            guess = (line[0] + wavelength * line[1], line[2] + wavelength * line[3])
+            add_average(shape, edges, share, own, around, guess, spot, place, panel, lattice, scratch)
             continue
         ellipse = ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, scratch.places)
         if not ellipse[0]:
@@ -201,7 +216,9 @@ def add_orientation(shape, patched, single, edges, orientation, beam, spot, aim,
 
 
 @shared_function
-def add_spots_of_block(shape, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch):
+def add_spots_of_block(
+    shape, averaged, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch
+):
     """Add all reflections of a block for one direction of the beam, each for itself."""
     panel, lattice, rules, phases, beams, forms, spots = nouns
     places, flags = scratch.places, scratch.flags
@@ -211,7 +228,7 @@ def add_spots_of_block(shape, patched, single, edges, layer, beam, index, aim, p
         waiting = 0
         for orientation in range(len(forms.cells)):
             waiting += add_orientation(
-                shape, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch
+                shape, averaged, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch
             )
             if patched is not None and waiting >= CHUNK:
                 gather_patches(scratch.values, places, flags)
@@ -351,14 +368,14 @@ def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, s
 
 
 @cache
-def run_of_spots(shape, single, edges, factors):
+def run_of_spots(shape, single, edges, factors, averaged):
     """The kernel that renders the blocks of a work list with one choice of code.
 
     ``shape`` is that of the crystal; the others are None or YES: float32; spots that reach half-way to their
-    neighbours; terms with factors of their own or a sensor that absorbs.
+    neighbours; terms with factors of their own or a sensor that absorbs; spots integrated over each pixel.
     """
 
-    patched = () if shape in (SQUARE, ROUND) else None
+    patched = () if shape in (SQUARE, ROUND) and averaged is None else None
 
     @addressed_fused_kernel(types.void)
     def render_spots(
@@ -383,7 +400,20 @@ def run_of_spots(shape, single, edges, factors):
                         offset_pixels_of_patches(values.values, values.places)
                     for beam in range(len(beams.weight)):
                         add_spots_of_block(
-                            shape, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, values
+                            shape,
+                            averaged,
+                            patched,
+                            single,
+                            edges,
+                            layer,
+                            beam,
+                            index,
+                            aim,
+                            place,
+                            nouns,
+                            lists,
+                            found,
+                            values,
                         )
                         if factors is not None and rules.weighted:
                             weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)

@@ -106,6 +106,9 @@ TAKES_VALUES = [flag for flag in FLAGS if flag.values or flag.key in ("cell", "m
 #: What each flag refuses, one or more words each; every numeric flag stands here or in UNBOUNDED.
 IMPOSSIBLE = {
     "default_F": ["1e20"],
+    "labels": ["FP"],
+    "anomalous": ["Fe -3.5 2.1"],
+    "solvent": ["0.35 46"],
     "cell": ["0", "-5", "100 100 100 0 90 90", "100 100 100 90 90 180", "100 100 100 30 30 90", "1e9"],
     "N": ["1.5", "2e6", "3e9", "-3e9"],
     "Na": ["1.5"],
@@ -181,6 +184,11 @@ IMPOSSIBLE = {
     "noise": ["white"],
     "backend": ["tpu"],
     "max-memory": ["0", "-5", "lots", "1", "nan"],
+    # Beside no -geom and no -expt.
+    "geom_event": ["3"],
+    "geom_value": ["/z=3"],
+    "expt_index": ["-1", "1.5", "0"],
+    "expt_image": ["1.5", "1"],
 }
 #: Any finite number is possible here.
 UNBOUNDED = {
@@ -337,7 +345,7 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("flag", ["-hkl", "-mat", "-sourcefile", "-img", "-mask", "-dump"])
+@pytest.mark.parametrize("flag", ["-hkl", "-mtz", "-cif", "-mat", "-sourcefile", "-img", "-mask", "-dump"])
 @pytest.mark.parametrize("kind", BAD_FILES)
 def test_a_file_that_cannot_be_read_is_refused_by_name(flag, kind, folder, capsys):
     if flag == "-img" and kind in ("smv cut short", "smv of a giant"):

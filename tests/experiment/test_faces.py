@@ -156,9 +156,10 @@ WITHOUT_UNIT = {
     *("geometry_file", "geometry_notes", "geometry_text"),
     *("fidelity", "fudge", "horizontal_divergence_steps", "indices", "interpolate", "mask", "misset_seed"),
     *("mosaic_domains", "mosaic_seed", "normal_axis", "orientation", "oversample", "oversample_omega"),
-    *("oversample_polar", "oversample_thick", "phi_steps", "pivot", "point_pixel", "polarization"),
+    *("oversample_polar", "oversample_thick", "phi_steps", "pivot", "pixel_average", "point_pixel"),
+    "polarization",
     *("polarization_axis", "polarized", "round_divergence", "shape", "slow_axis", "sources", "thickness_steps"),
-    *("twotheta_axis", "vertical_divergence_steps"),
+    *("twotheta_axis", "vertical_divergence_steps", "counts", "origin", "space_group"),
 }
 
 

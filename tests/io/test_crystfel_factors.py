@@ -60,7 +60,9 @@ def test_friedel_mates_keep_their_own_intensities_and_missing_ones_are_told(tmp_
 def test_negative_intensities_have_no_amplitude_and_are_counted(tmp_path):
     path = write_list(tmp_path / "a.hkl", [(1, 0, 0, -5.0)], "-1")
     assert "2 reflections have negative intensities" in read_factors(path).notes[0]
-    assert StructureFactors.from_crystfel(path).amplitudes.tolist() == [0.0, 0.0]
+    factors = StructureFactors.from_crystfel(path)
+    assert factors.amplitudes.tolist() == [0.0, 0.0]
+    assert dict(factors.counts)["negative"] == 2
 
 
 def test_a_point_group_that_is_given_counts_and_says_what_it_leaves_out(tmp_path):

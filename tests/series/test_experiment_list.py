@@ -15,9 +15,11 @@ import pytest
 from sample_panels import crooked, lit
 
 from bragg_numba import (
+    Beam,
     Crystal,
     Detector,
     Experiment,
+    Sampling,
     Series,
     StructureFactors,
     list_crossings,
@@ -170,3 +172,61 @@ def test_dxtbx_has_pixels_where_we_have_them(tmp_path):
     for name, ours in expected.items():
         for theirs in found[name]:
             assert np.abs(np.array(theirs) - np.array(ours)).max() < 1e-6, name
+
+
+_RESIDUALS = """
+import numpy as np
+from dials.array_family import flex
+found = flex.reflection_table.from_file("indexed.refl")
+found = found.select(found.get_flags(found.flags.indexed))
+off = np.array(found["xyzcal.px"] - found["xyzobs.px.value"])
+print(len(set(found["id"])), len(found), np.median(np.hypot(off[:, 0], off[:, 1])))
+"""
+
+
+@pytest.mark.slow
+@needs_dxtbx
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the collection of geometries is not beside the checkout")
+@pytest.mark.skipif(shutil.which("dials.index") is None, reason="DIALS is not on the PATH")
+def test_dials_indexes_stills_on_a_jungfrau_16m(tmp_path):
+    """Two stills of a protein on 32 modules are imported, searched and indexed; about two minutes."""
+    cell, draw = (79.0, 79.0, 38.0), np.random.default_rng(3)
+    axes = [np.arange(-int(edge / 2.2), int(edge / 2.2) + 1) for edge in cell]
+    hkl = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    size = ((hkl / np.array(cell)) ** 2).sum(axis=1)
+    hkl = hkl[(size > 0) & (size < 2.2**-2)]
+    amplitudes = 100.0 * np.sqrt(0.1 + draw.exponential(size=tuple(len(axis) // 2 + 1 for axis in axes)))
+    experiment = Experiment.from_geom(
+        SHARED / "jf16m_nanobragg_multipanel.geom",
+        crystal=Crystal(
+            cell=(*cell, 90, 90, 90),
+            cell_counts=(22, 22, 45),
+            shape="gauss",
+            mosaic_spread_deg=0.12,
+            mosaic_domains=60,
+        ),
+        structure_factors=StructureFactors(indices=hkl, amplitudes=amplitudes[tuple(np.abs(hkl).T)]),
+        beam=Beam(fluence_per_m2=1e28, polarization=1.0),
+        sampling=Sampling(oversample=3, cutoff_photons=1e-2, engine="spots", interpolate=False),
+        fidelity="physical",
+    )
+    still_series(experiment, 2, seed=11).write(tmp_path / "s", photons=False, counts="uint16", spots=False)
+    environment = {**os.environ, "HDF5_PLUGIN_PATH": hdf5plugin.PLUGIN_PATH, "OMP_NUM_THREADS": "2"}
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+
+    def run(*words: str) -> str:
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    run("dials.import", "s.phil", "s_master.h5")
+    run("dials.find_spots", "imported.expt", "nproc=2")
+    # Debian's DIALS lacks a part of its own indexer of stills; the other one takes them one by one.
+    ways = ("joint_indexing=False", "stills.indexer=sequences", "max_lattices=1", "auto_reduction.action=fix")
+    known = ("unit_cell=79,79,38,90,90,90", "space_group=P222", "beam.fix=all", "detector.fix=all")
+    run("dials.index", "imported.expt", "strong.refl", *known, *ways)
+    crystals, reflections, median = run("/usr/bin/python3", "-c", _RESIDUALS).split()
+    assert int(crystals) == 2
+    assert int(reflections) > 600
+    assert float(median) < 0.2

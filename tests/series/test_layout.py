@@ -163,6 +163,14 @@ def test_counts_keep_their_type_and_every_frame_its_wavelength(tmp_path):
         assert np.array_equal(counts[1, 1:25, 2:42], source.frame(1)[1:25, 2:42])
 
 
+def test_a_layout_that_cannot_be_is_refused_before_any_work(tmp_path):
+    path = tmp_path / "given.geom"
+    path.write_text(text(b="b/dim3 = 0"))
+    with pytest.raises(InputError, match="panel b must have the dimensions of a, whose data is the same"):
+        series_on(path).write(tmp_path / "s", layout="geom")
+    assert not list(tmp_path.glob("s*"))
+
+
 def test_a_layout_needs_a_detector_that_is_where_its_geometry_has_it(tmp_path):
     path = tmp_path / "given.geom"
     path.write_text(LAYOUTS["slab"])

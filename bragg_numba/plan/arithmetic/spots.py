@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SHAPE_NAMES, SQUARE, TOPHAT
 from bragg_numba.plan.arithmetic.cpu import (
     FARTHEST,
     PHASE_BUDGET,
@@ -38,6 +39,8 @@ class SpotsArithmetic:
 
 def choose(plan: Plan, precision: str) -> SpotsArithmetic:
     """Choose the arithmetic of a plan's terms; ``precision`` is auto, tile or float64."""
+    if plan.experiment.sampling.pixel_average:
+        return SpotsArithmetic("float64", "integrals over pixels are made in float64")
     if precision == "float64":
         return SpotsArithmetic("float64", "asked for")
     if plan.lattice.shape in (GAUSS, TOPHAT):
@@ -68,10 +71,22 @@ def cannot_serve(plan: Plan) -> str:
         return "-oversample_thick, _polar and _omega multiply factors up from step to step"
     if plan.lattice.shape not in (SQUARE, ROUND, GAUSS, TOPHAT):
         return "it knows no end of such a crystal's spots"
-    if farthest_in_group(plan) > FARTHEST:
+    if not plan.experiment.sampling.pixel_average and farthest_in_group(plan) > FARTHEST:
         return "pixels are large for their distance"
     if not _sums_fit(plan):
         return "amplitudes or photons lie beyond the range of float32"
+    return ""
+
+
+def cannot_average(plan: Plan) -> str:
+    """Why spots cannot be integrated over pixels, a clause; empty if they can."""
+    sampling = plan.experiment.sampling
+    if sampling.engine == "pixels":
+        return "the engine of pixels looks at points"
+    if why := cannot_serve(plan):
+        return f"the engine of spots cannot serve: {why}"
+    if plan.lattice.shape in (SQUARE, ROUND) and sampling.cutoff_photons == 0.0:
+        return f"fringes of a {SHAPE_NAMES[plan.lattice.shape]} crystal never end, and there is no cutoff"
     return ""
 
 
@@ -82,4 +97,6 @@ def _sums_fit(plan: Plan) -> bool:
     volume = plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c
     most = strongest * volume * volume * rules.scale * plan.steps
     background = rules.background * rules.scale * plan.steps
-    return (most == 0.0 or LEAST_SUM < most < MOST_SUM) and background < MOST_SUM
+    # On average over a pixel there is but a small part of that.
+    limit = math.inf if plan.experiment.sampling.pixel_average else MOST_SUM
+    return (most == 0.0 or LEAST_SUM < most < limit) and background < MOST_SUM
