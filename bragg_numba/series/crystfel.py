@@ -77,6 +77,7 @@ class Template:
     convention: str  #: whose laboratory frames are in, unless the plan says another
     frames: list[_Frame]
     notes: tuple[str, ...]
+    trouble: InputError | None  #: why its geometry places no detector, where it has one
 
     @property
     def wavelengths_A(self) -> list[float]:
@@ -101,7 +102,8 @@ def read_template(given, folder: Path) -> Template:
     Raises
     ------
     InputError
-        If the stream cannot be read, breaks a rule or holds no frame.
+        If the stream cannot be read, breaks a rule or holds no frame. What is wrong with its geometry is the
+        ``trouble`` of who needs it.
     """
     asked = {"stream": given} if isinstance(given, str) else given
     where = "series plan: template"
@@ -115,9 +117,8 @@ def read_template(given, folder: Path) -> Template:
     path = folder / asked["stream"]
     file = os.fspath(path)
     header = read_stream_header(path)
-    geometry = parse_geom(header.geometry, f"{file}: geometry") if header.geometry.strip() else None
     cell = parse_cell(header.cell, f"{file}: unit cell") if header.cell.strip() else None
-    placer = _Placer(geometry, file)
+    placer = _Placer(header.geometry, file)
     frames: list[_Frame] = []
     mixed = 0
     for chunk in read_chunks(path):
@@ -135,7 +136,8 @@ def read_template(given, folder: Path) -> Template:
     if mixed:
         what = f"{mixed} chunks have crystals with different detector shifts"
         notes.append(f"{file}: {what}: a frame has one detector, moved by their mean")
-    return Template(file, geometry, header.geometry, placer.first, cell, _convention(header), frames, tuple(notes))
+    placed = placer.geometry, header.geometry, placer.first
+    return Template(file, *placed, cell, _convention(header), frames, tuple(notes), placer.trouble)
 
 
 def _convention(header: StreamHeader) -> str:
@@ -147,20 +149,32 @@ def _convention(header: StreamHeader) -> str:
 class _Placer:
     """Places the detector of a stream's geometry as each chunk has it."""
 
-    def __init__(self, geometry: Geometry | None, file: str) -> None:
-        self.geometry, self.file = geometry, file
+    def __init__(self, text: str, file: str) -> None:
+        self.geometry: Geometry | None = None
+        self.file = file
         self.first: Placement | None = None
+        self.trouble: InputError | None = None
         self._varies = False
-        if geometry is not None:
-            lengths = {panel.clen or geometry.clen for panel in geometry.panels}
-            given = [*lengths, geometry.shift_x, geometry.shift_y]
-            self._varies = any(one is not None and one.path is not None for one in given)
+        if not text.strip():
+            return
+        try:
+            self.geometry = geometry = parse_geom(text, f"{file}: geometry")
+        except InputError as error:
+            self.trouble = error
+            return
+        lengths = {panel.clen or geometry.clen for panel in geometry.panels}
+        given = [*lengths, geometry.shift_x, geometry.shift_y]
+        self._varies = any(one is not None and one.path is not None for one in given)
 
     def shift_m(self, chunk: StreamChunk) -> tuple[float, float, float]:
-        """How far a chunk's detector lies from that of the first chunk, metres."""
-        if self.geometry is None or (self.first is not None and not self._varies):
+        """How far a chunk's detector lies from that of the first chunk, metres; not at all where nobody knows."""
+        if self.geometry is None or self.trouble or (self.first is not None and not self._varies):
             return (0.0, 0.0, 0.0)
-        placed = self._place(chunk)
+        try:
+            placed = self._place(chunk)
+        except InputError as error:
+            self.trouble = error
+            return (0.0, 0.0, 0.0)
         if self.first is None:
             self.first = placed
         x, y, z = (
@@ -310,6 +324,8 @@ def _on_template(base: Experiment, template: Template, *, has_detector: bool) ->
         crystal=crystal.replace(cell=cell, misset_deg=None, orientation=None, mosflm_matrix=None), lattices=None
     )
     if not has_detector:
+        if template.trouble is not None:
+            raise template.trouble
         if template.geometry is None:
             rule = "must hold a geometry, or the plan a detector"
             raise InputError("the stream", rule, hint="geom: the name of a .geom", file=template.file)

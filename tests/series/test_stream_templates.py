@@ -312,6 +312,16 @@ def test_a_geometry_of_the_plan_wins_over_that_of_the_stream(tmp_path):
     assert series.experiment.crystal.cell_counts == (8, 8, 8)
 
 
+@pytest.mark.parametrize("geom", [GEOM.replace("clen = ", "clen = x "), GEOM, "fs = 3\n"], ids=range(3))
+def test_a_geometry_that_places_nothing_matters_only_where_it_is_needed(tmp_path, geom):
+    text = chunk(0, [CRYSTAL.format(x="0.5", y="0")], header="").replace("average_camera_length = 0.120500 m\n", "")
+    (tmp_path / "run.stream").write_text(stream(text, geom=geom))
+    with pytest.raises(InputError, match="clen|panel"):
+        load_plan(plan(tmp_path, template="run.stream"))
+    series, _ = load_plan(plan(tmp_path, template="run.stream", nanobragg=f"{LINE} {DETECTOR}"))
+    assert series.frames["detector_shift_mm"].any()
+
+
 def test_python_has_streams_as_templates_too(tmp_path):
     (tmp_path / "run.stream").write_text(stream(chunk(0, [CRYSTAL.format(x="0.5", y="0")])))
     alone = stream_series(tmp_path / "run.stream")
