@@ -88,9 +88,10 @@ class LatticesRenderer:
         n = len(self._parts)
         other = np.zeros_like(out) if n > 1 else out
         for number, part in enumerate(self._parts):
-            target = other if number else out
-            for done in part.render_into(target, tally, cleared=cleared if number == 0 else number == 1):
+            target, own = (other if number else out), Tally()
+            for done in part.render_into(target, own, cleared=cleared if number == 0 else number == 1):
                 yield (number + done) / n
+            tally.missed += own.missed
             if number:
                 np.add(out, other, out=out)
 
@@ -99,8 +100,10 @@ class LatticesRenderer:
         for start, stop in ranges:
             rows = np.zeros((stop - start, self.plan.shape[1]), dtype=np.float32)
             for part in self._parts:
-                for first, band in part.stream([(start, stop)], tally):
+                own = Tally()
+                for first, band in part.stream([(start, stop)], own):
                     rows[first - start : first - start + len(band)] += band
+                tally.missed += own.missed
             yield start, rows
 
     def _common(self, name: str) -> str:
