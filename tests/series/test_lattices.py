@@ -13,6 +13,7 @@ import pytest
 
 from bragg_numba import Crystal, Experiment, InputError, Lattice, Series, Simulator, simulate, still_series
 from bragg_numba.cli.bragg import main
+from bragg_numba.cli.info import describe
 from bragg_numba.predict.spots import spot_table
 from bragg_numba.series.draws import generator_of, random_rotations
 from bragg_numba.series.series_plan import read_back
@@ -183,6 +184,8 @@ def test_every_way_to_make_a_series_makes_the_same_bytes(base, tmp_path):
         assert np.isnan(source.truth(int(np.argmin(series.frames.lattices)))[0]["orientation"]).all()
         again = source.series
     assert again.frames.digest(0, 6) == series.frames.digest(0, 6)
+    crystals = describe(result.masters[0])["crystals"]
+    assert crystals == {"all": series.frames.lattices.sum(), "frames_without": (series.frames.lattices == 0).sum()}
     write_counts(result.masters[0], tmp_path / "n.h5", seed=2)
     with open_source(tmp_path / "n.h5") as source:
         assert np.array_equal(source.lattices(1)["frame"], [1] * series.frames.lattices[1])
