@@ -15,6 +15,7 @@ _HOMES = {
     "Crystal": "experiment",
     "Detector": "experiment",
     "Experiment": "experiment",
+    "Lattice": "experiment",
     "OutputOptions": "series",
     "Panel": "experiment",
     "Rotation": "experiment",
@@ -29,6 +30,7 @@ _HOMES = {
     "rotation_series": "series",
     "simulate": "render",
     "still_series": "series",
+    "stream_series": "series",
     "BraggError": "errors",
     "InputError": "errors",
 }

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="PREFIX.geom, .expt, .phil, .poni, _XDS.INP; default: the source's name",
     )
+    add("--stream", metavar="FILE", help="write the truth as a stream of CrystFEL instead: bragg-numba series takes it")
     add("--layout", metavar="L", help="geom: the frames in the layout of the .geom that the detector is from, instead")
     add("--nxmx", metavar="FILE", help="copy the frames into one NXmx file instead; DIALS reads masters as they are")
 
@@ -31,10 +32,17 @@ def run(arguments: argparse.Namespace) -> int:
     from bragg_numba.series.layout import write_layout
     from bragg_numba.series.source import export_files, open_source, write_nxmx
 
+    if sum(bool(one) for one in (arguments.stream, arguments.layout, arguments.nxmx)) > 1:
+        raise UsageError("bragg-numba export: give one of --stream, --layout and --nxmx")
+    if arguments.stream:
+        from bragg_numba.series.stream_file import write_stream
+
+        with open_source(arguments.source) as source, progress_bar("writing") as progress:
+            crystals = write_stream(source, arguments.stream, progress=progress)
+            print(f"wrote {arguments.stream}: {len(source.series)} chunks, {crystals} crystals")
+        return 0
     if arguments.layout is not None:
         check.choice("--layout", arguments.layout, ("geom",))
-        if arguments.nxmx:
-            raise UsageError("bragg-numba export: give either --layout or --nxmx")
         prefix = arguments.output or arguments.source.removesuffix(".h5").removesuffix("_master")
         with open_source(arguments.source) as source, progress_bar("copying") as progress:
             written = write_layout(source, prefix, progress=progress)

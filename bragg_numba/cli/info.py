@@ -125,6 +125,9 @@ def _describe_hdf5(path: str) -> dict:
             "dtype": str(data.dtype),
         }
         _describe_storage(path, file, report)
+        if "/entry/truth/lattices" in file:
+            found = file["/entry/truth/frames"]["lattices"]
+            report["crystals"] = {"all": int(found.sum()), "frames_without": int((found == 0).sum())}
         if PROCESS in file:
             with read_from(path):
                 _describe_process(file[PROCESS], report)
@@ -205,6 +208,11 @@ def _describe_experiment(experiment) -> dict:
     report = {"fidelity": experiment.fidelity}
     for part in ("beam", "crystal", "detector", "rotation", "sampling"):
         report[part] = {name: _short(value) for name, value in given(getattr(experiment, part))}
+    if experiment.lattices is not None:
+        report["lattices"] = {
+            str(number): {"weight": one.weight, **{name: _short(value) for name, value in given(one.crystal)}}
+            for number, one in enumerate(experiment.lattices)
+        }
     report["detector"]["pixels_slow_fast"] = list(experiment.detector.shape)
     factors = experiment.structure_factors
     report["structure_factors"] = {

@@ -91,6 +91,7 @@ def plan_report(plan: Plan) -> dict:
         "panels": None if n_panels == 1 else [panel.name for panel in d.panels],
         "roi": plan.roi,
         "oversample_flags": [name for name in ("thick", "polar", "omega") if getattr(sampling, f"oversample_{name}")],
+        "lattices": None if plan.lattices is None else len(plan.lattices),
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
     }
@@ -162,6 +163,8 @@ def _why_dark(plan: Plan) -> str:
     """The likeliest reason why no pixel has a photon."""
     if plan.experiment.beam.photons_per_m2 == 0.0:
         return "the fluence is 0"
+    if plan.lattices == ():
+        return "the beam hits no crystal"
     if plan.mask.size and not plan.mask.any():
         return "the mask skips all of them (its pixels are 0)"
     factors = plan.experiment.structure_factors

@@ -97,7 +97,7 @@ def detector_of_geom(path, options: GeomOptions) -> Fields:
         If the file breaks a rule, or needs a number that ``options`` do not give: which, and its path.
     """
     geometry, text = _read_geom(path)
-    return _geom_detector(geometry, text, options)
+    return detector_of_geometry(geometry, text, options)
 
 
 def nouns_of_geom(path, options: GeomOptions) -> dict[str, Fields]:
@@ -109,7 +109,7 @@ def nouns_of_geom(path, options: GeomOptions) -> dict[str, Fields]:
         As ``detector_of_geom``.
     """
     geometry, text = _read_geom(path)
-    return {"detector": _geom_detector(geometry, text, options), "beam": _geom_beam(geometry, options)}
+    return {"detector": detector_of_geometry(geometry, text, options), "beam": _geom_beam(geometry, options)}
 
 
 def require_same(path, options: GeomOptions) -> None:
@@ -150,9 +150,19 @@ def _read_geom(path) -> tuple[Geometry, str]:
     return parse_geom(text, os.fspath(path)), text
 
 
-def _geom_detector(geometry: Geometry, text: str, options: GeomOptions) -> Fields:
-    clen_m = None if options.clen_mm is None else options.clen_mm / 1000.0
-    placement = geometry.place(options.places, options.event, clen_m=clen_m)
+def detector_of_geometry(
+    geometry: Geometry, text: str, options: GeomOptions, placement: Placement | None = None
+) -> Fields:
+    """Return fields of ``Detector`` for a geometry that was read from ``text``; ``placement`` where it is known.
+
+    Raises
+    ------
+    InputError
+        As ``detector_of_geom``.
+    """
+    if placement is None:
+        clen_m = None if options.clen_mm is None else options.clen_mm / 1000.0
+        placement = geometry.place(options.places, options.event, clen_m=clen_m)
     _require_fitting(placement, geometry.file)
     bad = mark_bad(geometry, shift_m=_shift(geometry, placement))
     notes: tuple[str, ...] = ()
@@ -233,11 +243,11 @@ def _geom_beam(geometry: Geometry, options: GeomOptions) -> Fields:
         wavelength = geometry.wavelength_A(options.places, options.event)
     fields: Fields = {} if wavelength is None else {"wavelength_A": wavelength}
     if geometry.bandwidth > NARROWEST_BAND:
-        fields |= _even_band(geometry.bandwidth)
+        fields |= even_band(geometry.bandwidth)
     return fields
 
 
-def _even_band(deviation: float) -> Fields:
+def even_band(deviation: float) -> Fields:
     """Evenly spaced wavelengths with a standard deviation, which is a fraction of the wavelength."""
     n = BAND_STEPS
     spread = deviation * math.sqrt(12.0 * (n - 1) / (n + 1))

@@ -4,6 +4,7 @@ from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
 from bragg_numba.experiment.experiment import Experiment
+from bragg_numba.experiment.lattice import Lattice
 from bragg_numba.experiment.panel import Panel
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
@@ -14,6 +15,7 @@ __all__ = [
     "Crystal",
     "Detector",
     "Experiment",
+    "Lattice",
     "Panel",
     "Rotation",
     "Sampling",

@@ -17,6 +17,7 @@ from bragg_numba.experiment import faces
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.lattice import Lattice, clean_lattices
 from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
@@ -45,6 +46,10 @@ class Experiment(Noun):
 
     ``fidelity`` is ``"nanobragg"`` (render what nanoBragg.c renders) or ``"physical"`` (replace its
     approximations by the right formula); docs/fidelity.md lists the differences.
+
+    ``lattices`` are the crystals of a frame that shows several, or none: each a ``Lattice``, or a pair of crystal and
+    weight. ``None`` means ``crystal`` alone, ``()`` a frame that missed every crystal. ``crystal`` is then what says
+    how much water there is, and no more. All share the structure factors.
     """
 
     crystal: Crystal
@@ -54,12 +59,15 @@ class Experiment(Noun):
     rotation: Rotation = field(default_factory=Rotation)
     sampling: Sampling = field(default_factory=Sampling)
     fidelity: str = "nanobragg"
+    lattices: tuple | None = None  #: of Lattice; None: crystal alone, with weight 1
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
+        if self.lattices is not None:
+            self._set("lattices", clean_lattices("Experiment.lattices", self.lattices, self.crystal.water_um))
         if self.fidelity == "physical":
             _check_weights(self.beam.sources)
         roi = self.sampling.roi
@@ -230,6 +238,36 @@ class Experiment(Noun):
                 **parts,
             )
 
+    def of_lattice(self, index: int) -> Experiment:
+        """Return the experiment of one lattice alone: its crystal in its share of the beam, without water.
+
+        Where several share a ``Sampling.cutoff_photons``, each has its part of it.
+
+        Raises
+        ------
+        InputError
+            If there is no such lattice.
+        """
+        n = 1 if self.lattices is None else len(self.lattices)
+        if not 0 <= index < n:
+            raise InputError("lattice", f"must be below {n}, the number of lattices", index)
+        if self.lattices is None:
+            return self.replace(crystal=self.crystal.replace(water_um=0.0))
+        lattice, beam, sampling = self.lattices[index], self.beam, self.sampling
+        if lattice.weight != 1.0:
+            beam = beam.replace(fluence_per_m2=beam.photons_per_m2 * lattice.weight, flux_per_s=0.0)
+        if sampling.cutoff_photons > 0.0 and n > 1:
+            sampling = sampling.replace(cutoff_photons=sampling.cutoff_photons / n)
+        crystal = lattice.crystal if lattice.crystal.water_um == 0.0 else lattice.crystal.replace(water_um=0.0)
+        return self.replace(crystal=crystal, beam=beam, sampling=sampling, lattices=None)
+
+    def to_dict(self) -> dict:
+        """Return plain Python values that ``json`` can write; lattices where there are some."""
+        values = super(Experiment, self).to_dict()
+        if self.lattices is None:
+            del values["lattices"]
+        return values
+
     def pixel_positions_m(self) -> np.ndarray:
         """Return where the centres of the pixels are, at the sensor's front.
 
@@ -274,6 +312,10 @@ class Experiment(Noun):
             if key not in values:
                 raise InputError(f"experiment.{key}", "must be given")
         parts: dict[str, Any] = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
+        if values.get("lattices") is not None:
+            if not isinstance(values["lattices"], list):
+                raise InputError("experiment.lattices", "must be a list", values["lattices"])
+            parts["lattices"] = tuple(Lattice.from_dict(one) for one in values["lattices"])
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
 
     def __str__(self) -> str:

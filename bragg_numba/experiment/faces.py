@@ -132,8 +132,11 @@ def _summary(value) -> str:
     if isinstance(value, str):
         return f"text of {len(value.splitlines())} lines"
     if _holds_nouns(value):
+        shown = f"{len(value)} of {type(value[0]).__name__}"
+        if not hasattr(value[0], "name"):
+            return shown
         first, last = value[0].name, value[-1].name
-        return f"{len(value)} of {type(value[0]).__name__}, {first}" + (f" to {last}" if len(value) > 1 else "")
+        return f"{shown}, {first}" + (f" to {last}" if len(value) > 1 else "")
     if not isinstance(value, np.ndarray):
         rows = isinstance(value[0], (tuple, list))
         return f"{len(value)} rows of {len(value[0])}" if rows else f"{len(value)} values"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -159,6 +160,42 @@ class StructureFactors(Noun):
             path, dmin_A, method=method, anomalous=anomalous, k_sol=k_sol, B_sol=B_sol, max_memory=max_memory
         )
         return cls(default_F=default_F, **source)
+
+    @classmethod
+    def from_crystfel(cls, path, symmetry: str | None = None, *, scale: float = 1.0, default_F: float = 0.0) -> Self:
+        """Read a list of merged intensities of CrystFEL (.hkl) and expand it by its point group.
+
+        Such lists are on an arbitrary scale. Amplitudes are the roots of the intensities, 0 for negative ones, times
+        ``scale``. Friedel mates that a list lacks get the intensity of their partners; reflections that it holds
+        several times, in lists that are expanded already, count once; ``counts`` says how many there were of each. A
+        Python warning says if ``symmetry`` leaves out what the list's own point group makes.
+
+        Parameters
+        ----------
+        path
+            A list of version 2.0 or 1.0, such as partialator, process_hkl and get_hkl write.
+        symmetry
+            The point group as CrystFEL writes it ("4/mmm", "2_uab", "321_H"), instead of the list's own; needed where
+            the list does not say it.
+        scale
+            What the amplitudes are multiplied by, above 0.
+        default_F
+            As in the constructor: reflections that are not listed, electrons.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, breaks a rule (which line, which rule, which value) or holds equivalent
+            reflections with different intensities; for a symbol that is none of CrystFEL's.
+        """
+        from bragg_numba.io.crystfel_factors import read_factors
+
+        scale = check.number("scale", scale, above=0.0, high=1e15)
+        symmetry = check.optional(check.text, "symmetry", symmetry)
+        found = read_factors(path, symmetry, scale=scale)
+        for doubt in found.doubts:
+            warnings.warn(doubt, stacklevel=2)
+        return cls(default_F=default_F, **found.fields)
 
     @property
     def table_shape(self) -> tuple[int, int, int]:

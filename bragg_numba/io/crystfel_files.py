@@ -22,6 +22,7 @@ __all__ = [
     "StreamChunk",
     "StreamCrystal",
     "StreamHeader",
+    "parse_cell",
     "read_cell",
     "read_chunks",
     "read_reflections",
@@ -73,8 +74,18 @@ def read_cell(path: str | os.PathLike[str]) -> CrystfelCell:
     InputError
         If the file cannot be read; with the number of the line, the rule and the value for what breaks a rule.
     """
-    file = os.fspath(path)
-    lines = read_text(path).split("\n")
+    return parse_cell(read_text(path), os.fspath(path))
+
+
+def parse_cell(text: str, file: str) -> CrystfelCell:
+    """Return the unit cell that a text describes, as ``read_cell`` does of that of a file.
+
+    Raises
+    ------
+    InputError
+        As ``read_cell``; ``file`` is what it says the text is from.
+    """
+    lines = text.split("\n")
     if lines[0] != _CELL_FIRST:
         return _checked_cell(_pdb_cell(file, lines), file)
     given: dict[str, tuple[int, list[str]]] = {}
@@ -253,6 +264,7 @@ class StreamCrystal:
     unique_axis: str | None = None
     profile_radius_per_A: float | None = None
     det_shift_mm: tuple[float, float] = (0.0, 0.0)  #: along x and y; what versions up to 0.10.2 refined
+    weight: float = 1.0  #: what the crystal's photons are multiplied by, in streams of this package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +296,7 @@ _BLOCKS = {
 }
 _AXIS = re.compile(r"([abc])star = +(\S+) +(\S+) +(\S+) +nm\^-1 *")
 _SHIFT = re.compile(r"predict_refine/det_shift x = +(\S+) +y = +(\S+) +mm *")
+_WEIGHT = re.compile(r"bragg_numba/weight = +(\S+) *")
 _RADIUS = re.compile(r"profile_radius = +(\S+) +nm\^-1 *")
 #: Lines of a chunk with one number: the field, and how the line looks.
 _CHUNK_NUMBERS = {
@@ -451,6 +464,8 @@ def _crystal(lines: _Lines) -> StreamCrystal:
         elif match := _SHIFT.fullmatch(line):
             x, y = (_number(lines.file, lines.number, "predict_refine/det_shift", match[place]) for place in (1, 2))
             found["det_shift_mm"] = (x, y)
+        elif match := _WEIGHT.fullmatch(line):
+            found["weight"] = _number(lines.file, lines.number, "bragg_numba/weight", match[1])
         elif match := _RADIUS.fullmatch(line):
             found["profile_radius_per_A"] = _number(lines.file, lines.number, "profile_radius", match[1]) / 10.0
         elif line.startswith("lattice_type = "):

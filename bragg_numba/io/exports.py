@@ -115,6 +115,11 @@ def _geom_names(description: Description) -> list[str]:
     return [f"p{number}" for number in range(len(names))]
 
 
+def panel_names(description: Description) -> list[str]:
+    """Return what the panels are called in the .geom, by number."""
+    return ["p0"] if description.geometry.is_single else _geom_names(description)
+
+
 def _geom_groups(description: Description) -> list[str]:
     """Which panels belong together: as the .geom has it that the detector is from, else as their names tell."""
     names, like = _geom_names(description), description.layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Plan:
 
     ``cells`` is float64 (n_phi * n_domains, 9): real cell vectors a, b, c in metres of every spindle step
     and mosaic domain, domains innermost. ``table`` is float64 (h, k, l) with a border of one cell.
+
+    Where the experiment has ``lattices``, each has a plan of its own without water; what stands beside them is the
+    frame's, and the crystal's that says how much water there is.
     """
 
     experiment: Experiment
@@ -65,6 +68,7 @@ class Plan:
     recommended_oversample: int
     cell_counts: tuple[int, int, int]
     notes: tuple[str, ...] = field(default=())
+    lattices: tuple[Plan, ...] | None = None  #: of each lattice alone, where the experiment has lattices
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -116,7 +120,9 @@ class Plan:
 
     @property
     def pixel_steps(self) -> int:
-        """Terms of the whole frame, layers included, before any is skipped."""
+        """Terms of the whole frame, layers and lattices included, before any is skipped."""
+        if self.lattices is not None:
+            return sum(plan.pixel_steps for plan in self.lattices)
         fast = self.roi[1] - self.roi[0] + 1
         slow = self.roi[3] - self.roi[2] + 1
         return fast * slow * self.steps * self.layers.n
@@ -191,7 +197,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
             "has its own factors"
         )
-    return Plan(
+    plan = Plan(
         experiment=experiment,
         detector=detector,
         cell=cell,
@@ -219,6 +225,21 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         cell_counts=counts,
         notes=tuple(notes),
     )
+    return plan if experiment.lattices is None else _with_lattices(plan, max_memory)
+
+
+def _with_lattices(plan: Plan, max_memory: int | None) -> Plan:
+    """The plan of a frame with a plan for each of its lattices; they share table and mask."""
+    experiment = plan.experiment
+    plans: list[Plan] = []
+    notes: list[str] = []
+    for index in range(len(experiment.lattices or ())):
+        try:
+            plans.append(make_plan(experiment.of_lattice(index), max_memory, like=plan))
+        except InputError as error:
+            raise InputError(f"Experiment.lattices[{index}]:", str(error)) from None
+        notes += plans[-1].notes
+    return replace(plan, lattices=tuple(plans), notes=tuple(dict.fromkeys(notes)))
 
 
 def _refuse_absurd(pixels: int, oversample: int, sources: int, phi_steps: int, domains: int, layers: int) -> None:

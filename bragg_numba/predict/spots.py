@@ -15,7 +15,7 @@ from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.reach import reciprocal_cells, search
 
 #: One reflection. ``slow`` and ``fast`` count pixels from the frame's outer corner: pixel p spans p to p + 1. ``panel``
-#: counts the detector's panels.
+#: counts the detector's panels, ``lattice`` the frame's crystals.
 SPOT = np.dtype(
     [
         ("h", np.int32),
@@ -28,6 +28,7 @@ SPOT = np.dtype(
         ("partiality", np.float32),
         ("excitation_error_per_A", np.float32),
         ("panel", np.int32),
+        ("lattice", np.int32),
     ]
 )
 
@@ -51,7 +52,8 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (n,) of dtype ``SPOT``, panel by panel in the order of h, k, l. ``photons`` is what the model puts into
+        (n,) of dtype ``SPOT``, lattice by lattice and panel by panel in the order of h, k, l. ``photons`` is what the
+        model, with the lattice's weight, puts into
         the whole spot, tails included; ``partiality`` is that over what it would be with every step exactly on the
         Ewald sphere; the excitation error is the distance of the reciprocal lattice point from the centre of the
         Ewald sphere minus its radius, of the step nearest to 0.
@@ -61,6 +63,11 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     InputError
         With nanoBragg's running products, whose photons are no sum over reflections.
     """
+    if plan.lattices is not None:
+        tables = [spot_table(one, threshold) for one in plan.lattices]
+        for number, table in enumerate(tables):
+            table["lattice"] = number
+        return np.concatenate(tables) if tables else np.zeros(0, dtype=SPOT)
     rules = plan.rules
     if plan.lattice.shape != SQUARE and plan.lattice.shape not in _METRIC_REACH:
         raise InputError("spots", "cannot be predicted for this shape", plan.experiment.crystal.shape)

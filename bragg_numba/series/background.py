@@ -16,7 +16,7 @@ LIMIT = 64
 
 #: Columns of the table of frames that change the background by more than a factor, or by a factor that is the
 #: plan's business. The fluence is a factor; orientation, phi, wavelength and cell counts do not matter.
-_COLUMNS = ("beam_x_mm", "beam_y_mm", "spectrum", "mosaic_spread_deg", "mosaic_domains")
+_COLUMNS = ("beam_x_mm", "beam_y_mm", "detector_shift_mm", "spectrum", "mosaic_spread_deg", "mosaic_domains")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def render_background(experiment) -> np.ndarray:
     from bragg_numba.render.simulator import Simulator
 
     nothing = StructureFactors(indices=np.zeros((1, 3), dtype=np.int32), amplitudes=np.zeros(1))
-    empty = experiment.replace(structure_factors=nothing)
+    empty = experiment.replace(structure_factors=nothing, lattices=None)
     rules = make_plan(empty).rules
     factor = 1.0
     if not rules.running:

@@ -26,10 +26,13 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     experiment, shift = series.experiment_of(0), None
     plan = make_plan(experiment)
     centres = [table[name] for name in ("beam_x_mm", "beam_y_mm") if name in table]
-    if any(np.ptp(values) > 0.0 for values in centres):
-        shift = _shifts(series, plan)
+    moves = table["detector_shift_mm"] if "detector_shift_mm" in table else np.zeros((1, 3))
+    if any(np.ptp(values) > 0.0 for values in centres) or np.ptp(moves, axis=0).any():
+        turn = mcstas_rotation(plan.experiment, plan.detector)
+        shift = _shifts(series, plan) if centres else (moves - moves[0]) @ turn.T / 1000.0
+        what = "beam centre" if centres else "place of the detector"
         notes.append(
-            "the beam centre varies: detector/shift has every frame's, and CrystFEL follows it; DIALS, XDS and pyFAI "
+            f"the {what} varies: detector/shift has every frame's, and CrystFEL follows it; DIALS, XDS and pyFAI "
             "know one geometry a file, that of the first frame"
         )
     if experiment.detector.curved:
@@ -107,9 +110,10 @@ def _shifts(series, plan: Plan) -> np.ndarray:
 
 def _omega(series, plan, notes: list[str]) -> np.ndarray | None:
     """Start of every frame and end of the last, for an even sweep; else None."""
-    if "phi_deg" not in series.frames or "orientation" in series.frames:
+    table = series.frames
+    if "phi_deg" not in table or "orientation" in table or table.has_lattices:
         return None
-    starts, width = series.frames["phi_deg"], float(np.degrees(plan.phi.range))
+    starts, width = table["phi_deg"], float(np.degrees(plan.phi.range))
     if width <= 0.0 or not np.allclose(np.diff(starts), width, rtol=0.0, atol=1e-6 * width):
         notes.append("phi_deg is no even sweep: the master calls the frames stills, the table of frames has each phi")
         return None

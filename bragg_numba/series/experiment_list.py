@@ -26,8 +26,12 @@ from bragg_numba.io.geometry import Vector
 from bragg_numba.io.nxmx import LARGEST_VALID, Description
 
 
-def experiment_list(description: Description, series, rows: np.ndarray, master_name: str) -> str:
+def experiment_list(
+    description: Description, series, rows: np.ndarray, master_name: str, lattices: np.ndarray | None = None
+) -> str:
     """Return the text of an .expt for a master: an experiment for every still, or one for a sweep.
+
+    Where frames have lattices each crystal is an experiment of its own, and a still that hit none is none.
 
     Parameters
     ----------
@@ -39,36 +43,48 @@ def experiment_list(description: Description, series, rows: np.ndarray, master_n
         The truth's table of frames.
     master_name
         Of the master, beside which the list lies. A curved detector is the plane that the master describes.
+    lattices
+        The truth's table of lattices; None where the series has none.
     """
     detector = series.experiment.detector
     panels = _panels(description, detector)
     if description.omega_deg is not None:
-        return write_expt([_sweep(description, series, rows, panels, master_name)])
+        sweep = _sweep(description, series, panels, master_name)
+        return write_expt(
+            dataclasses.replace(sweep, identifier=name, crystal=_swept_crystal(description, series, row))
+            for name, row in _crystals(0, rows[0], lattices)
+        )
     beams: dict[float, ExptBeam] = {}
     found = []
     for place, row in enumerate(rows):
         wavelength = float(row["wavelength_A"])
         middle = float(row["phi_deg"] + row["osc_deg"] / 2.0)
-        found.append(
-            ExptExperiment(
-                identifier=str(place),
-                beam=beams.setdefault(wavelength, _beam(description, wavelength)),
-                detector=panels if description.shift_m is None else _shifted(panels, description.shift_m[place]),
-                crystal=_still_crystal(description, series.experiment_of(place), row, middle),
-                imageset=imageset(master_name, [place], sequence=False),
-            )
+        frame = ExptExperiment(
+            beam=beams.setdefault(wavelength, _beam(description, wavelength)),
+            detector=panels if description.shift_m is None else _shifted(panels, description.shift_m[place]),
+            imageset=imageset(master_name, [place], sequence=False),
         )
+        spread = series.experiment_of(place).crystal.mosaic_spread_deg or 0.0
+        for name, one in _crystals(place, row, lattices):
+            crystal = _still_crystal(description, spread, one, middle)
+            found.append(dataclasses.replace(frame, identifier=name, crystal=crystal))
     return write_expt(found)
 
 
-def _sweep(
-    description: Description, series, rows: np.ndarray, panels: tuple[ExptPanel, ...], master_name: str
-) -> ExptExperiment:
+def _crystals(place: int, row: np.void, lattices: np.ndarray | None) -> list[tuple[str, np.void]]:
+    """The rows of a frame's crystals, each with an identifier of its own."""
+    if lattices is None:
+        return [(str(place), row)]
+    first, last = np.searchsorted(lattices["frame"], [place, place + 1])
+    own = lattices[first:last]
+    return [(str(place) if len(own) == 1 else f"{place}-{number}", one) for number, one in enumerate(own)]
+
+
+def _sweep(description: Description, series, panels: tuple[ExptPanel, ...], master_name: str) -> ExptExperiment:
+    """The experiment of a sweep, but for its crystal."""
     omega, n = description.omega_deg, description.frames
     assert omega is not None
-    spread = series.experiment.crystal.mosaic_spread_deg or 0.0
     return ExptExperiment(
-        identifier="0",
         beam=_beam(description, description.mean_wavelength_A),
         detector=panels,
         goniometer=ExptGoniometer(rotation_axis=_vector(mcstas(description.geometry.spindle))),
@@ -78,9 +94,13 @@ def _sweep(
             width_deg=float(omega[-1] - omega[0]) / n,
             exposure_times=(description.exposure_s,) * n,
         ),
-        crystal=_crystal(description, rows[0], 0.0, mosaicity_deg=SPREAD_DEVIATION * spread if spread > 0.0 else None),
         imageset=imageset(master_name, range(n), sequence=True),
     )
+
+
+def _swept_crystal(description: Description, series, row: np.void) -> ExptCrystal:
+    spread = series.experiment.crystal.mosaic_spread_deg or 0.0
+    return _crystal(description, row, 0.0, mosaicity_deg=SPREAD_DEVIATION * spread if spread > 0.0 else None)
 
 
 def _beam(description: Description, wavelength_A: float) -> ExptBeam:
@@ -148,13 +168,13 @@ def _shifted(panels: Sequence[ExptPanel], shift_m: np.ndarray) -> tuple[ExptPane
     return tuple(dataclasses.replace(panel, origin_mm=_vector(np.array(panel.origin_mm) + shift)) for panel in panels)
 
 
-def _still_crystal(description: Description, experiment, row: np.void, phi_deg: float) -> ExptCrystal:
+def _still_crystal(description: Description, spread_deg: float, row: np.void, phi_deg: float) -> ExptCrystal:
     edges = [float(n) * float(edge) for n, edge in zip(row["cell_counts"], row["cell"], strict=False)]
     return _crystal(
         description,
         row,
         phi_deg,
-        half_mosaicity_deg=experiment.crystal.mosaic_spread_deg or 0.0,
+        half_mosaicity_deg=spread_deg,
         domain_size_A=math.prod(edges) ** (1.0 / 3.0),
     )
 

@@ -49,8 +49,11 @@ def exposure_notes(
 
 
 def dark_frames(series) -> np.ndarray:
-    """Tell which frames of a series get no beam, as its table says: (n,) bool."""
+    """Tell which frames of a series get no beam or hit no crystal, as its table says: (n,) bool."""
     table = series.frames
+    dark: np.ndarray = table.lattices == 0
+    if series.experiment.lattices == () and not table.has_lattices:
+        dark = ~dark
     if "fluence_per_m2" in table:
-        return table["fluence_per_m2"] == 0.0
-    return np.zeros(len(series), dtype=bool)
+        dark = dark | (table["fluence_per_m2"] == 0.0)
+    return dark

@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Experiment
-from bragg_numba.experiment.noun import Noun, plain_value, unpack_array
+from bragg_numba.experiment import Crystal, Detector, Experiment, Lattice, Panel
+from bragg_numba.experiment.noun import plain_value, unpack_array
+from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.text_files import read_text
 
-#: Columns of the table: type and shape of one frame's value. None: any length, rows of wavelength and weight.
-COLUMNS: dict[str, tuple[type, tuple | None]] = {
+#: Columns of the table: type and shape of one frame's value. None: any length, which may differ between frames.
+COLUMNS: dict[str, tuple[type, tuple]] = {
     "orientation": (np.float64, (3, 3)),
+    "lattice_orientation": (np.float64, (None, 3, 3)),
+    "lattice_weight": (np.float64, (None,)),
+    "lattice_cell": (np.float64, (None, 6)),
     "phi_deg": (np.float64, ()),
     "wavelength_A": (np.float64, ()),
-    "spectrum": (np.float64, None),
+    "spectrum": (np.float64, (None, 2)),
     "fluence_per_m2": (np.float64, ()),
     "cell_counts": (np.int64, (3,)),
     "mosaic_spread_deg": (np.float64, ()),
@@ -30,6 +34,7 @@ COLUMNS: dict[str, tuple[type, tuple | None]] = {
     "mosaic_seed": (np.int64, ()),
     "beam_x_mm": (np.float64, ()),
     "beam_y_mm": (np.float64, ()),
+    "detector_shift_mm": (np.float64, (3,)),
     "seed": (np.uint64, ()),
 }
 
@@ -38,7 +43,12 @@ SPLIT_COLUMNS: dict[str, tuple[str, ...]] = {
     "orientation": tuple(f"u{row}{column}" for row in (1, 2, 3) for column in (1, 2, 3)),
     "quaternion": ("qw", "qx", "qy", "qz"),
     "cell_counts": ("n_a", "n_b", "n_c"),
+    "detector_shift_mm": ("shift_x_mm", "shift_y_mm", "shift_z_mm"),
 }
+
+
+#: The columns of lattices, and what a row of ``lattices`` calls them.
+_OF_LATTICES = {"lattice_orientation": "orientation", "lattice_weight": "weight", "lattice_cell": "cell"}
 
 
 class FrameTable:
@@ -48,7 +58,9 @@ class FrameTable:
     ----------
     columns
         Name to array, first axis the frame: see ``COLUMNS``. ``quaternion`` (w, x, y, z) may stand for
-        ``orientation``; ``u11`` to ``u33``, ``qw`` to ``qz`` and ``n_a`` to ``n_c`` for their vectors.
+        ``orientation``; ``u11`` to ``u33``, ``qw`` to ``qz`` and ``n_a`` to ``n_c`` for their vectors. ``lattices``, a
+        list of dicts for each frame with ``orientation`` or ``quaternion``, ``weight`` and ``cell``, may stand for
+        the columns of lattices, in which NaN fills up frames that have fewer than others.
 
     Raises
     ------
@@ -58,6 +70,8 @@ class FrameTable:
 
     def __init__(self, columns: Mapping[str, object]) -> None:
         given = _join_split(dict(columns))
+        if "lattices" in given:
+            given.update(_columns_of_lattices(given))
         if "quaternion" in given:
             if "orientation" in given:
                 raise InputError("frames", "must hold either orientation or quaternion, not both")
@@ -74,6 +88,21 @@ class FrameTable:
             raise InputError("frames", "must have columns of one length", lengths)
         if not len(self):
             raise InputError("frames", "must hold at least one frame")
+        if self.has_lattices:
+            _check_lattices(self.columns)
+
+    @property
+    def has_lattices(self) -> bool:
+        """Whether each frame has a list of lattices, which may be empty."""
+        return any(name in self.columns for name in _OF_LATTICES)
+
+    @property
+    def lattices(self) -> np.ndarray:
+        """How many lattices each frame has, (n,) int; 1 where the table does not say."""
+        if not self.has_lattices:
+            return np.ones(len(self), dtype=np.int64)
+        found: np.ndarray = np.isfinite(self["lattice_orientation"][..., 0, 0]).sum(axis=1)
+        return found
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -126,11 +155,12 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
     """Return the experiment of one frame.
 
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
-    sizes in millimetres.
+    sizes in millimetres. What changes the crystal changes that of every lattice; of a frame with several ``crystal`` is
+    the first.
     """
     crystal: dict[str, Any] = {}
     beam: dict[str, Any] = {}
-    changes: dict[str, Noun] = {}
+    changes: dict[str, Any] = {}
     for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed"):
         if name in row:
             crystal[name] = row[name].tolist()
@@ -149,18 +179,63 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
     place = {name: float(row[name]) for name in ("beam_x_mm", "beam_y_mm") if name in row}
     if crystal:
         changes["crystal"] = experiment.crystal.replace(**crystal)
+    lattices = experiment.lattices
+    if "lattice_orientation" in row:
+        own = changes.get("crystal", experiment.crystal)
+        found = changes["lattices"] = _lattices_of(own, row)
+        if found:  # who looks at the crystal alone sees the first
+            changes["crystal"] = found[0].crystal.replace(water_um=own.water_um)
+    elif lattices and crystal:
+        changes["lattices"] = tuple(one.replace(crystal=one.crystal.replace(**crystal)) for one in lattices)
     if beam:
         changes["beam"] = experiment.beam.replace(**beam)
     if place:
         changes["detector"] = experiment.detector.replace(**place)
+    if "detector_shift_mm" in row and row["detector_shift_mm"].any():
+        changes["detector"] = moved_detector(experiment, row["detector_shift_mm"])
     if "phi_deg" in row:
         changes["rotation"] = experiment.rotation.replace(phi_deg=float(row["phi_deg"]))
     return experiment.replace(**changes) if changes else experiment
 
 
+def moved_detector(experiment: Experiment, shift_mm) -> Detector:
+    """Return an experiment's detector moved by a vector of the laboratory, every panel by the same."""
+    detector = experiment.detector
+    panels = detector.panels
+    if panels is None:
+        placed = place_detector(experiment)
+        origin = tuple(1000.0 * value for value in placed.origin)
+        size: dict[str, Any] = {"n_fast": placed.n_fast, "n_slow": placed.n_slow}
+        size["pixel_mm"] = (1000.0 * placed.pixel_size,) * 2
+        panels = (Panel(name="p0", origin_mm=origin, fast=placed.fast, slow=placed.slow, **size),)
+        kept = ("convention", "point_pixel", "attenuation_depth_um", "thickness_um", "thickness_steps", "mask")
+        detector = Detector(panels=panels, **{name: getattr(detector, name) for name in kept})
+    x, y, z = (float(value) for value in shift_mm)
+    moved = tuple(p.replace(origin_mm=(p.origin_mm[0] + x, p.origin_mm[1] + y, p.origin_mm[2] + z)) for p in panels)
+    return detector.replace(panels=moved)
+
+
+def _lattices_of(crystal: Crystal, row: Mapping[str, Any]) -> tuple[Lattice, ...]:
+    """The lattices of one frame: the crystal as each of them has it."""
+    if crystal.water_um:
+        crystal = crystal.replace(water_um=0.0)
+    found = []
+    for place, turn in enumerate(row["lattice_orientation"]):
+        if not np.isfinite(turn[0, 0]):
+            break
+        changes: dict[str, Any] = {"orientation": tuple(tuple(line) for line in turn.tolist())}
+        if "lattice_cell" in row:
+            changes["cell"] = tuple(row["lattice_cell"][place].tolist())
+        weight = float(row["lattice_weight"][place]) if "lattice_weight" in row else 1.0
+        found.append(Lattice(crystal=crystal.replace(**changes), weight=weight))
+    return tuple(found)
+
+
 def check_against(experiment: Experiment, table: FrameTable) -> None:
     """Refuse columns that this experiment could not honour."""
     beam, detector = experiment.beam, experiment.detector
+    if "orientation" in table and (table.has_lattices or experiment.lattices is not None):
+        raise InputError("frames.orientation", "has no effect: every lattice has an orientation of its own")
     if "wavelength_A" in table and any(row[4] is not None for row in beam.sources or ()):
         raise InputError("frames.wavelength_A", "has no effect: Beam.sources fixes the wavelengths")
     if "wavelength_A" in table and experiment.crystal.mosflm_matrix is not None and experiment.crystal.cell is None:
@@ -180,6 +255,11 @@ def check_against(experiment: Experiment, table: FrameTable) -> None:
                 "frames.spectrum",
                 "needs fidelity physical: like nanoBragg, fidelity nanobragg ignores the weights of sources",
             )
+    if "detector_shift_mm" in table:
+        if "beam_x_mm" in table or "beam_y_mm" in table:
+            raise InputError("frames", "must hold either detector_shift_mm or beam_x_mm and beam_y_mm, not both")
+        if detector.curved:
+            raise InputError("frames.detector_shift_mm", "cannot move a curved detector")
     centred = "beam_x_mm" in table or "beam_y_mm" in table
     if centred and detector.origin_mm is not None:
         raise InputError("frames.beam_x_mm", "has no effect: Detector.origin_mm fixes where the detector is")
@@ -234,16 +314,21 @@ def _join_split(given: dict) -> dict:
 
 def _clean(name: str, values) -> np.ndarray:
     dtype, shape = COLUMNS[name]
+    ragged = shape[:1] == (None,)
     try:
-        array = _pad_spectra(values) if shape is None else _numeric(values)
+        array = _pad(name, values, shape[1:]) if ragged else _numeric(values)
         if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
             raise ValueError
+    except InputError:
+        raise
     except (TypeError, ValueError):
         raise InputError(f"frames.{name}", "must be numbers, of one shape in every frame") from None
     if shape == (3, 3) and array.ndim == 2 and array.shape[1] == 9:
         array = array.reshape(-1, 3, 3)
-    if shape is None:
+    if name == "spectrum":
         _check_spectra(array)
+    elif ragged:
+        pass  # _check_lattices looks at all of their columns together
     elif array.ndim == 0 or array.shape[1:] != shape:
         raise InputError(f"frames.{name}", f"must have shape {('frames', *shape)}", array.shape)
     elif not np.isfinite(array).all():
@@ -269,15 +354,104 @@ def _numeric(values) -> np.ndarray:
     return np.array(values)
 
 
-def _pad_spectra(values) -> np.ndarray:
-    """Spectra of different length as one array; NaN fills up the short ones."""
-    spectra = [np.asarray(one, dtype=np.float64) for one in values]
-    if any(one.ndim != 2 or one.shape[1] != 2 or not len(one) for one in spectra):
-        raise InputError("frames.spectrum", "must be rows of wavelength (angstrom) and weight in every frame")
-    out = np.full((len(spectra), max((len(one) for one in spectra), default=1), 2), np.nan)
-    for row, one in zip(out, spectra, strict=True):
+#: What the rows of columns are whose frames may have different numbers of them.
+_ROWS = {
+    "spectrum": "rows of wavelength (angstrom) and weight in every frame",
+    "lattice_orientation": "rotation matrices (3 x 3) in every frame",
+    "lattice_weight": "a list of numbers in every frame",
+    "lattice_cell": "cells of 6 numbers in every frame",
+}
+
+
+def _pad(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of ``shape``, more in some frames than in others, as one array; NaN fills up the short ones."""
+    frames = [np.asarray(one, dtype=np.float64) for one in values]
+    # A frame may be without a lattice; a list without anything in it has no shape.
+    frames = [one.reshape(0, *shape) if not one.size and name in _OF_LATTICES else one for one in frames]
+    if any(one.ndim != len(shape) + 1 or one.shape[1:] != shape for one in frames) or (
+        name == "spectrum" and any(not len(one) for one in frames)
+    ):
+        raise InputError(f"frames.{name}", f"must be {_ROWS[name]}")
+    out = np.full((len(frames), max((len(one) for one in frames), default=1) or 1, *shape), np.nan)
+    for row, one in zip(out, frames, strict=True):
         row[: len(one)] = one
     return out
+
+
+def _columns_of_lattices(given: dict) -> dict:
+    """The columns that a list of dicts for each frame, one dict a lattice, stands for."""
+    frames = given.pop("lattices")
+    clash = [name for name in _OF_LATTICES if name in given]
+    if clash:
+        raise InputError("frames", f"must hold either lattices or {clash[0]}, not both")
+    if isinstance(frames, (str, bytes, Mapping)) or not isinstance(frames, Iterable):
+        raise InputError("frames.lattices", "must be a list of lattices for each frame", frames)
+    listed = list(frames)
+    for index, frame in enumerate(listed):
+        if not isinstance(frame, (list, tuple)) or not all(isinstance(one, Mapping) for one in frame):
+            hint = "dicts of orientation or quaternion, weight and cell; an empty list: no crystal is hit"
+            raise InputError(f"frames[{index}].lattices", "must be a list of lattices", frame, hint)
+    rows = [dict(one) for frame in listed for one in frame]
+    for row in rows:
+        if "quaternion" in row:
+            if "orientation" in row:
+                raise InputError("frames.lattices", "must hold either orientation or quaternion, not both")
+            row["orientation"] = rotation_of_quaternion([row.pop("quaternion")])[0]
+        for name in row:
+            if name not in _OF_LATTICES.values():
+                near = difflib.get_close_matches(str(name), [*_OF_LATTICES.values(), "quaternion"], n=1)
+                hint = f"did you mean {near[0]}?" if near else "orientation or quaternion, weight, cell"
+                raise InputError(f"frames.lattices: {name}", "is not known of a lattice", hint=hint)
+    places = np.cumsum([0, *(len(frame) for frame in listed)])
+    columns = {}
+    for column, name in _OF_LATTICES.items():
+        have = [name in row for row in rows]
+        if any(have) or column == "lattice_orientation":
+            if not all(have) and name != "weight":
+                raise InputError("frames.lattices", f"must all have {name}, or none of them", have.index(False))
+            values = [row.get(name, 1.0) for row in rows]
+            columns[column] = [values[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return columns
+
+
+def _check_lattices(columns: Mapping[str, np.ndarray]) -> None:
+    """Refuse columns of lattices that do not fit each other, or of which a number is none that a lattice can have."""
+    turns = columns.get("lattice_orientation")
+    if turns is None:
+        raise InputError("frames", "must hold lattice_orientation beside the other columns of lattices")
+    there = ~np.isnan(turns).all(axis=(2, 3))
+    # NaN fills up a frame's list at its end.
+    if (there[:, 1:] & ~there[:, :-1]).any():
+        raise InputError("frames.lattice_orientation", "must have a frame's lattices first and NaN after them")
+    for name in _OF_LATTICES:
+        if name not in columns:
+            continue
+        values = columns[name]
+        flat = values.reshape(*values.shape[:2], -1)
+        if values.shape[1] != there.shape[1] or (np.isfinite(flat).all(axis=2) != there).any():
+            raise InputError(f"frames.{name}", "must have finite numbers for each lattice of a frame, and no others")
+        if (~np.isnan(flat).all(axis=2) & ~there).any():
+            raise InputError(f"frames.{name}", "must have NaN where a frame has no further lattice")
+    found = turns[there]
+    off = np.abs(found @ found.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > 1e-6
+    off |= np.linalg.det(found) < 0.0
+    if off.any():
+        frame = int(np.argwhere(there)[np.flatnonzero(off)[0], 0])
+        rule = "must be rotation matrices (orthonormal, determinant +1)"
+        raise InputError("frames.lattice_orientation", f"{rule}; frame {frame} has another")
+    weights = columns.get("lattice_weight")
+    if weights is not None and ((weights[there] < 0.0) | (weights[there] > 1e6)).any():
+        raise InputError("frames.lattice_weight", "must be at least 0 and at most 1e6", weights[there].tolist())
+    cells = columns.get("lattice_cell")
+    if cells is not None:
+        # Each cell once: crystals of a table often have one.
+        listed, first = np.unique(cells[there], axis=0, return_index=True)
+        for cell, place in zip(listed.tolist(), first.tolist(), strict=True):
+            try:
+                Crystal(cell=tuple(cell))
+            except InputError as error:
+                frame = int(np.argwhere(there)[place, 0])
+                raise InputError(f"frames[{frame}].lattice_cell:", str(error)) from None
 
 
 def _check_spectra(array: np.ndarray) -> None:
@@ -346,6 +520,6 @@ def _numbers(path: str, column: str, words: list[str], *, whole: bool) -> np.nda
 
 
 def _near(name: str) -> str:
-    known = [*COLUMNS, "quaternion"]
+    known = [*COLUMNS, "quaternion", "lattices"]
     near = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

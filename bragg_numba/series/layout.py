@@ -60,6 +60,20 @@ def layout_of(detector: Detector) -> tuple[Geometry, dict[str, float], float]:
     return geometry, lengths, clen_m
 
 
+def layout_of_series(series) -> tuple[Geometry, dict[str, float], float]:
+    """Return what ``layout_of`` does of the detector that all frames of a series share.
+
+    Raises
+    ------
+    InputError
+        As ``layout_of``; for frames whose detectors stand in different places.
+    """
+    table = series.frames
+    if "detector_shift_mm" in table and np.ptp(table["detector_shift_mm"], axis=0).any():
+        raise InputError("layout", "geom has one place of the detector, which is moved from frame to frame")
+    return layout_of(series.experiment_of(0).detector)
+
+
 def write_layout(source, prefix, *, progress: Callable[[float], None] | None = None) -> list[Path]:
     """Write the frames of a master in the layout of the .geom that the detector is from.
 
@@ -89,7 +103,7 @@ def write_layout(source, prefix, *, progress: Callable[[float], None] | None = N
     series, n = source.series, len(source.series)
     rows = source.table()
     wavelengths = rows["wavelength_A"]
-    geometry, lengths, clen_m = layout_of(series.experiment.detector)
+    geometry, lengths, clen_m = layout_of_series(series)
     names = _mask_names(geometry, prefix)
     layout = GeomLayout(own_masks(completed(geometry, clen_m=clen_m, wavelengths_A=wavelengths), names))
     good = describe(series, source.dtype, n, source.output)[0].pixel_mask == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Source:
     frames: FrameStack
     series: SeriesPlan
     output: dict  #: the options it was written with, where known
+    tables: dict[str, np.ndarray] = field(default_factory=dict)  #: that were read whole, by name
 
     @property
     def dtype(self) -> str:
@@ -84,6 +85,32 @@ class Source:
             raise InputError(os.fspath(path), f"lacks spots of frame {index}")
         with reading(path):
             return row, table[first : first + count]
+
+    def lattices(self, index: int) -> np.ndarray | None:
+        """One frame's rows of the table of lattices; None where its frames have no lists of them."""
+        rows = self.lattice_table()
+        if rows is None:
+            return None
+        first, last = np.searchsorted(rows["frame"], [index, index + 1])
+        return rows[first:last]
+
+    def lattice_table(self) -> np.ndarray | None:
+        """Return the truth's table of lattices; None where the series has no lattices."""
+        from bragg_numba.plan.plan import make_plan
+        from bragg_numba.series.truth import LATTICE, lattice_records
+
+        if not self.series.has_lattices:
+            return None
+        if "lattices" not in self.tables:
+            with reading(self.path):
+                table = self.file.get(f"{nxmx.TRUTH}/lattices")
+                if table is not None:
+                    self.tables["lattices"] = table[()]
+        if "lattices" not in self.tables:
+            plans = (make_plan(self.series.experiment_of(i)) for i in range(len(self.series)))
+            rows = [lattice_records(plan, i) for i, plan in enumerate(plans)]
+            self.tables["lattices"] = np.concatenate([np.zeros(0, LATTICE), *(one for one in rows if one is not None)])
+        return self.tables["lattices"]
 
     def table(self) -> np.ndarray:
         """Return the truth's table of frames; one without photons and counts where the file has none."""

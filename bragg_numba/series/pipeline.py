@@ -225,6 +225,7 @@ class _Frame:
     record: np.ndarray
     packed: dict
     spots: np.ndarray | None
+    lattices: np.ndarray | None
 
 
 class _Job:
@@ -244,7 +245,8 @@ class _Job:
             product: FrameWriter(files[product], n, shape, dtype, self.codec)
             for product, dtype in self.options.products.items()
         }
-        tables = {product: truth.TruthWriter(files[product], n, spots=self.options.spots) for product in writers}
+        wanted = {"spots": self.options.spots, "lattices": self.renderer.series.has_lattices}
+        tables = {product: truth.TruthWriter(files[product], n, **wanted) for product in writers}
         waiting: deque[Future] = deque()
         indices = iter(self.frames)
         with ThreadPoolExecutor(max_workers=self.layout.lanes, thread_name_prefix="series-lane") as lanes:
@@ -264,7 +266,7 @@ class _Job:
                     with self.clock("write"):
                         for product, writer in writers.items():
                             writer.write(place, frame.slot.frames[product], frame.packed[product])
-                            tables[product].append(place, frame.record, frame.spots)
+                            tables[product].append(place, frame.record, frame.spots, frame.lattices)
                             files[product].flush()
                     begin(frame.slot)
                     if self.on_frame is not None:
@@ -282,7 +284,7 @@ class _Job:
             raise Stopped
         with clock("plan"):
             plan = renderer.plan(index)
-            record = truth.frame_record(plan, index)
+            record, lattices = truth.frame_record(plan, index), truth.lattice_records(plan, index)
         with clock("render"):
             record["engine"] = renderer.render(plan, slot.photons)
         with clock("noise"):
@@ -298,7 +300,7 @@ class _Job:
         if options.spots:
             with clock("truth"):
                 spots = spot_table(plan, options.spot_threshold)
-        return _Frame(slot, record, packed, spots)
+        return _Frame(slot, record, packed, spots, lattices)
 
 
 def _await(future: Future) -> _Frame:

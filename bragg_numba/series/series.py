@@ -17,6 +17,8 @@ from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import Experiment
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.io.text_files import json_text
+from bragg_numba.series.draws import draw, draw_lattices, generator_of, random_rotations
+from bragg_numba.series.frames import rotation_of_quaternion
 from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
 
 
@@ -29,9 +31,11 @@ class Series(SeriesPlan):
         What all frames share.
     frames
         What changes: a numpy structured array, a CSV file, a dict of columns or an iterable of dicts, with
-        columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), ``phi_deg``, ``wavelength_A``,
-        ``spectrum`` (rows of angstrom and weight), ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``,
-        ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the noise).
+        columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), or ``lattices`` (a list of dicts with
+        ``orientation`` or ``quaternion``, ``weight`` and ``cell``, empty where no crystal is hit), ``phi_deg``,
+        ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``fluence_per_m2``, ``cell_counts``,
+        ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the
+        noise).
 
     Raises
     ------
@@ -119,10 +123,15 @@ class Series(SeriesPlan):
         return load_plan(path)[0]
 
 
-def load_plan(path) -> tuple[Series, dict]:
-    """Read a plan: the series and its output options."""
+def load_plan(path, changes: Mapping[str, Any] | None = None) -> tuple[Series, dict]:
+    """Read a plan: the series and its output options; ``changes`` are parts that a plan of JSON has otherwise.
+
+    Which frames there are, if ``changes`` say it, they say alone.
+    """
     path = Path(path)
     text = json_text(path)
+    if changes:
+        text = _with_changes(path, text, changes)
     if text is None:
         from bragg_numba.io.frame_file import open_frame
 
@@ -134,27 +143,79 @@ def load_plan(path) -> tuple[Series, dict]:
         return read_plan(text, path.parent)
 
 
-def read_plan(text: str, folder=".") -> tuple[Series, dict]:
-    """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
+def plan_text(parts: Mapping[str, Any]) -> str:
+    """Return the JSON of a plan with these parts."""
+    return json.dumps({"format": FORMAT, "version": VERSION, **parts})
+
+
+def _with_changes(path: Path, text: str | None, changes: Mapping[str, Any]) -> str:
+    if text is None:
+        rule = f"cannot be made with other parts: {', '.join(changes)}"
+        raise InputError(os.fspath(path), rule, hint="it is no plan, but frames that are made as they were")
+    with read_from(path):
+        values = _parsed(text)
+    if any(name in changes for name in _WAYS):
+        values = {name: value for name, value in values.items() if name not in _WAYS}
+    return json.dumps({**values, **changes})
+
+
+def _parsed(text: str) -> dict:
     try:
         values = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError("series plan", f"is not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
         raise InputError("series plan", f'must be a JSON object with "format": "{FORMAT}" and "version": {VERSION}')
-    known = {"format", "version", "experiment", "nanobragg", "frames", "rotation", "stills", "output"}
+    return values
+
+
+def read_plan(text: str, folder=".") -> tuple[Series, dict]:
+    """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
+    values = _parsed(text)
+    known = {"format", "version", "experiment", "nanobragg", *_CRYSTFEL_PARTS, *_WAYS, "output"}
     _need_known("series plan", "part", values, known)
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
-    experiment = _experiment(values, folder)
-    ways = [name for name in ("frames", "rotation", "stills") if name in values]
-    if len(ways) != 1:
-        raise InputError("series plan", "must hold exactly one of frames, rotation and stills", ways)
+    ways = [name for name in _WAYS if name in values]
+    if any(name in values for name in _CRYSTFEL_PARTS):
+        made = _of_crystfel(values, ways, folder, _experiment(values, folder) if "experiment" in values else None)
+    else:
+        experiment = _experiment(values, folder)
+        _need_one(ways)
+        made = _series(experiment, ways[0], values[ways[0]], folder)
     output = values.get("output", {})
     if not isinstance(output, dict):
         raise InputError("series plan: output", "must be a JSON object", output)
     if not isinstance(output.get("prefix", ""), str):
         raise InputError("series plan: output.prefix", "must be text: how file names begin", output["prefix"])
-    return _series(experiment, ways[0], values[ways[0]], folder), output
+    return made, output
+
+
+#: What says which frames there are: a plan has one of them.
+_WAYS = ("frames", "rotation", "stills", "template")
+
+#: Parts of a plan that name CrystFEL's files, or say how they are meant.
+_CRYSTFEL_PARTS = ("cell", "hkl", "symmetry", "geom", "template")
+
+
+def _need_one(ways: list[str]) -> None:
+    if len(ways) != 1:
+        raise InputError("series plan", f"must hold exactly one of {', '.join(_WAYS[:-1])} and {_WAYS[-1]}", ways)
+
+
+def _of_crystfel(values: dict, ways: list[str], folder: Path, saved: Experiment | None) -> Series:
+    """The series of a plan that names files of CrystFEL."""
+    from bragg_numba.series.crystfel import base_experiment, read_template, template_columns
+
+    _need_one(ways)
+    template = read_template(values["template"], folder) if "template" in values else None
+    experiment, notes = base_experiment(values, folder, template, saved)
+    if template is None:
+        made = _series(experiment, ways[0], values[ways[0]], folder)
+    else:
+        made = Series(experiment, template_columns(template, experiment))
+        notes += template.notes
+    made.notes = tuple(notes)
+    return made
 
 
 def _experiment(values: dict, folder: Path) -> Experiment:
@@ -217,8 +278,10 @@ def rotation_series(experiment: Experiment, start_deg: float, width_deg: float, 
     return Series(experiment, {"phi_deg": start + width * np.arange(n)})
 
 
-def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations="random", distributions=None) -> Series:
-    """Stills: one crystal after another.
+def still_series(
+    experiment: Experiment, n: int, *, seed: int = 1, orientations="random", distributions=None, lattices=None
+) -> Series:
+    """Stills: one crystal after another, or several and none on a frame.
 
     Parameters
     ----------
@@ -231,6 +294,12 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
         What else varies: column to ``{"normal": [mean, sigma]}``, ``{"uniform": [low, high]}``,
         ``{"lognormal": [median, sigma of the logarithm]}``, ``{"choice": [values]}``, or a function of
         (numpy Generator, n) that returns n values.
+    lattices
+        How many crystals a frame shows; None: one. A dict with any of ``hit_rate``, the share of frames that hit
+        any (default 1); ``count``, how many these hit: a number, or numbers and their probabilities; ``weights``, what
+        the photons of each are multiplied by: a number, a list (of the first, the second ...) or a distribution; and
+        ``split_deg``: those after the first are turned from it about any axis by an angle of this sigma, as parts of a
+        split crystal are, where otherwise each lies as ``orientations="random"`` has it.
 
     Examples
     --------
@@ -244,51 +313,72 @@ def still_series(experiment: Experiment, n: int, *, seed: int = 1, orientations=
     columns: dict[str, object] = {}
     if isinstance(orientations, str):
         if check.choice("orientations", orientations, ("random", "same")) == "random":
-            columns["orientation"] = random_rotations(_generator(seed, "orientation"), n)
+            columns["orientation"] = random_rotations(generator_of(seed, "orientation"), n)
     else:
         given = np.asarray(orientations, dtype=np.float64)
         if len(given) != n:
             raise InputError("orientations", f"must be {n} rotations", given.shape)
         columns["quaternion" if given.ndim == 2 and given.shape[1] == 4 else "orientation"] = given
     for name, how in (distributions or {}).items():
-        columns[name] = _draw(name, how, _generator(seed, name), n)
+        columns[name] = draw(f"distributions.{name}", how, generator_of(seed, name), n)
+    if lattices is not None:
+        columns.update(draw_lattices(lattices, _first_orientations(experiment, columns, n), seed))
     if not columns:
         columns["phi_deg"] = np.full(n, experiment.rotation.phi_deg)
     return Series(experiment, columns)
 
 
-def random_rotations(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Rotation matrices (n, 3, 3), uniform over all rotations: quaternions uniform on the sphere."""
-    from bragg_numba.series.frames import rotation_of_quaternion
+def stream_series(
+    path,
+    experiment: Experiment | None = None,
+    *,
+    cell=None,
+    hkl=None,
+    symmetry: str | None = None,
+    geom=None,
+    empty: bool = True,
+    n: int | None = None,
+) -> Series:
+    """The frames of a CrystFEL stream: each chunk one, with all of its crystals, its energy, bandwidth and shift.
 
-    return rotation_of_quaternion(generator.standard_normal((n, 4)))
+    Parameters
+    ----------
+    path
+        The stream.
+    experiment
+        What all frames share; its detector is theirs. None: the detector of the geometry in the stream, and crystal
+        and beam as pattern_sim had them by default (docs/crystfel.md).
+    cell, hkl, symmetry, geom
+        Names of a .cell, of a list of merged intensities with its point group, and of a .geom, which win over the
+        experiment and over the stream.
+    empty
+        Whether chunks without a crystal are frames, dark ones.
+    n
+        How many chunks, from the first; None: all.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or breaks a rule: which line, which rule, which value.
+    """
+    given = {"cell": cell, "hkl": hkl, "geom": geom}
+    values: dict[str, Any] = {name: os.path.abspath(file) for name, file in given.items() if file is not None}
+    if symmetry is not None:
+        values["symmetry"] = symmetry
+    values["template"] = {"stream": os.path.abspath(path), "empty": empty, "n": n}
+    return _of_crystfel(values, ["template"], Path.cwd(), experiment)
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
-    # A stream of its own for every column: adding a column changes no other.
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name.encode()])))
-
-
-def _draw(name: str, how, generator: np.random.Generator, n: int) -> np.ndarray:
-    where = f"distributions.{name}"
-    if callable(how):
-        return np.asarray(how(generator, n))
-    if not isinstance(how, Mapping) or len(how) != 1:
-        raise InputError(where, "must be one of normal, uniform, lognormal, choice, with its numbers", how)
-    kind, numbers = next(iter(how.items()))
-    if kind == "choice":
-        values = np.asarray(numbers)
-        if not len(values):
-            raise InputError(where, "must offer at least one value")
-        return values[generator.integers(len(values), size=n)]
-    if kind not in ("normal", "uniform", "lognormal"):
-        raise InputError(where, "must be one of normal, uniform, lognormal, choice", kind)
-    first, second = check.vector(where, numbers, length=2)
-    if kind == "uniform":
-        if second < first:
-            raise InputError(where, "must have low <= high", numbers)
-        return first + (second - first) * generator.random(n)
-    if second < 0.0 or (kind == "lognormal" and first <= 0.0):
-        raise InputError(where, "must have sigma >= 0 (and a median above 0)", numbers)
-    draw = generator.standard_normal(n)
-    return first + second * draw if kind == "normal" else first * np.exp(second * draw)
+def _first_orientations(experiment: Experiment, columns: dict, n: int) -> np.ndarray:
+    """The orientations (n, 3, 3) that a table has for one crystal a frame, taken out of it."""
+    if "quaternion" in columns:
+        return rotation_of_quaternion(columns.pop("quaternion"))
+    if "orientation" not in columns:
+        own = experiment.crystal.orientation
+        return np.repeat(np.eye(3)[None] if own is None else np.array(own)[None], n, axis=0)
+    found = np.asarray(columns.pop("orientation"), dtype=np.float64)
+    if found.shape[1:] == (9,):
+        found = found.reshape(-1, 3, 3)
+    if found.shape != (n, 3, 3):
+        raise InputError("orientations", f"must be {n} rotations (3 x 3)", found.shape)
+    return found

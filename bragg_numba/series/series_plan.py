@@ -19,6 +19,9 @@ VERSION = 1
 class SeriesPlan:
     """One experiment, and what changes from frame to frame; see ``Series``, which can be written, too."""
 
+    #: Sentences about the files that it was made of.
+    notes: tuple[str, ...] = ()
+
     def __init__(self, experiment: Experiment, frames) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", type(experiment).__name__)
@@ -43,6 +46,11 @@ class SeriesPlan:
     def _extent(self) -> str:
         n_slow, n_fast = self.experiment.detector.shape
         return f"{len(self)} frames, {n_fast} x {n_slow} pixels (fast x slow)"
+
+    @property
+    def has_lattices(self) -> bool:
+        """Whether frames have lists of lattices, which may be empty."""
+        return self.frames.has_lattices or self.experiment.lattices is not None
 
     def experiment_of(self, index: int) -> Experiment:
         """Return the experiment of one frame; what does not change is shared with ``experiment``."""

@@ -156,14 +156,17 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
             nxmx.write_head(file, description, nxmx.now())
             writer = FrameWriter(file, n, shape, dtype, codec)
             has_truth = source.truth(0)[0] is not None
-            tables = TruthWriter(file, n, spots=source.has_spots) if has_truth else None
+            tables = None
+            if has_truth:
+                has_lattices = source.lattices(0) is not None
+                tables = TruthWriter(file, n, spots=source.has_spots, lattices=has_lattices)
             pending = None
 
             def finish(item) -> None:
                 index, frame, future, row, spots = item
                 writer.write(index, frame, future.result())
                 if tables is not None:
-                    tables.append(index, row, spots)
+                    tables.append(index, row, spots, source.lattices(index))
                 if progress is not None:
                     progress((index + 1) / n)
 
@@ -218,5 +221,6 @@ def export_files(source: Source, prefix) -> dict[str, str]:
 
     description, _ = describe(source.series, source.dtype, len(source.series), source.output)
     texts = export_texts(description, prefix, source.path.name)
-    texts[f"{os.fspath(prefix)}.expt"] = experiment_list(description, source.series, source.table(), source.path.name)
+    rows, crystals = source.table(), source.lattice_table()
+    texts[f"{os.fspath(prefix)}.expt"] = experiment_list(description, source.series, rows, source.path.name, crystals)
     return texts

@@ -38,7 +38,7 @@ from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
 from bragg_numba.series.experiment_list import experiment_list
 from bragg_numba.series.exposure import dark_frames, exposure_notes
-from bragg_numba.series.layout import layout_of, write_layout
+from bragg_numba.series.layout import layout_of_series, write_layout
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
@@ -74,7 +74,7 @@ def write_series(
     if not prefix.name or prefix.is_dir():
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
     if options.layout == "geom":
-        layout_of(series.experiment.detector)
+        layout_of_series(series)
     options = _settled(series, options)
     for product in options.products:
         _make_folder(master_path(prefix, product, options))
@@ -160,6 +160,12 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
 def _first_rendering(series, options: OutputOptions) -> dict:
     """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
     plan = make_plan(series.experiment_of(0))
+    if plan.lattices is not None:
+        from bragg_numba.render.simulator import Simulator
+
+        backend = options.backend if options.backend == "cpu" else "auto"  # another may be there for the workers alone
+        found = Simulator(plan.experiment, backend=backend, precision=options.precision, plan=plan)
+        return {**found.describe_rendering(), "backend": options.backend}
     said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
     if options.backend != "cpu":  # it may be there for the workers alone
         return {**said, "engine": "pixels"}
@@ -305,12 +311,15 @@ def publish_masters(
         Names of the masters, names of the text files, and notes.
     """
     truth: list[np.ndarray] = []
+    lattices: list[np.ndarray] = []
     for product in options.products:
-        truth = []  # that of the last product, which has the overloads
+        truth, lattices = [], []  # those of the last product, which has the overloads
         for job in jobs:
             source = data_path(prefix, product, options, job.number)
             with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 truth.append(whole["/entry/truth/frames"][()])
+                if series.has_lattices:
+                    lattices.append(whole["/entry/truth/lattices"][()])
     masters: list[Path] = []
     exports: list[Path] = []
     # XDS reads counts alone: they come last, and the text files are theirs.
@@ -320,7 +329,8 @@ def publish_masters(
     if options.exports:
         master = master_path(prefix, list(options.products)[-1], options).name
         texts = export_texts(description, prefix, master)
-        texts[f"{prefix}.expt"] = experiment_list(description, series, np.concatenate(truth), master)
+        crystals = np.concatenate(lattices) if lattices else None
+        texts[f"{prefix}.expt"] = experiment_list(description, series, np.concatenate(truth), master, crystals)
         exports, kept = _write_exports(texts, overwrite=overwrite)
         notes += kept
     for place, (product, dtype) in enumerate(options.products.items()):
@@ -380,7 +390,7 @@ def _write_master(
         data = file["/entry/data"]
         layout = h5py.VirtualLayout((description.frames, *shape), np.dtype(description.dtype))
         truth = nxmx.group(file["/entry"], "truth", "NXcollection")
-        rows = []
+        rows, lattices = [], []
         for job in jobs:
             source = data_path(prefix, product, options, job.number)
             # Names alone: the series can be moved as a whole.
@@ -393,6 +403,8 @@ def _write_master(
                 truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
             with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 rows.append(whole["/entry/truth/frames"][()])
+                if series.has_lattices:
+                    lattices.append(whole["/entry/truth/lattices"][()])
                 set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
         # What another program reads where a data file is missing, in place of HDF5's zeros.
         frames = data.create_virtual_dataset("data", layout, fillvalue=filler(description.dtype))
@@ -401,6 +413,8 @@ def _write_master(
         table = np.concatenate(rows)
         truth["frames"] = table
         truth["frames"].attrs["frames_per_file"] = options.frames_per_file
+        if lattices:
+            truth["lattices"] = np.concatenate(lattices)
         if place == 0:
             note = write_background(file, series, options)
         # The mark of a whole file.

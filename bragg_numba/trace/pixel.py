@@ -16,6 +16,7 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.conventions import DEGREES
+from bragg_numba.errors import InputError
 from bragg_numba.experiment.vectors import as_vector, cross, dot, scale
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels.parameters import SQUARE
@@ -159,8 +160,11 @@ def trace_pixel(plan: Plan, slow: int, fast: int, max_steps: int = MAX_STEPS) ->
     Raises
     ------
     InputError
-        If the pixel does not lie on the detector.
+        If the pixel does not lie on the detector, or the frame has lattices: each is traced alone.
     """
+    if plan.lattices is not None:
+        hint = "trace Experiment.of_lattice(i) for each"
+        raise InputError("Experiment.lattices", "cannot be traced together", f"{len(plan.lattices)} lattices", hint)
     n_slow, n_fast = plan.shape
     slow = check.count("slow", slow, high=n_slow - 1, hint=f"the detector has {n_slow} x {n_fast} pixels, slow x fast")
     fast = check.count("fast", fast, high=n_fast - 1, hint=f"the detector has {n_slow} x {n_fast} pixels, slow x fast")

@@ -321,3 +321,16 @@ def test_a_gpu_renders_what_a_cutoff_would_leave_out_and_says_so():
     assert (cut.engine, cut.engine_reason, cut.cut_photons) == ("pixels", "neither engine has been timed on a GPU", 0.0)
     assert any("cutoff of 1e+06 photons has no effect" in note for note in cut.notes)
     assert not any("cutoff" in note for note in whole.notes)
+
+
+def test_crystals_of_a_frame_are_added_up_on_the_host():
+    experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 8 -water 3 -fluence 1e27")
+    turned = experiment.crystal.replace(misset_deg=(10, 20, 30))
+    together = experiment.replace(lattices=[(experiment.crystal, 0.5), (turned, 1.0)])
+    gpu, cpu = (Simulator(together, backend=name) for name in ("cuda", "cpu"))
+    expected = cpu.render()
+    assert expected.min() > 0.0
+    assert_agrees(gpu.render(), expected)
+    assert_agrees(np.concatenate([rows.copy() for _, rows in gpu.tiles(3)]), expected)
+    with pytest.raises(InputError, match="must be left to the host"):
+        gpu.render(device_array=True)
