@@ -93,13 +93,18 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     spots[:, FORM_H : FORM_L + 1] = indices @ _root_of_metric(plan).T
     spots[:, SCALE_H : SCALE_L + 1] = scales
     spots[:, GAIN] = squares * plan.rules.scale
-    if not (single and plan.lattice.shape == SQUARE):  # whose float32 factor is not normalised
+    if has_normalised_gains(plan, single=single):
         spots[:, GAIN] *= (plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c) ** 2
     spots[:, LIMIT] = limits
     extents = _extents(plan, indices, scales, stars_of, beams)
     near = extents[:, candidates.STEPS] > 0.0
     indices, spots, extents = (np.ascontiguousarray(of_spot[near]) for of_spot in (indices, spots, extents))
     return Lit(indices, spots, extents, beams, forms, cut, _are_halved(plan, scales[near]))
+
+
+def has_normalised_gains(plan: Plan, *, single: bool) -> bool:
+    """Whether a spot's GAIN is that of a lattice factor that is 1 on the peak: not with square crystals in float32."""
+    return not (single and plan.lattice.shape == SQUARE)
 
 
 def group_sources(plan: Plan) -> Beams:

@@ -164,6 +164,7 @@ class Simulator:
             "engine_seconds": self.engine_seconds,
             "cutoff_photons": self.experiment.sampling.cutoff_photons,
             "cut_photons": self.cut_photons,
+            "truth": self.truth,
         }
 
     @property
@@ -249,6 +250,42 @@ class Simulator:
             collector.add(_on_host(last.frame))
             last.statistics = collector.result()
         return last.statistics
+
+    @property
+    def truth(self) -> str:
+        """How ``spot_table`` gets photons and centroids: ``"summed"`` over the pixels, or ``"predicted"``.
+
+        The CPU's engine of spots sums them while it renders.
+        """
+        return "summed" if self.engine == "spots" and self.backend == "cpu" else "predicted"
+
+    def spot_table(self, threshold: float = 1.0) -> np.ndarray:
+        """List the spots of the frame that hold at least ``threshold`` photons (docs/series.md, "The truth").
+
+        ``truth`` is ``"summed"``: those of the calling thread's last frame, which must have been rendered; photons and
+        centroid are those of the rendered pixels, what lies beyond the edges or is masked does not count. It is
+        ``"predicted"``: the photons of whole spots from integrals (predict.spots.spot_table); nothing need be rendered.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n,) of dtype predict.spots.SPOT, panel by panel in the order of h, k, l.
+
+        Raises
+        ------
+        InputError
+            If no frame was rendered where one is needed, or nothing can be predicted: with nanoBragg's running
+            products.
+        """
+        threshold = check.number("threshold", threshold, low=0.0, high=1e30)
+        if self.truth == "predicted":
+            from bragg_numba.predict.spots import spot_table
+
+            return spot_table(self.plan, threshold)
+        last = self._last.get()
+        if last is None or last.tally.found is None:
+            raise InputError("Simulator.spot_table", "needs a rendered frame", hint="call render() first")
+        return last.tally.found.table(self.plan, threshold)
 
     def left_out(self) -> float:
         """Photons that the cutoff left out of the calling thread's last frame, all pixels together: about at most.

@@ -146,6 +146,23 @@ def metric_slice(shape, n_x, n_y, n_z, zeta, inverse_metric, root_det, out):
 
 
 @serial_kernel
+def metric_peak(shape, n_x, n_y, n_z, inverse_metric, root_det):
+    """The integral of ``metric_slice`` for the plane through the point itself."""
+    w_x = inverse_metric[0, 0] * n_x + inverse_metric[0, 1] * n_y + inverse_metric[0, 2] * n_z
+    w_y = inverse_metric[1, 0] * n_x + inverse_metric[1, 1] * n_y + inverse_metric[1, 2] * n_z
+    w_z = inverse_metric[2, 0] * n_x + inverse_metric[2, 1] * n_y + inverse_metric[2, 2] * n_z
+    if shape == GAUSS:
+        disc = 0.315 * math.pi
+    elif shape == ROUND:
+        disc = 4.5 / math.pi * physics.SPHERE_SCALE * physics.SPHERE_SCALE
+    elif shape == TOPHAT:
+        disc = math.pi * 0.3969
+    else:
+        disc = math.nan  # a shape that is not known here
+    return disc / (root_det * math.sqrt(n_x * w_x + n_y * w_y + n_z * w_z))
+
+
+@serial_kernel
 def hit_flat(g, d_x, d_y, d_z, depth, out):
     """Fill out with the fast, slow coordinates (m) where a ray meets the detector's layer; False: it does not."""
     toward = d_x * g.normal_x + d_y * g.normal_y + d_z * g.normal_z
@@ -447,8 +464,9 @@ def measure_spot(
             if lattice.shape == SQUARE:
                 possible += share * square_peak(n_x, n_y, n_z, star, counts, volume)
             else:
-                metric_slice(lattice.shape, n_x, n_y, n_z, 0.0, inverse_metric, root_dets[orientation], piece)
-                possible += share * piece[0]
+                possible += share * metric_peak(
+                    lattice.shape, n_x, n_y, n_z, inverse_metric, root_dets[orientation]
+                )
     if photons <= 0.0:
         return False
     out[FAST] = fast / photons / panel.pitch_fast
