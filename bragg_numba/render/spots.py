@@ -23,7 +23,7 @@ from bragg_numba.render.statistics import Tally
 #: Rows and columns of a tile of this engine.
 TILE = (BLOCK_ROWS, BLOCK_COLUMNS)
 
-#: Bytes that each spot of each tile takes: its place in two lists and in the whole one, what it is found to bring, twice.
+#: Bytes that each spot of each tile takes: its place in three lists, what it is found to bring in two.
 _BYTES_OF_SPOT = 3 * 8 + 2 * 8 * N_FOUND
 
 #: Predicted seconds of each thread in one call of a kernel, so that progress shows and Ctrl-C is heard.

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +39,9 @@ from bragg_numba.series.describe import describe, export_texts
 from bragg_numba.series.exposure import dark_frames, exposure_notes
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.options import OutputOptions, data_path, master_path
+from bragg_numba.series.pipeline import Job
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 from bragg_numba.versions import __version__
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One data file of every product: its number, from 1, its frames, and a digest of all that fixes its bytes."""
-
-    number: int
-    frames: range
-    digest: str
 
 
 def write_series(

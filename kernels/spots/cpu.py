@@ -20,16 +20,22 @@ def spot_scratch(single):
     )
 
 
+def _array(kind, dimensions):
+    return types.Array(kind, dimensions, "C")
+
+
+_RUN, _FLAGS, _FOUND = types.UniTuple(types.int64, 2), _array(types.uint8, 1), _array(types.float64, 2)
+_OF_TILE = types.NamedTuple([_array(kind, 1) for kind in (types.float32, types.float64, types.int32)], Scratch)
+_OF_SPOTS = {
+    single: types.NamedTuple([_array(of, 1) for of in (kind, types.float64, types.int32, types.float64)], SpotScratch)
+    for single, kind in ((True, types.float32), (False, types.float64))
+}
+
+
 def spots_kernel(code, nouns, tiles, lists, roi, frame, single):
     """The kernel of a choice of code, compiled for the arguments of add_spots, to hand to it."""
-    of_tile = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
-    kind = types.float32 if single else types.float64
-    doubles = types.float64
-    of_spots = [types.Array(kind, 1, "C") for kind in (kind, doubles, types.int32, doubles)]
-    scratch = types.NamedTuple(of_tile, Scratch), types.NamedTuple(of_spots, SpotScratch)
-    flags, found = types.Array(types.uint8, 1, "C"), types.Array(types.float64, 2, "C")
-    run = types.UniTuple(types.int64, 2)
-    return tile.run_of_spots(*code).given(*nouns, tiles, lists, run, roi, frame, flags, found, *scratch)
+    scratch = _OF_TILE, _OF_SPOTS[single]
+    return tile.run_of_spots(*code).given(*nouns, tiles, lists, _RUN, roi, frame, _FLAGS, _FOUND, *scratch)
 
 
 @cpu_kernel
