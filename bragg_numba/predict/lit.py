@@ -31,7 +31,7 @@ from bragg_numba.kernels.spots.rows import (
 from bragg_numba.kernels.work import COLUMN, PANEL, ROW
 from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
-from bragg_numba.predict.reach import reciprocal_cells, search
+from bragg_numba.predict.reach import reciprocal_cells, search, spreads
 
 #: Squared radius beyond which physics.gauss_single is 0.
 DARK_RADIUS_SQUARED = 27.8
@@ -44,6 +44,10 @@ SHARE_OF_CUT = 0.25
 
 #: Reflections, the strongest, among which the brightest pixel is looked for; and how many of them are tried.
 SEARCHED, PROBED = 4096, 64
+
+#: Reflections near the sphere, about, from which on they are looked at more closely before they are listed: of a large
+#: cell in a beam of many wavelengths or directions hardly one in a hundred comes near in any step.
+MANY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,14 @@ def _list(plan: Plan, reach: float, faintest: float) -> tuple[np.ndarray, np.nda
     if plan.experiment.sampling.dmin_A > 0.0:
         q_max = min(q_max, 1e10 / plan.experiment.sampling.dmin_A + reach)
     faintest = max(faintest, 0.0)
+    waves, near = (0.0, math.inf), (math.inf, 0.0)
+    # The part of the sphere within q_max, as thick as is looked at, and one reflection a cell's volume.
+    volume = abs(float(np.linalg.det(plan.cells[0].reshape(3, 3))))
+    if 2.0 * math.pi * q_max * q_max * where.slack * volume > MANY:
+        spread, _ = spreads(plan, where.stars)
+        tilt = float(np.linalg.norm(beam.incident - beam.incident[0], axis=1).max())
+        waves = (1.0 / float(beam.wavelength.max()), 1.0 / float(beam.wavelength.min()))
+        near = (1.0001 * (reach + tilt * waves[1]), 1.0001 * spread)
     return candidates.list_reflections(
         where.stars[0],
         where.limits,
@@ -179,6 +191,8 @@ def _list(plan: Plan, reach: float, faintest: float) -> tuple[np.ndarray, np.nda
         q_max,
         beam.incident[0],
         beam.wavelength[0],
+        waves,
+        near,
         plan.lookup,
         plan.table,
         faintest,
