@@ -59,7 +59,7 @@ class FoundSpots:
         total = summed(photons)
         slow = summed(found[:, FOUND_SLOW] + photons * place[:, 1]) / total
         fast = summed(found[:, FOUND_FAST] + photons * place[:, 2]) / total
-        kept = total >= max(threshold, 1e-30)
+        kept = total >= threshold
         total, slow, fast = total[kept], slow[kept], fast[kept]
         panel, spot = np.divmod(keys[kept], len(lit.indices))
         table = np.zeros(len(total), dtype=SPOT)

@@ -150,11 +150,39 @@ class SpotsRenderer(TileRenderer):
         if kernel is None:
             kernel = cpu.spots_kernel(self._code(), nouns, tiles, lists, self.plan.roi, frame, self._single)
             self._kernels["spots"] = kernel
-        scratch = (cpu.tile_scratch(), cpu.spot_scratch(self._single))
-        doubts, found = cpu.add_spots(kernel, *nouns, tiles, lists, runs, self.plan.roi, frame, *scratch)
+        doubts, found = cpu.add_spots(kernel, *nouns, tiles, lists, runs, self.plan.roi, frame, *self.scratch())
         found_of_all[costs.places_of(work.lists, mine)] = found
         if doubts.any():
             self._settle(split_tiles(tiles[doubts != 0], (ROWS, COLUMNS)), frame, tally)
+
+    def scratch(self) -> tuple:
+        """Working values for as many threads as there are."""
+        from bragg_numba.kernels.spots import cpu
+
+        return cpu.tile_scratch(), cpu.spot_scratch(self._single)
+
+    def render_alone(self, tiles: np.ndarray, lists: Lists, frame: Frame, scratch, *, by_wavelength: bool) -> None:
+        """Render blocks with some spots of theirs and no background into ``frame``, as many threads as there are.
+
+        ``scratch``: of this renderer, for nobody else meanwhile. ``by_wavelength``: every photon counts as its
+        wavelength over that of the first source. Tiles without photons stay as they are, and pixels that float32
+        cannot decide are NaN.
+        """
+        import numba
+
+        from bragg_numba.kernels.spots import cpu
+
+        panels, lattice, rules, phases, beams, *rest = self._nouns()
+        if by_wavelength:
+            beams = beams._replace(share=beams.share * (beams.wavelength / self.plan.sources.wavelength[0]))
+        nouns = (panels, lattice, rules._replace(background=0.0, flat_background=0.0), phases, beams, *rest)
+        kernel = self._kernels.get("alone")
+        if kernel is None:
+            kernel = cpu.spots_kernel(self._code(), nouns, tiles, lists, self.plan.roi, frame, self._single)
+            self._kernels["alone"] = kernel
+        order, runs = costs.share_out(np.ones(len(tiles)), numba.get_num_threads())
+        tiles, lists = np.ascontiguousarray(tiles[order]), costs.reorder(lists, order)
+        cpu.add_spots(kernel, *nouns, tiles, lists, runs, self.plan.roi, frame, *scratch)
 
     def _nouns(self) -> tuple:
         """What the kernel takes first: panels, lattice, rules, phases, beams, forms, spots."""

@@ -98,8 +98,9 @@ def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int |
     threads = threads or numba.get_num_threads()
     if options.backend.startswith("cuda") or not _kernels_run_side_by_side():
         return Layout(2, threads, alone=True)
-    # Photons and counts, both with room for their packed bytes.
+    # Photons and counts, both with room for their packed bytes; label images.
     frame = 2 * shape[0] * shape[1] * sum(np.dtype(dtype).itemsize for dtype in ("float32", options.counts or "u1"))
+    frame += len(truth.LABELS) * 4 * shape[0] * shape[1] if options.labels else 0
     affordable = int(MEMORY_SHARE * free_memory() / frame) - 1
     lanes = max(1, min(threads, MOST_LANES, affordable))
     return Layout(lanes, threads // lanes, alone=False)
@@ -154,6 +155,11 @@ class Renderer:
         with self._kernels():
             simulator.render(out=out, progress=self._go_on)
         return simulator
+
+    def label(self, simulator, threshold: float) -> dict[str, np.ndarray]:
+        """The label images of the frame that a simulator has rendered, by name."""
+        with self._kernels():
+            return simulator.labels(threshold).images()
 
     def draw_counts(self, slot: Slot, index: int):
         """Draw the counts of frame ``index``."""
@@ -243,6 +249,8 @@ def _write_parts(parts: dict[str, PartFile], job: Job, lanes: _Lanes, prefix, on
                 for product, dtype in options.products.items()
             }
             tables = {product: truth.TruthWriter(files[product], n, spots=options.spots) for product in writers}
+            first = files[next(iter(options.products))]  # as the background, once
+            labels = truth.LabelWriter(first, n, lanes.shape, lanes.codec) if options.labels else None
         for place in range(n):
             with clock("wait"):
                 frame = lanes.take()
@@ -250,6 +258,8 @@ def _write_parts(parts: dict[str, PartFile], job: Job, lanes: _Lanes, prefix, on
                 for product, writer in writers.items():
                     writer.write(place, frame.slot.frames[product], frame.packed[product])
                     tables[product].append(place, frame.record, frame.spots)
+                if labels is not None and frame.labels is not None:
+                    labels.write(place, frame.labels)
             lanes.free(frame.slot)
             if on_frame is not None:
                 on_frame()
@@ -310,6 +320,7 @@ class _Frame:
     record: np.ndarray
     packed: dict
     spots: np.ndarray | None
+    labels: dict[str, np.ndarray] | None
 
 
 class _Lanes:
@@ -375,7 +386,11 @@ class _Lanes:
         if options.spots:
             with clock("truth"):
                 spots = simulator.spot_table(options.spot_threshold)
-        return _Frame(slot, record, packed, spots)
+        labels = None
+        if options.labels:
+            with clock("labels"):
+                labels = renderer.label(simulator, options.spot_threshold)
+        return _Frame(slot, record, packed, spots, labels)
 
 
 def _await(future: Future) -> _Frame:

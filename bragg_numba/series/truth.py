@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.compression import Codec
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.spots import SPOT
 from bragg_numba.series.mcstas import beam_center_px
@@ -151,3 +152,33 @@ class TruthWriter:
         spots = np.concatenate(self._lists) if self._lists else np.zeros(0, SPOT)
         self._written, self._kept, self._lists = self._written + len(spots), 0, []
         return spots
+
+
+#: Label images, with units and what they are.
+LABELS = {
+    "spot": ("", "row among the frame's spots that brings most photons; -1: none, or none of the table"),
+    "wavelength_A": ("angstrom", "mean wavelength of the Bragg photons; NaN: none"),
+    "h": ("", "mean index h of the Bragg photons' reflections; NaN: none"),
+    "k": ("", "mean index k of the Bragg photons' reflections; NaN: none"),
+    "l": ("", "mean index l of the Bragg photons' reflections; NaN: none"),
+}
+
+
+class LabelWriter:
+    """The label images of one file, (frame, slow, fast)."""
+
+    def __init__(self, file, frames: int, shape: tuple[int, int], codec: Codec) -> None:
+        group = file["/entry/truth"].create_group("labels")
+        set_attributes(group, NX_class="NXcollection")
+        self._images = {}
+        for name, (unit, meaning) in LABELS.items():
+            dtype = np.int32 if name == "spot" else np.float32
+            filter_of = codec.dataset_options()
+            image = group.create_dataset(name, (frames, *shape), dtype, chunks=(1, *shape), **filter_of)
+            set_attributes(image, meaning=meaning, **({"units": unit} if unit else {}))
+            self._images[name] = image
+
+    def write(self, place: int, images: dict[str, np.ndarray]) -> None:
+        """Write one frame's images."""
+        for name, image in images.items():
+            self._images[name][place] = image

@@ -30,6 +30,7 @@ from bragg_numba.io.data_file import (
 )
 from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
 from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
+from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.engine import choose_engine
 from bragg_numba.series import interrupts
@@ -63,6 +64,7 @@ def write_series(
     if not prefix.name or prefix.is_dir():
         raise InputError("prefix", "must end in the first part of the files' names", os.fspath(prefix))
     options = _settled(series, options)
+    _require_labels(series, options)
     for product in options.products:
         _make_folder(master_path(prefix, product, options))
     with _only_writer(prefix), interrupts.listening():
@@ -141,12 +143,18 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
     return replace(options, backend=Simulator(series.experiment_of(0), precision=options.precision).backend)
 
 
+def _require_labels(series, options: OutputOptions) -> None:
+    """Refuse label images of what the engine of spots cannot render, before any work."""
+    if options.labels and (why := cannot_serve(make_plan(series.experiment_of(0)))):
+        raise InputError("output.labels", f"cannot be made: {why}", hint="they come from the engine of spots")
+
+
 def _first_rendering(series, options: OutputOptions) -> dict:
     """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
     plan = make_plan(series.experiment_of(0))
     said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
     if options.backend != "cpu":  # it may be there for the workers alone
-        return {**said, "engine": "pixels"}
+        return {**said, "engine": "pixels", "truth": "predicted"}
     renderer = choose_engine(plan, options.precision)
     return {
         **said,
@@ -155,6 +163,7 @@ def _first_rendering(series, options: OutputOptions) -> dict:
         "engine_reason": renderer.engine_reason,
         "engine_seconds": renderer.engine_seconds,
         "cut_photons": renderer.cut_photons,
+        "truth": "summed" if renderer.engine == "spots" else "predicted",
     }
 
 
@@ -346,7 +355,7 @@ def _write_master(
 ) -> tuple[np.ndarray, str | None]:
     """Write one master; return the truth's table of frames, and a note on what the file does not hold.
 
-    The first one (``place`` 0) holds the background.
+    The first one (``place`` 0) holds the background, and links to label images.
     """
     import h5py
 
@@ -369,6 +378,8 @@ def _write_master(
             data[f"data_{job.number:06d}"] = h5py.ExternalLink(source.name, DATA)
             if options.spots:
                 truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
+            if options.labels and place == 0:
+                truth[f"labels_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/labels")
             with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 rows.append(whole["/entry/truth/frames"][()])
                 set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
