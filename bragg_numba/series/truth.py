@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bragg_numba.io.attributes import set_attributes
@@ -106,7 +108,7 @@ class TruthWriter:
         self._rows = np.zeros(min(frames, FRAMES_KEPT), dtype=FRAME)
         self._start = self._stop = 0  # of the rows that are kept
         self._with_spots = spots
-        self._spots = None
+        self._spots: Any = None  # a dataset, from when something is written
         self._lists: list[np.ndarray] = []
         self._written = self._kept = 0  # spots
 
@@ -121,7 +123,7 @@ class TruthWriter:
         if place - self._start >= len(self._rows):
             self._write_frames()
         row = self._rows[place - self._start]
-        for name in record.dtype.names:  # a table that an earlier version wrote has fewer columns
+        for name in record.dtype.names or ():  # a table that an earlier version wrote has fewer columns
             row[name] = record[name]
         self._stop = place + 1
 
