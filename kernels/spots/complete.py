@@ -34,7 +34,7 @@ def nearest_wave(waves, start, stop, squared, against):
 
 @serial_kernel
 def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, reach, indices, gains, number, centroids):
-    """Say of spots what their photons do not.
+    """Say of spots what their photons do not (eq. 42).
 
     Parameters
     ----------

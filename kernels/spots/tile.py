@@ -128,7 +128,7 @@ def clear_block(places, flags, kept):
 
 @fused_kernel
 def gather_spot(gain, places, flags, found):
-    """Move one spot's sums, times ``gain``, to the block's; put its photons and their moments into ``found``."""
+    """Move one spot's sums, times ``gain``, to the block's; add its photons and their moments to ``found`` (eq. 41)."""
     top, bottom = np.int64(flags[TOP]), np.int64(flags[BOTTOM])
     left, right = np.int64(flags[LEFT]), min(np.int64(flags[RIGHT]), WIDTH)
     for column in range(left, right):
