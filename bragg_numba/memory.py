@@ -9,6 +9,9 @@ from bragg_numba.errors import InputError
 #: Share of the free memory that a job may take unless told otherwise.
 DEFAULT_SHARE = 0.8
 
+#: Bytes that are always there.
+ALWAYS_FREE = 2**20
+
 
 def free_memory() -> int:
     """Bytes that the system could give to a new job; a cautious guess where it does not say."""
@@ -40,6 +43,8 @@ def parse_bytes(name: str, text: str) -> int:
 
 def require(name: str, n_bytes: int, limit: int | None, hint: str = "") -> None:
     """Raise InputError if ``n_bytes`` is more than ``limit`` (default: 80 % of what is free)."""
+    if limit is None and n_bytes <= ALWAYS_FREE:
+        return  # without asking the system, which takes longer than planning a small frame of a series
     allowed = int(DEFAULT_SHARE * free_memory()) if limit is None else limit
     if n_bytes > allowed:
         raise InputError(

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames-per-file", metavar="N", help="default 100")
     add("--spot-threshold", metavar="P", help="photons below which a spot is left out of the truth; default 1")
     add("--no-spots", action="store_true", help="write no table of spots")
+    add("--labels", action="store_true", help="write label images: each pixel's spot, mean wavelength, mean h, k, l")
     add("--no-exports", action="store_true", help="write no .geom, .phil, .expt, .poni and XDS.INP beside the masters")
     add("--layout", metavar="L", help="geom: the frames in the layout of the detector's .geom, too; default nxmx")
     add("--threads", metavar="N", help="CPU threads of a process; default: all")
@@ -195,6 +196,8 @@ def _changes(arguments: argparse.Namespace) -> dict:
         found["photons"] = False
     if arguments.no_spots:
         found["spots"] = False
+    if arguments.labels:
+        found["labels"] = True
     if arguments.no_exports:
         found["exports"] = False
     return found

@@ -136,8 +136,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     max_memory
         Bytes that the plan may take; default 80 % of what is free.
     like
-        A plan whose structure factor table is taken over if its experiment holds the same
-        ``structure_factors`` object, and whose mask if its detector has the same: in a series they are made once.
+        A plan of whose parts those are taken over that are made of the same objects: the structure factor table, the
+        mask, the placed detector with its panels, the sources. In a series they are made once.
 
     Raises
     ------
@@ -147,7 +147,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     notes: list[str] = list(experiment.detector.geometry_notes)
     beam, crystal, sampling = experiment.beam, experiment.crystal, experiment.sampling
     physical = experiment.fidelity == "physical"
-    detector = place_detector(experiment)
+    stands = _stands_alike(experiment, like)  # the plan of a detector and a beam that stand alike
+    detector = place_detector(experiment) if stands is None else stands.detector
     stream = ClassicStream()
     misset = draw_misset(crystal, stream, physical=physical)
     cell = orient_cell(experiment, misset)
@@ -155,7 +156,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     interpolate = _interpolates(experiment, counts, physical=physical, notes=notes)
     closest = _closest_pixel(detector, physical=physical)
     oversample, recommended = _oversampling(experiment, cell, counts, closest, notes)
-    sources = list_sources(beam, detector, physical=physical)
+    sources = list_sources(beam, detector, physical=physical) if stands is None else stands.sources
     spread, domains = _mosaic(experiment, notes)
     rotation = experiment.rotation
     phi = phi_steps(
@@ -197,6 +198,10 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
             "has its own factors"
         )
+    if stands is not None and stands.experiment.sampling is sampling and stands.oversample == oversample:
+        panels = stands.panels
+    else:
+        panels = list_panels(experiment, detector, sensors, oversample, physical=physical)
     plan = Plan(
         experiment=experiment,
         detector=detector,
@@ -206,7 +211,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         table=table,
         mask=like.mask if like is not None and shares_mask else wanted_pixels(experiment.detector),
         roi=roi,
-        panels=list_panels(experiment, detector, sensors, oversample, physical=physical),
+        panels=panels,
         lattice=_lattice(experiment, gram, counts),
         lookup=parameters.Table(
             *first,
@@ -240,6 +245,16 @@ def _with_lattices(plan: Plan, max_memory: int | None) -> Plan:
             raise InputError(f"Experiment.lattices[{index}]:", str(error)) from None
         notes += plans[-1].notes
     return replace(plan, lattices=tuple(plans), notes=tuple(dict.fromkeys(notes)))
+
+
+def _stands_alike(experiment: Experiment, like: Plan | None) -> Plan | None:
+    """``like``, if its detector stands as this experiment's does, and its beam is the same."""
+    if like is None:
+        return None
+    other = like.experiment
+    same = other.detector is experiment.detector and other.beam is experiment.beam
+    same = same and other.fidelity == experiment.fidelity and other.rotation.axis == experiment.rotation.axis
+    return like if same else None
 
 
 def _refuse_absurd(pixels: int, oversample: int, sources: int, phi_steps: int, domains: int, layers: int) -> None:

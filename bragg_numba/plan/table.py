@@ -31,10 +31,17 @@ def dense_table(factors: StructureFactors, max_memory: int | None) -> tuple[tupl
         f"its indices span {shape[0] - 2} x {shape[1] - 2} x {shape[2] - 2} cells; is one of them wrong?",
     )
     table = np.full(shape, factors.default_F)
-    at = factors.indices - first
-    # Of a reflection listed twice the last value counts; numpy's assignment does not promise that.
-    flat = np.ravel_multi_index((at[:, 0], at[:, 1], at[:, 2]), shape)
-    _, last = np.unique(flat[::-1], return_index=True)
-    keep = len(flat) - 1 - last
-    table.reshape(-1)[flat[keep]] = factors.amplitudes[keep]
+    # Column by column, so that of many millions no copy of all three is made.
+    flat = np.zeros(len(factors.indices), dtype=np.int64)
+    for axis in range(3):
+        flat *= shape[axis]
+        flat += factors.indices[:, axis]
+        flat -= first[axis]
+    cells_of = table.reshape(-1)
+    cells_of[flat] = factors.amplitudes
+    if not np.array_equal(cells_of[flat], factors.amplitudes):
+        # Of a reflection listed twice the last value counts; numpy's assignment does not promise that.
+        _, last = np.unique(flat[::-1], return_index=True)
+        keep = len(flat) - 1 - last
+        cells_of[flat[keep]] = factors.amplitudes[keep]
     return (int(first[0]), int(first[1]), int(first[2])), table

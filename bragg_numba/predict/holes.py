@@ -11,7 +11,7 @@ from bragg_numba.io.reflections import inverse_squares
 from bragg_numba.kernels.parameters import Panel
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.reach import longest_scattering, reciprocal_cells, search
-from bragg_numba.predict.spots import reach_of, reaches_along
+from bragg_numba.predict.spots import reach_of_shape, reaches_along
 
 __all__ = ["frame_holes", "hole_lines", "report_holes", "table_holes"]
 
@@ -207,7 +207,7 @@ def _is_listed(plan: Plan, wanted: np.ndarray) -> np.ndarray:
 def _reached(plan: Plan) -> np.ndarray:
     """The reflections that a frame reaches, int64 (n, 3), without 0 0 0."""
     stars = reciprocal_cells(plan)
-    reach = reach_of(plan, stars[0])
+    reach = reach_of_shape(plan, stars[0])
     where = search(plan, reach)
     candidates = _near_sphere(plan, stars[0], where.slack, min(where.q_max, _resolution_limit(plan) + reach))
     n_sources = len(plan.sources.wavelength)

@@ -31,7 +31,7 @@ from bragg_numba.kernels.spots.rows import (
 from bragg_numba.kernels.work import COLUMN, PANEL, ROW
 from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
-from bragg_numba.predict.reach import reciprocal_cells, search
+from bragg_numba.predict.reach import reciprocal_cells, search, spreads
 
 #: Squared radius beyond which physics.gauss_single is 0.
 DARK_RADIUS_SQUARED = 27.8
@@ -47,6 +47,10 @@ LEAST_OF_AVERAGE = 1e-10
 
 #: Reflections, the strongest, among which the brightest pixel is looked for; and how many of them are tried.
 SEARCHED, PROBED = 4096, 64
+
+#: Reflections near the sphere, about, from which on they are looked at more closely before they are listed: of a large
+#: cell in a beam of many wavelengths or directions hardly one in a hundred comes near in any step.
+MANY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +104,18 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     spots[:, FORM_H : FORM_L + 1] = indices @ _root_of_metric(plan).T
     spots[:, SCALE_H : SCALE_L + 1] = scales
     spots[:, GAIN] = squares * plan.rules.scale
-    if not (single and plan.lattice.shape == SQUARE):  # whose float32 factor is not normalised
+    if has_normalised_gains(plan, single=single):
         spots[:, GAIN] *= (plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c) ** 2
     spots[:, LIMIT] = limits
     extents = _extents(plan, indices, scales, stars_of, beams)
     near = extents[:, candidates.STEPS] > 0.0
     indices, spots, extents = (np.ascontiguousarray(of_spot[near]) for of_spot in (indices, spots, extents))
     return Lit(indices, spots, extents, beams, forms, cut, _are_halved(plan, scales[near]))
+
+
+def has_normalised_gains(plan: Plan, *, single: bool) -> bool:
+    """Whether a spot's GAIN is that of a lattice factor that is 1 on the peak: not with square crystals in float32."""
+    return not (single and plan.lattice.shape == SQUARE)
 
 
 def group_sources(plan: Plan) -> Beams:
@@ -174,6 +183,14 @@ def _list(plan: Plan, reach: float, faintest: float) -> tuple[np.ndarray, np.nda
     if plan.experiment.sampling.dmin_A > 0.0:
         q_max = min(q_max, 1e10 / plan.experiment.sampling.dmin_A + reach)
     faintest = max(faintest, 0.0)
+    waves, near = (0.0, math.inf), (math.inf, 0.0)
+    # The part of the sphere within q_max, as thick as is looked at, and one reflection a cell's volume.
+    volume = abs(float(np.linalg.det(plan.cells[0].reshape(3, 3))))
+    if 2.0 * math.pi * q_max * q_max * where.slack * volume > MANY:
+        spread, _ = spreads(plan, where.stars)
+        tilt = float(np.linalg.norm(beam.incident - beam.incident[0], axis=1).max())
+        waves = (1.0 / float(beam.wavelength.max()), 1.0 / float(beam.wavelength.min()))
+        near = (1.0001 * (reach + tilt * waves[1]), 1.0001 * spread)
     return candidates.list_reflections(
         where.stars[0],
         where.limits,
@@ -181,6 +198,8 @@ def _list(plan: Plan, reach: float, faintest: float) -> tuple[np.ndarray, np.nda
         q_max,
         beam.incident[0],
         beam.wavelength[0],
+        waves,
+        near,
         plan.lookup,
         plan.table,
         faintest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import uncompiled
 from bragg_numba.kernels.parameters import Panel
 from bragg_numba.plan.plan import Plan
+
+#: Sources of which it is remembered how far a panel's rays lie from them.
+FEW_SOURCES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +54,26 @@ def spreads(plan: Plan, stars: np.ndarray) -> tuple[float, float]:
 
 def longest_scattering(plan: Plan) -> float:
     """Length of the longest scattering vector that meets the region of interest, 1/m; or the sphere's diameter."""
-    longest = max(_farthest_ray(plan, panel) for panel in plan.panels)
+    incident = np.ascontiguousarray(plan.sources.incident)
+    look = _farthest_ray if len(incident) <= FEW_SOURCES else _farthest_ray.__wrapped__
+    longest = max(look(panel, plan.roi, incident.tobytes()) for panel in plan.panels)
     if longest > 1.2:  # beyond about 70 degrees: edges no longer bound the inside
         longest = 2.0
     return longest / plan.sources.wavelength.min() * 1.01
 
 
-def _farthest_ray(plan: Plan, panel: Panel) -> float:
-    """Largest distance between an incident direction and one to a panel's part of the region of interest."""
-    left, right = max(plan.roi[0] - panel.first_column, 0), min(plan.roi[1] + 1 - panel.first_column, panel.n_fast)
-    top, bottom = max(plan.roi[2] - panel.first_row, 0), min(plan.roi[3] + 1 - panel.first_row, panel.n_slow)
+@lru_cache(maxsize=1024)
+def _farthest_ray(panel: Panel, roi: tuple[int, int, int, int], incident: bytes) -> float:
+    """Largest distance between an incident direction and one to a panel's part of the region of interest.
+
+    ``incident``: float64 (n, 3). The frames of a series ask the same again and again.
+    """
+    left, right = max(roi[0] - panel.first_column, 0), min(roi[1] + 1 - panel.first_column, panel.n_fast)
+    top, bottom = max(roi[2] - panel.first_row, 0), min(roi[3] + 1 - panel.first_row, panel.n_slow)
     if right <= left or bottom <= top:
         return 0.0
     place = uncompiled(physics.curved_position if panel.curved else physics.flat_position)
+    directions = np.frombuffer(incident).reshape(-1, 3)
     longest = 0.0
     # Along the edges: on a flat detector the corners would do, on a curved one they need not.
     for part in np.linspace(0.0, 1.0, 17):
@@ -70,5 +81,5 @@ def _farthest_ray(plan: Plan, panel: Panel) -> float:
         for f, s in ((fast, top), (fast, bottom), (left, slow), (right, slow)):
             at = np.array(place(panel, f * panel.pitch_fast, s * panel.pitch_slow, 0.0))
             ray = at / np.linalg.norm(at)
-            longest = max(longest, float(np.linalg.norm(ray - plan.sources.incident, axis=1).max()))
+            longest = max(longest, float(np.linalg.norm(ray - directions, axis=1).max()))
     return longest

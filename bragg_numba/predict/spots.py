@@ -77,11 +77,11 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
             "cannot be predicted with oversample_thick, _polar or _omega under fidelity nanobragg",
             hint="turn them or the spot table off",
         )
-    reach = reach_of(plan, reciprocal_cells(plan)[0])
+    reach = reach_of_shape(plan, reciprocal_cells(plan)[0])
     where = search(plan, reach)
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
     cones = _cones(plan, 3.0 * where.slack * float(plan.sources.wavelength.max()))
-    looked = (where.stars, plan.roi, plan.mask, _inverse_gram(plan), where.limits, where.slack, where.q_max)
+    looked = (where.stars, plan.roi, plan.mask, inverse_gram(plan), where.limits, where.slack, where.q_max)
     found = spots.list_spots(panel_array(plan.panels), cones, *nouns, *looked, reach, max(float(threshold), 1e-30))
     found = found[np.argsort(found[:, spots.PANEL], kind="stable")]
     table = np.zeros(len(found), dtype=SPOT)
@@ -121,7 +121,8 @@ def _cones(plan: Plan, aside: float) -> np.ndarray:
     return cones
 
 
-def _inverse_gram(plan: Plan) -> np.ndarray:
+def inverse_gram(plan: Plan) -> np.ndarray:
+    """The inverse of the metric of a shape (eq. 14); of square crystals, which have none, anything."""
     if plan.lattice.shape == SQUARE:
         return np.eye(3)
     return np.linalg.inv(plan.metric)
@@ -132,15 +133,15 @@ def reaches_along(plan: Plan, star: np.ndarray, normals: np.ndarray) -> np.ndarr
     if plan.lattice.shape == SQUARE:
         counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])
         return spots.REACH * np.abs(normals @ star / counts).max(axis=1)
-    inverse = star @ _inverse_gram(plan) @ star.T
+    inverse = star @ inverse_gram(plan) @ star.T
     return _METRIC_REACH[plan.lattice.shape] * np.sqrt(((normals @ inverse) * normals).sum(axis=1))
 
 
-def reach_of(plan: Plan, star: np.ndarray) -> float:
+def reach_of_shape(plan: Plan, star: np.ndarray) -> float:
     """Largest distance from the Ewald sphere at which the lattice factor matters, 1/m."""
     if plan.lattice.shape == SQUARE:
         counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])
         return float(spots.REACH * np.max(np.linalg.norm(star, axis=0) / counts))
-    inverse = star @ _inverse_gram(plan) @ star.T
+    inverse = star @ inverse_gram(plan) @ star.T
     reach = _METRIC_REACH[plan.lattice.shape]
     return float(reach * np.sqrt(np.linalg.eigvalsh(inverse)[-1]))

@@ -148,8 +148,15 @@ def reorder(lists: Lists, order: np.ndarray) -> Lists:
     """The spots of some tiles of a list, in another order."""
     counts = np.diff(lists.first)[order]
     first = np.append(0, np.cumsum(counts)).astype(np.int64)
-    places = np.arange(first[-1]) + np.repeat(lists.first[order] - first[:-1], counts)
-    return Lists(first, np.ascontiguousarray(lists.spot[places]))
+    return Lists(first, np.ascontiguousarray(lists.spot[places_of(lists, order)]))
+
+
+def places_of(lists: Lists, order: np.ndarray) -> np.ndarray:
+    """Where in a list the spots of some tiles stand, one tile after the other, int64."""
+    counts = np.diff(lists.first)[order]
+    before = np.append(0, np.cumsum(counts))
+    places: np.ndarray = np.arange(before[-1]) + np.repeat(lists.first[order] - before[:-1], counts)
+    return places
 
 
 def shown(seconds: float) -> str:

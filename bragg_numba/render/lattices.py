@@ -8,6 +8,7 @@ import numpy as np
 
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.background import without_reflections
+from bragg_numba.render.found import FoundOfLattices
 from bragg_numba.render.statistics import Tally
 
 
@@ -87,24 +88,35 @@ class LatticesRenderer:
         """Render the frame into ``out`` (slow, fast) float32; yield the share of it that is there."""
         n = len(self._parts)
         other = np.zeros_like(out) if n > 1 else out
+        tallies: list[Tally] = []
         for number, part in enumerate(self._parts):
             target, own = (other if number else out), Tally()
             for done in part.render_into(target, own, cleared=cleared if number == 0 else number == 1):
                 yield (number + done) / n
             tally.missed += own.missed
+            tallies.append(own)
             if number:
                 np.add(out, other, out=out)
+        tally.found = self._found(tallies)
 
     def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
         """Render rows of the frame: yield each range's first row and (n, n_fast) float32 photons."""
+        tallies = [Tally() for _ in self._parts]
         for start, stop in ranges:
             rows = np.zeros((stop - start, self.plan.shape[1]), dtype=np.float32)
-            for part in self._parts:
-                own = Tally()
+            for part, own in zip(self._parts, tallies, strict=True):
                 for first, band in part.stream([(start, stop)], own):
                     rows[first - start : first - start + len(band)] += band
-                tally.missed += own.missed
             yield start, rows
+        tally.missed += sum(own.missed for own in tallies)
+        tally.found = self._found(tallies)
+
+    def _found(self, tallies: list[Tally]) -> FoundOfLattices | None:
+        """What was found of the lattices' spots, where all of them were rendered spot by spot."""
+        found = [own.found for own in tallies[len(tallies) - len(self._lattices) :]]
+        if not found or any(one is None for one in found):
+            return None
+        return FoundOfLattices([one for one in found if one is not None])
 
     def _common(self, name: str) -> str:
         found = {getattr(part, name) for part in self._lattices or self._parts}

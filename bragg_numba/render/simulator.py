@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.devices import is_device_array
 from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
+
+if TYPE_CHECKING:
+    from bragg_numba.render.labels import Labeller, Labels
 
 PRECISIONS = ("auto", "tile", "float64")
 
@@ -96,6 +99,8 @@ class Simulator:
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
         self._last = _LastRenderings()
+        self._precision, self._threads = precision, threads
+        self._labeller: Labeller | None = None
 
     def __repr__(self) -> str:
         n_slow, n_fast = self.shape
@@ -164,6 +169,7 @@ class Simulator:
             "engine_seconds": self.engine_seconds,
             "cutoff_photons": self.experiment.sampling.cutoff_photons,
             "cut_photons": self.cut_photons,
+            "truth": self.truth,
         }
 
     def describe_structure_factors(self) -> dict[str, Any]:
@@ -259,6 +265,64 @@ class Simulator:
             collector.add(_on_host(last.frame))
             last.statistics = collector.result()
         return last.statistics
+
+    @property
+    def truth(self) -> str:
+        """How ``spot_table`` gets photons and centroids: ``"summed"`` over the pixels, or ``"predicted"``.
+
+        The CPU's engine of spots sums them while it renders.
+        """
+        hit = self.plan.lattices is None or len(self.plan.lattices) > 0
+        return "summed" if self.engine == "spots" and self.backend == "cpu" and hit else "predicted"
+
+    def spot_table(self, threshold: float = 1.0) -> np.ndarray:
+        """List the spots of the frame that hold at least ``threshold`` photons (docs/series.md, "The truth").
+
+        ``truth`` is ``"summed"``: those of the calling thread's last frame, which must have been rendered; photons and
+        centroid are those of the rendered pixels, what lies beyond the edges or is masked does not count. It is
+        ``"predicted"``: the photons of whole spots from integrals (predict.spots.spot_table); nothing need be rendered.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n,) of dtype predict.spots.SPOT, lattice by lattice and panel by panel in the order of h, k, l.
+
+        Raises
+        ------
+        InputError
+            If no frame was rendered where one is needed, or nothing can be predicted: with nanoBragg's running
+            products.
+        """
+        threshold = check.number("threshold", threshold, low=0.0, high=1e30)
+        if self.truth == "predicted":
+            from bragg_numba.predict.spots import spot_table
+
+            return spot_table(self.plan, threshold)
+        last = self._last.get()
+        if last is None or last.tally.found is None:
+            raise InputError("Simulator.spot_table", "needs a rendered frame", hint="call render() first")
+        return last.tally.found.table(self.plan, threshold)
+
+    def labels(self, threshold: float = 1.0) -> Labels:
+        """Label the pixels with their spots: a ``Labels`` of images (slow, fast), about Bragg photons alone.
+
+        ``spot`` int32 is the row of ``spot_table(threshold)`` that brings a pixel most photons, -1 where there are
+        none or what brings most is not in the table; ``wavelength_A``, ``h``, ``k``, ``l`` float32 are means over the
+        pixel's photons, NaN where there are none. They are made on the CPU by the engine of spots, whichever rendered
+        the frame, each spot for itself: which takes far longer than a frame of few steps.
+
+        Raises
+        ------
+        InputError
+            As ``spot_table``; or if the engine of spots cannot render the frame.
+        """
+        from bragg_numba.render.labels import BYTES_OF_PIXEL, Labeller
+
+        n_slow, n_fast = self.shape
+        require("the label images", BYTES_OF_PIXEL * n_slow * n_fast, self._max_memory, f"{n_fast} x {n_slow} pixels")
+        if self._labeller is None:
+            self._labeller = Labeller(self.plan, self._precision, self._threads)
+        return self._labeller.label(self.spot_table(threshold))
 
     def left_out(self) -> float:
         """Photons that the cutoff left out of the calling thread's last frame, all pixels together: about at most.

@@ -14,16 +14,17 @@ from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.spots import SpotsArithmetic, choose
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles, split_tiles
-from bragg_numba.predict.lit import Lit, deal, find_lit
+from bragg_numba.predict.lit import Lit, deal, find_lit, has_normalised_gains
 from bragg_numba.render import costs
 from bragg_numba.render.cpu import LEAST_TILES_OF_THREAD, TileRenderer, clear, threads
+from bragg_numba.render.found import FoundSpots
 from bragg_numba.render.statistics import Tally
 
 #: Rows and columns of a tile of this engine.
 TILE = (BLOCK_ROWS, BLOCK_COLUMNS)
 
-#: Bytes that each spot of each tile takes: its place in two lists, what it is found to bring.
-_BYTES_OF_SPOT = 2 * 8 + 8 * N_FOUND
+#: Bytes that each spot of each tile takes: its place in three lists, what it is found to bring in two.
+_BYTES_OF_SPOT = 3 * 8 + 2 * 8 * N_FOUND
 
 #: Predicted seconds of each thread in one call of a kernel, so that progress shows and Ctrl-C is heard.
 SECONDS_IN_CALL = 0.2
@@ -104,10 +105,14 @@ class SpotsRenderer(TileRenderer):
         with threads(self._threads):
             count = numba.get_num_threads()
         cuts = costs.cut_evenly(work.seconds, SECONDS_IN_CALL * count, LEAST_TILES_OF_THREAD * count)
+        found = np.empty((len(work.lists.spot), N_FOUND))
         for start, stop in zip(cuts, cuts[1:], strict=False):
             with threads(self._threads):
-                self._render_tiles(work, np.arange(start, stop), Frame(out, self.plan.mask, row_start), tally)
+                self._render_tiles(work, np.arange(start, stop), Frame(out, self.plan.mask, row_start), tally, found)
             yield stop / len(work.tiles)
+        if tally.found is None:
+            tally.found = FoundSpots(self.lit, normalised=has_normalised_gains(self.plan, single=self._single))
+        tally.found.add(work.tiles, work.lists, found)
 
     def _list_work(self, row_start: int, row_stop: int) -> _Work:
         """The tiles of some rows with work in them; the last ones are kept, for who renders them again and again."""
@@ -125,8 +130,13 @@ class SpotsRenderer(TileRenderer):
             self._work = work
         return work
 
-    def _render_tiles(self, work: _Work, part: np.ndarray, frame: Frame, tally: Tally) -> None:
-        """Render the tiles whose places ``part`` lists; what float32 could not decide in float64."""
+    def _render_tiles(
+        self, work: _Work, part: np.ndarray, frame: Frame, tally: Tally, found_of_all: np.ndarray
+    ) -> None:
+        """Render the tiles whose places ``part`` lists; what float32 could not decide in float64.
+
+        ``found_of_all``: what is found of each spot, in the order of the work's lists.
+        """
         import numba
 
         from bragg_numba.kernels.spots import cpu
@@ -138,12 +148,41 @@ class SpotsRenderer(TileRenderer):
         nouns = self._nouns()
         kernel = self._kernels.get("spots")
         if kernel is None:
-            kernel = cpu.spots_kernel(self._code(), nouns, tiles, lists, frame, self._single)
+            kernel = cpu.spots_kernel(self._code(), nouns, tiles, lists, self.plan.roi, frame, self._single)
             self._kernels["spots"] = kernel
-        scratch = (cpu.tile_scratch(), cpu.spot_scratch(self._single))
-        doubts, _ = cpu.add_spots(kernel, *nouns, tiles, lists, runs, frame, *scratch)
+        doubts, found = cpu.add_spots(kernel, *nouns, tiles, lists, runs, self.plan.roi, frame, *self.scratch())
+        found_of_all[costs.places_of(work.lists, mine)] = found
         if doubts.any():
             self._settle(split_tiles(tiles[doubts != 0], (ROWS, COLUMNS)), frame, tally)
+
+    def scratch(self) -> tuple:
+        """Working values for as many threads as there are."""
+        from bragg_numba.kernels.spots import cpu
+
+        return cpu.tile_scratch(), cpu.spot_scratch(self._single)
+
+    def render_alone(self, tiles: np.ndarray, lists: Lists, frame: Frame, scratch, *, by_wavelength: bool) -> None:
+        """Render blocks with some spots of theirs and no background into ``frame``, as many threads as there are.
+
+        ``scratch``: of this renderer, for nobody else meanwhile. ``by_wavelength``: every photon counts as its
+        wavelength over that of the first source. Tiles without photons stay as they are, and pixels that float32
+        cannot decide are NaN.
+        """
+        import numba
+
+        from bragg_numba.kernels.spots import cpu
+
+        panels, lattice, rules, phases, beams, *rest = self._nouns()
+        if by_wavelength:
+            beams = beams._replace(share=beams.share * (beams.wavelength / self.plan.sources.wavelength[0]))
+        nouns = (panels, lattice, rules._replace(background=0.0, flat_background=0.0), phases, beams, *rest)
+        kernel = self._kernels.get("alone")
+        if kernel is None:
+            kernel = cpu.spots_kernel(self._code(), nouns, tiles, lists, self.plan.roi, frame, self._single)
+            self._kernels["alone"] = kernel
+        order, runs = costs.share_out(np.ones(len(tiles)), numba.get_num_threads())
+        tiles, lists = np.ascontiguousarray(tiles[order]), costs.reorder(lists, order)
+        cpu.add_spots(kernel, *nouns, tiles, lists, runs, self.plan.roi, frame, *scratch)
 
     def _nouns(self) -> tuple:
         """What the kernel takes first: panels, lattice, rules, phases, beams, forms, spots."""

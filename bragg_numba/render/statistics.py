@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bragg_numba.experiment import faces
 from bragg_numba.plan.plan import Plan
+
+if TYPE_CHECKING:  # kernels that a frame of pixels does not need
+    from bragg_numba.render.found import FoundOfLattices, FoundSpots
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,6 +53,7 @@ class Tally:
     """What one rendering counts besides photons."""
 
     missed: int = 0  #: interpolations that left the structure factor table
+    found: FoundSpots | FoundOfLattices | None = None  #: photons of each spot, where the engine sums them
 
 
 class StatisticsCollector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from bragg_numba.conventions import FRAMES
@@ -28,6 +30,19 @@ def mcstas_rotation(experiment: Experiment, detector: PlacedDetector) -> np.ndar
     return np.array([np.cross(up, beam), up, beam]) + 0.0
 
 
+@lru_cache(maxsize=16)  # the frames of a series ask for the same one's
+def beam_center_px(detector: PlacedDetector) -> tuple[float, float]:
+    """Where the beam meets a detector's plane, pixels along fast and slow; NaN where it has several panels."""
+    if not detector.is_single:
+        return float("nan"), float("nan")
+    hits = np.isfinite(detector.true_distance)
+    hit = detector.true_distance * np.array(detector.beam) - np.array(detector.origin) if hits else np.zeros(3)
+    # The axes of a custom detector need not be at right angles.
+    axes = np.array([detector.fast, detector.slow]).T
+    fast, slow = np.linalg.lstsq(axes, hit, rcond=None)[0] / detector.pixel_size
+    return float(fast), float(slow)
+
+
 def mcstas_geometry(experiment: Experiment, detector: PlacedDetector) -> McStasGeometry:
     """Turn a placed detector into the McStas frame."""
     turn = mcstas_rotation(experiment, detector)
@@ -48,12 +63,6 @@ def mcstas_geometry(experiment: Experiment, detector: PlacedDetector) -> McStasG
         )
         for g in detector.panels
     )
-    hit = distance * np.array(detector.beam) - np.array(detector.origin) if hits else np.zeros(3)
-    # The axes of a custom detector need not be at right angles.
-    axes = np.array([detector.fast, detector.slow]).T
-    centre = np.linalg.lstsq(axes, hit, rcond=None)[0] / detector.pixel_size
-    if not detector.is_single:
-        centre = np.full(2, np.nan)
     return McStasGeometry(
         rotation=turn,
         origin=turn @ np.array(detector.origin) + 0.0,
@@ -64,7 +73,7 @@ def mcstas_geometry(experiment: Experiment, detector: PlacedDetector) -> McStasG
         n_fast=detector.n_fast,
         n_slow=detector.n_slow,
         distance=float(distance),
-        beam_center_px=(float(centre[0]), float(centre[1])),
+        beam_center_px=beam_center_px(detector),
         panels=panels,
         is_single=detector.is_single,
     )

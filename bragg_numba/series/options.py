@@ -28,6 +28,7 @@ class OutputOptions:
     frames_per_file: int = 100
     spots: bool = True  #: write the table of spots
     spot_threshold: float = 1.0  #: photons below which a reflection is left out of it
+    labels: bool = False  #: write label images: which spot each pixel belongs to, and means over its photons
     backend: str = "auto"
     precision: str = "auto"
     exports: bool = True  #: write text files for CrystFEL, DIALS, pyFAI and XDS beside the masters
@@ -51,6 +52,9 @@ class OutputOptions:
         put("spots", check.flag(pre + "spots", self.spots))
         put("exports", check.flag(pre + "exports", self.exports))
         put("layout", check.choice(pre + "layout", self.layout, LAYOUTS))
+        put("labels", check.flag(pre + "labels", self.labels))
+        if self.labels and not self.spots:
+            raise InputError(pre + "labels", "need the table of spots, whose rows they name")
         put("spot_threshold", check.number(pre + "spot_threshold", self.spot_threshold, low=1e-30, high=1e30))
 
     def to_dict(self) -> dict:
@@ -59,7 +63,8 @@ class OutputOptions:
 
     def pixel_options(self) -> dict:
         """Return the options that the data files depend on, by name."""
-        return {name: value for name, value in self.to_dict().items() if name not in ("exports", "layout")}
+        without = {"exports", "layout"} if self.labels else {"exports", "layout", "labels"}  # as before there were any
+        return {name: value for name, value in self.to_dict().items() if name not in without}
 
     @classmethod
     def from_dict(cls, values: dict) -> OutputOptions:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.plan.plan import Plan, make_plan
-from bragg_numba.predict.spots import spot_table
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
@@ -33,6 +33,9 @@ KERNELS = threading.Lock()
 
 #: Frames that are made at the same time, at most: each takes memory, and more cores than this may share a frame.
 MOST_LANES = 4
+
+#: Pixels up to which a frame is a small one, and how many more of these than lanes are in flight.
+SMALL_FRAME, MORE_SMALL_ONES = 2**20, 4
 
 #: Part of the free memory that frames in flight may take; one lane works with less.
 MEMORY_SHARE = 0.25
@@ -95,8 +98,9 @@ def choose_layout(options: OutputOptions, shape: tuple[int, int], threads: int |
     threads = threads or numba.get_num_threads()
     if options.backend.startswith("cuda") or not _kernels_run_side_by_side():
         return Layout(2, threads, alone=True)
-    # Photons and counts, both with room for their packed bytes.
+    # Photons and counts, both with room for their packed bytes; label images.
     frame = 2 * shape[0] * shape[1] * sum(np.dtype(dtype).itemsize for dtype in ("float32", options.counts or "u1"))
+    frame += len(truth.LABELS) * 4 * shape[0] * shape[1] if options.labels else 0
     affordable = int(MEMORY_SHARE * free_memory() / frame) - 1
     lanes = max(1, min(threads, MOST_LANES, affordable))
     return Layout(lanes, threads // lanes, alone=False)
@@ -131,8 +135,8 @@ class Renderer:
         self._plan = plan
         return plan
 
-    def render(self, plan, out: np.ndarray) -> str:
-        """Render a plan into ``out``; return the engine that did.
+    def render(self, plan, out: np.ndarray):
+        """Render a plan into ``out``; return the simulator that did.
 
         Raises
         ------
@@ -150,7 +154,12 @@ class Renderer:
         )
         with self._kernels():
             simulator.render(out=out, progress=self._go_on)
-        return simulator.engine
+        return simulator
+
+    def label(self, simulator, threshold: float) -> dict[str, np.ndarray]:
+        """The label images of the frame that a simulator has rendered, by name."""
+        with self._kernels():
+            return simulator.labels(threshold).images()
 
     def draw_counts(self, slot: Slot, index: int):
         """Draw the counts of frame ``index``."""
@@ -179,19 +188,29 @@ class Renderer:
             raise Stopped
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One data file of every product: its number, from 1, its frames, and a digest of all that fixes its bytes."""
+
+    number: int
+    frames: range
+    digest: str
+
+
 def write_data_files(
     series,
     options: OutputOptions,
     prefix,
-    number: int,
-    frames: range,
-    digest: str,
+    jobs: Sequence[Job],
     *,
     threads: int | None = None,
     on_frame: Callable[[], None] | None = None,
     clock: StageClock | None = None,
 ) -> None:
-    """Render ``frames`` and write data file ``number`` of every product; they take their names when all are whole.
+    """Render the frames of jobs and write their data files of every product.
+
+    The files of a job take their names when all of them are whole. The lanes work on the frames of the next job while
+    those of one are brought onto the disk.
 
     Raises
     ------
@@ -199,22 +218,99 @@ def write_data_files(
         If the system refuses to write.
     """
     clock = StageClock() if clock is None else clock
-    parts = {product: PartFile(data_path(prefix, product, options, number)) for product in options.products}
     try:
-        with ExitStack() as stack:
+        with _Publisher(clock) as publisher, _Lanes(series, options, jobs, threads, clock) as lanes:
+            for job in jobs:
+                parts = {
+                    product: PartFile(data_path(prefix, product, options, job.number)) for product in options.products
+                }
+                try:
+                    _write_parts(parts, job, lanes, prefix, on_frame)
+                except BaseException:
+                    for part in parts.values():
+                        part.discard()
+                    raise
+                publisher.publish(list(parts.values()))
+    except OSError as error:
+        raise refusal(prefix, error) from error
+
+
+def _write_parts(parts: dict[str, PartFile], job: Job, lanes: _Lanes, prefix, on_frame) -> None:
+    """Write the frames of a job, as they come from the lanes, into a file of each product."""
+    options, clock, n = lanes.options, lanes.clock, len(job.frames)
+    with ExitStack() as stack:
+        with clock("write"):
             files = {}
             for product, part in parts.items():
                 files[product] = stack.enter_context(create_hdf5(part.part, prefix))
-                set_attributes(files[product], NX_class="NXroot", default="entry", **{DIGEST: digest})
-            _Job(series, options, frames, threads, clock, on_frame).run(files)
-        with clock("sync"):
-            for part in parts.values():
-                part.publish()
-    except OSError as error:
-        raise refusal(prefix, error) from error
-    finally:
-        for part in parts.values():
-            part.discard()
+                set_attributes(files[product], NX_class="NXroot", default="entry", **{DIGEST: job.digest})
+            writers = {
+                product: FrameWriter(files[product], n, lanes.shape, dtype, lanes.codec)
+                for product, dtype in options.products.items()
+            }
+            tables_of = {"spots": options.spots, "lattices": lanes.renderer.series.has_lattices}
+            tables = {product: truth.TruthWriter(files[product], n, **tables_of) for product in writers}
+            first = files[next(iter(options.products))]  # as the background, once
+            labels = truth.LabelWriter(first, n, lanes.shape, lanes.codec) if options.labels else None
+        for place in range(n):
+            with clock("wait"):
+                frame = lanes.take()
+            with clock("write"):
+                for product, writer in writers.items():
+                    writer.write(place, frame.slot.frames[product], frame.packed[product])
+                    tables[product].append(place, frame.record, frame.spots, frame.lattices)
+                if labels is not None and frame.labels is not None:
+                    labels.write(place, frame.labels)
+            lanes.free(frame.slot)
+            if on_frame is not None:
+                on_frame()
+        with clock("write"):
+            for table in tables.values():
+                table.finish()
+            stack.close()
+
+
+class _Publisher:
+    """Brings finished files onto the disk while others are made, those of one job at a time."""
+
+    def __init__(self, clock: StageClock) -> None:
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="series-sync")
+        self._last: Future | None = None
+
+    def __enter__(self) -> _Publisher:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        try:
+            if kind is None:
+                self._settle()
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def publish(self, parts: list[PartFile]) -> None:
+        """Let files take their names; wait for those before, and raise what became of them."""
+        try:
+            self._settle()
+        except BaseException:
+            for part in parts:
+                part.discard()
+            raise
+        self._last = self._pool.submit(self._publish, parts)
+
+    def _publish(self, parts: list[PartFile]) -> None:
+        try:
+            with self._clock("sync"):
+                for part in parts:
+                    part.publish()
+        finally:
+            for part in parts:
+                part.discard()
+
+    def _settle(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            _await(last)
 
 
 @dataclass(slots=True)
@@ -226,56 +322,47 @@ class _Frame:
     packed: dict
     spots: np.ndarray | None
     lattices: np.ndarray | None
+    labels: dict[str, np.ndarray] | None
 
 
-class _Job:
-    """The frames of one data file on their way."""
+class _Lanes:
+    """The frames of jobs on their way, in their order; a context that ends with the last lane."""
 
-    def __init__(self, series, options, frames: range, threads, clock: StageClock, on_frame) -> None:
+    def __init__(self, series, options: OutputOptions, jobs: Sequence[Job], threads, clock: StageClock) -> None:
         self.shape = series.experiment.detector.shape
         self.layout = choose_layout(options, self.shape, threads)
         self.renderer = Renderer(series, options, self.layout)
-        self.options, self.frames, self.clock, self.on_frame = options, frames, clock, on_frame
+        self.options, self.clock = options, clock
         self.codec = Codec(options.compression)
+        self._indices = chain.from_iterable(job.frames for job in jobs)
+        self._waiting: deque[Future] = deque()
+        # One frame more than lanes: they go on while it is written. Of small ones a few more: also while a file is
+        # begun or ended.
+        small = self.shape[0] * self.shape[1] <= SMALL_FRAME
+        self._slots = min(sum(len(job.frames) for job in jobs), self.layout.lanes + (MORE_SMALL_ONES if small else 1))
+        self._pool = ThreadPoolExecutor(max_workers=self.layout.lanes, thread_name_prefix="series-lane")
 
-    def run(self, files: dict) -> None:
-        """Make frames in the lanes, write them here."""
-        shape, n = self.shape, len(self.frames)
-        writers = {
-            product: FrameWriter(files[product], n, shape, dtype, self.codec)
-            for product, dtype in self.options.products.items()
-        }
-        wanted = {"spots": self.options.spots, "lattices": self.renderer.series.has_lattices}
-        tables = {product: truth.TruthWriter(files[product], n, **wanted) for product in writers}
-        waiting: deque[Future] = deque()
-        indices = iter(self.frames)
-        with ThreadPoolExecutor(max_workers=self.layout.lanes, thread_name_prefix="series-lane") as lanes:
+    def __enter__(self) -> _Lanes:
+        for _ in range(self._slots):
+            self.free(Slot(self.shape, self.options.products))
+        return self
 
-            def begin(slot: Slot) -> None:
-                index = next(indices, None)
-                if index is not None:
-                    waiting.append(lanes.submit(self._make, index, slot))
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:
+            self.renderer.stop.set()
+            for future in self._waiting:
+                future.cancel()
+        self._pool.shutdown(wait=True)
 
-            try:
-                # One frame more than lanes: they go on while it is written.
-                for _ in range(min(n, self.layout.lanes + 1)):
-                    begin(Slot(shape, self.options.products))
-                for place in range(n):
-                    with self.clock("wait"):
-                        frame = _await(waiting.popleft())
-                    with self.clock("write"):
-                        for product, writer in writers.items():
-                            writer.write(place, frame.slot.frames[product], frame.packed[product])
-                            tables[product].append(place, frame.record, frame.spots, frame.lattices)
-                            files[product].flush()
-                    begin(frame.slot)
-                    if self.on_frame is not None:
-                        self.on_frame()
-            except BaseException:
-                self.renderer.stop.set()
-                for future in waiting:
-                    future.cancel()
-                raise
+    def take(self) -> _Frame:
+        """Wait for the next frame."""
+        return _await(self._waiting.popleft())
+
+    def free(self, slot: Slot) -> None:
+        """Let a slot hold the next frame that nobody has begun."""
+        index = next(self._indices, None)
+        if index is not None:
+            self._waiting.append(self._pool.submit(self._make, index, slot))
 
     def _make(self, index: int, slot: Slot) -> _Frame:
         """Make one frame in a lane."""
@@ -286,7 +373,8 @@ class _Job:
             plan = renderer.plan(index)
             record, lattices = truth.frame_record(plan, index), truth.lattice_records(plan, index)
         with clock("render"):
-            record["engine"] = renderer.render(plan, slot.photons)
+            simulator = renderer.render(plan, slot.photons)
+            record["engine"], record["truth"] = simulator.engine, simulator.truth
         with clock("noise"):
             try:
                 found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
@@ -299,8 +387,12 @@ class _Job:
         spots = None
         if options.spots:
             with clock("truth"):
-                spots = spot_table(plan, options.spot_threshold)
-        return _Frame(slot, record, packed, spots, lattices)
+                spots = simulator.spot_table(options.spot_threshold)
+        labels = None
+        if options.labels:
+            with clock("labels"):
+                labels = renderer.label(simulator, options.spot_threshold)
+        return _Frame(slot, record, packed, spots, lattices, labels)
 
 
 def _await(future: Future) -> _Frame:

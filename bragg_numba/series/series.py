@@ -84,7 +84,7 @@ class Series(SeriesPlan):
             Called with a ``Progress`` now and then.
         output
             Fields of ``OutputOptions``: photons, counts, seed, scale, compression, frames_per_file, spots,
-            spot_threshold, backend, precision, exports, layout.
+            spot_threshold, labels, backend, precision, exports, layout.
 
         Raises
         ------

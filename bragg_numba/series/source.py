@@ -191,6 +191,8 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
                     finish(pending)
                 pending = (index, frame, future, row, spots)
             finish(pending)
+            if tables is not None:
+                tables.finish()
             if PATH in source.file and not drawn:
                 with reading(source.path):
                     source.file.copy(PATH, file["/entry"])

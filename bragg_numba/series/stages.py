@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 #: In the order in which a frame passes them; "wait" is what the writing thread waited for frames.
-STAGES = ("plan", "render", "noise", "compress", "truth", "wait", "write", "sync", "master", "layout")
+STAGES = ("plan", "render", "noise", "compress", "truth", "labels", "wait", "write", "sync", "master", "layout")
 
 
 class StageClock:

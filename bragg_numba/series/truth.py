@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bragg_numba.io.attributes import set_attributes
+from bragg_numba.io.compression import Codec
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.spots import SPOT
-from bragg_numba.series.mcstas import mcstas_geometry
+from bragg_numba.series.mcstas import beam_center_px
 
 #: One frame. Matrices are in the laboratory frame of the experiment's convention; of a frame with several lattices they
 #: are those of the first, and NaN where there is none.
@@ -28,6 +31,7 @@ FRAME = np.dtype(
         ("max_photons", np.float64),
         ("sum_photons", np.float64),
         ("engine", "S6"),
+        ("truth", "S9"),
         ("first_spot", np.int64),
         ("spots", np.int64),
         ("lattices", np.int64),
@@ -76,7 +80,7 @@ def frame_record(plan: Plan, frame: int) -> np.ndarray:
     record["osc_deg"] = np.degrees(plan.phi.range)
     record["wavelength_A"] = mean_wavelength(plan)
     record["fluence_per_m2"] = experiment.beam.photons_per_m2
-    record["beam_center_px"] = mcstas_geometry(experiment, plan.detector).beam_center_px
+    record["beam_center_px"] = beam_center_px(plan.detector)
     return record
 
 
@@ -118,36 +122,110 @@ def orientation_matrix(plan: Plan) -> np.ndarray:
     return u * np.sign(np.diag(b))
 
 
+#: Rows of the two tables that are kept before they are written: few calls of HDF5 where frames are small, in bounded
+#: memory. Spots are not packed: that took as long as all else of small frames, for a third of what are few bytes.
+FRAMES_KEPT, SPOTS_KEPT = 4096, 2**18
+
+#: What the columns of the table of spots are, in each way to get them.
+MEANING = (
+    "photons, slow, fast: where frames say truth = summed, of the rendered pixels; predicted: of the whole spot, from "
+    "integrals; partiality: photons over those of the whole spot with every step on the Ewald sphere"
+)
+
+
 class TruthWriter:
-    """The tables of frames, of their lattices and of their spots, in one file."""
+    """A file's tables of frames, lattices and spots, written in few pieces; whole after ``finish``."""
 
     def __init__(self, file, frames: int, *, spots: bool, lattices: bool = False) -> None:
         group = file.create_group("/entry/truth")
         units = ", ".join(f"{name}: {unit}" for name, unit in UNITS.items())
         set_attributes(group, NX_class="NXcollection", units=units)
+        self._group = group
         self._frames = group.create_dataset("frames", (frames,), FRAME)
-        self._spots = self._lattices = None
-        if spots:
-            self._spots = group.create_dataset(
-                "spots", (0,), SPOT, maxshape=(None,), chunks=(4096,), compression="gzip", compression_opts=1
-            )
-        if lattices:
-            self._lattices = group.create_dataset("lattices", (0,), LATTICE, maxshape=(None,), chunks=(1024,))
+        self._rows = np.zeros(min(frames, FRAMES_KEPT), dtype=FRAME)
+        self._start = self._stop = 0  # of the rows that are kept
+        self._with_spots = spots
+        self._spots: Any = None  # a dataset, from when something is written
+        self._lists: list[np.ndarray] = []
+        self._written = self._kept = 0  # spots
+        self._lattices: list[np.ndarray] | None = [] if lattices else None
 
     def append(
         self, place: int, record: np.ndarray, spots: np.ndarray | None, lattices: np.ndarray | None = None
     ) -> None:
-        """Write one frame's row, its lattices and its spots."""
-        if self._spots is not None and spots is not None:
-            record["first_spot"], record["spots"] = len(self._spots), len(spots)
-            _extend(self._spots, spots)
+        """Add one frame's row, its lattices and its spots; frames come in their order."""
         if self._lattices is not None and lattices is not None:
-            _extend(self._lattices, lattices)
-        self._frames[place] = record
+            self._lattices.append(lattices)
+        if self._with_spots and spots is not None:
+            record["first_spot"], record["spots"] = self._written + self._kept, len(spots)
+            self._lists.append(spots)
+            self._kept += len(spots)
+            if self._kept >= SPOTS_KEPT:
+                self._extend_spots()
+        if place - self._start >= len(self._rows):
+            self._write_frames()
+        row = self._rows[place - self._start]
+        for name in record.dtype.names or ():  # a table that an earlier version wrote has fewer columns
+            row[name] = record[name]
+        self._stop = place + 1
+
+    def finish(self) -> None:
+        """Write what is still kept."""
+        self._write_frames()
+        if self._spots is not None:
+            self._extend_spots()
+        elif self._with_spots:
+            spots = self._take_spots()
+            self._spots = self._group.create_dataset("spots", data=spots)
+        if self._spots is not None:
+            set_attributes(self._spots, meaning=MEANING)
+        if self._lattices is not None:
+            rows = np.concatenate(self._lattices) if self._lattices else np.zeros(0, LATTICE)
+            self._group.create_dataset("lattices", data=rows)
+
+    def _write_frames(self) -> None:
+        self._frames[self._start : self._stop] = self._rows[: self._stop - self._start]
+        self._start = self._stop
+
+    def _extend_spots(self) -> None:
+        """Write spots of which more may follow."""
+        if self._spots is None:
+            self._spots = self._group.create_dataset("spots", (0,), SPOT, maxshape=(None,), chunks=(4096,))
+        spots = self._take_spots()
+        self._spots.resize((self._written,))
+        self._spots[self._written - len(spots) :] = spots
+
+    def _take_spots(self) -> np.ndarray:
+        spots = np.concatenate(self._lists) if self._lists else np.zeros(0, SPOT)
+        self._written, self._kept, self._lists = self._written + len(spots), 0, []
+        return spots
 
 
-def _extend(table, rows: np.ndarray) -> None:
-    if len(rows):
-        first = len(table)
-        table.resize((first + len(rows),))
-        table[first:] = rows
+#: Label images, with units and what they are.
+LABELS = {
+    "spot": ("", "row among the frame's spots that brings most photons; -1: none, or none of the table"),
+    "wavelength_A": ("angstrom", "mean wavelength of the Bragg photons; NaN: none"),
+    "h": ("", "mean index h of the Bragg photons' reflections; NaN: none"),
+    "k": ("", "mean index k of the Bragg photons' reflections; NaN: none"),
+    "l": ("", "mean index l of the Bragg photons' reflections; NaN: none"),
+}
+
+
+class LabelWriter:
+    """The label images of one file, (frame, slow, fast)."""
+
+    def __init__(self, file, frames: int, shape: tuple[int, int], codec: Codec) -> None:
+        group = file["/entry/truth"].create_group("labels")
+        set_attributes(group, NX_class="NXcollection")
+        self._images = {}
+        for name, (unit, meaning) in LABELS.items():
+            dtype = np.int32 if name == "spot" else np.float32
+            filter_of = codec.dataset_options()
+            image = group.create_dataset(name, (frames, *shape), dtype, chunks=(1, *shape), **filter_of)
+            set_attributes(image, meaning=meaning, **({"units": unit} if unit else {}))
+            self._images[name] = image
+
+    def write(self, place: int, images: dict[str, np.ndarray]) -> None:
+        """Write one frame's images."""
+        for name, image in images.items():
+            self._images[name][place] = image

@@ -64,18 +64,7 @@ def _need_dask() -> None:
 def _run_here(threads, series, options: OutputOptions, prefix: Path, jobs, clock: StageClock, tell) -> None:
     from bragg_numba.series.pipeline import write_data_files
 
-    for job in jobs:
-        write_data_files(
-            series,
-            options,
-            prefix,
-            job.number,
-            job.frames,
-            job.digest,
-            threads=threads,
-            on_frame=lambda: tell(1),
-            clock=clock,
-        )
+    write_data_files(series, options, prefix, jobs, threads=threads, on_frame=lambda: tell(1), clock=clock)
 
 
 def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tell) -> None:
@@ -249,9 +238,10 @@ def _text_of(plan: str) -> str:
 
 def render_job(plan: str, prefix, number: int, start: int, stop: int, digest: str, threads) -> dict[str, float]:
     """Write one data file of every product; runs in a worker. Returns seconds by stage."""
-    from bragg_numba.series.pipeline import write_data_files
+    from bragg_numba.series.pipeline import Job, write_data_files
 
     clock = StageClock()
     series, options = _series_of(plan)
-    write_data_files(series, options, prefix, number, range(start, stop), digest, threads=threads or None, clock=clock)
+    job = Job(number, range(start, stop), digest)
+    write_data_files(series, options, prefix, [job], threads=threads or None, clock=clock)
     return clock.seconds

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from bragg_numba.io.data_file import (
 )
 from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
 from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
+from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.engine import choose_engine
 from bragg_numba.series import interrupts
@@ -42,17 +43,9 @@ from bragg_numba.series.layout import layout_of_series, write_layout
 from bragg_numba.series.log import SeriesLog
 from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
+from bragg_numba.series.pipeline import Job
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 from bragg_numba.versions import __version__
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One data file of every product: its number, from 1, its frames, and a digest of all that fixes its bytes."""
-
-    number: int
-    frames: range
-    digest: str
 
 
 def write_series(
@@ -76,6 +69,7 @@ def write_series(
     if options.layout == "geom":
         layout_of_series(series)
     options = _settled(series, options)
+    _require_labels(series, options)
     for product in options.products:
         _make_folder(master_path(prefix, product, options))
     with _only_writer(prefix), interrupts.listening():
@@ -157,6 +151,12 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
     return replace(options, backend=Simulator(series.experiment_of(0), precision=options.precision).backend)
 
 
+def _require_labels(series, options: OutputOptions) -> None:
+    """Refuse label images of what the engine of spots cannot render, before any work."""
+    if options.labels and (why := cannot_serve(make_plan(series.experiment_of(0)))):
+        raise InputError("output.labels", f"cannot be made: {why}", hint="they come from the engine of spots")
+
+
 def _first_rendering(series, options: OutputOptions) -> dict:
     """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
     plan = make_plan(series.experiment_of(0))
@@ -168,7 +168,7 @@ def _first_rendering(series, options: OutputOptions) -> dict:
         return {**found.describe_rendering(), "backend": options.backend}
     said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
     if options.backend != "cpu":  # it may be there for the workers alone
-        return {**said, "engine": "pixels"}
+        return {**said, "engine": "pixels", "truth": "predicted"}
     renderer = choose_engine(plan, options.precision)
     return {
         **said,
@@ -177,6 +177,7 @@ def _first_rendering(series, options: OutputOptions) -> dict:
         "engine_reason": renderer.engine_reason,
         "engine_seconds": renderer.engine_seconds,
         "cut_photons": renderer.cut_photons,
+        "truth": "summed" if renderer.engine == "spots" else "predicted",
     }
 
 
@@ -378,7 +379,7 @@ def _write_master(
 ) -> tuple[np.ndarray, str | None]:
     """Write one master; return the truth's table of frames, and a note on what the file does not hold.
 
-    The first one (``place`` 0) holds the background.
+    The first one (``place`` 0) holds the background, and links to label images.
     """
     import h5py
 
@@ -401,6 +402,8 @@ def _write_master(
             data[f"data_{job.number:06d}"] = h5py.ExternalLink(source.name, DATA)
             if options.spots:
                 truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
+            if options.labels and place == 0:
+                truth[f"labels_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/labels")
             with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
                 rows.append(whole["/entry/truth/frames"][()])
                 if series.has_lattices:

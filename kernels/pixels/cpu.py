@@ -47,21 +47,22 @@ def float64_scratch():
 _TILES = types.Array(types.int32, 2, "C")
 _FLAGS = types.Array(types.uint8, 1, "C")
 _COUNTS = types.Array(types.int64, 1, "C")
+_SCRATCH_64 = types.Array(types.float64, 2, "C")
+_SCRATCH = types.NamedTuple(
+    [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)], Scratch
+)
 
 
 def float64_kernel(plan, frame):
     """run_of_pixels, compiled for a plan's arguments (Plan.arguments) and a Frame, to hand to add_bragg_float64."""
-    scratch = types.Array(types.float64, 2, "C")
-    return float64.run_of_pixels.given(*plan, _TILES, types.boolean, frame, _COUNTS, scratch)
+    return float64.run_of_pixels.given(*plan, _TILES, types.boolean, frame, _COUNTS, _SCRATCH_64)
 
 
 def tile_kernel(code, plan, phases, padded, squared, frame):
     """The kernel of a Code, compiled for the arguments of add_bragg_tile, to hand to it."""
     panels, lattice, _, rules, sources, cells, _ = plan
     nouns = (panels, lattice, padded, rules, phases, sources, cells, squared)
-    kinds = [types.Array(kind, 1, "C") for kind in (types.float32, types.float64, types.int32)]
-    scratch = types.NamedTuple(kinds, Scratch)
-    return tile.run_of_tiles(*code).given(*nouns, _TILES, frame, _FLAGS, scratch)
+    return tile.run_of_tiles(*code).given(*nouns, _TILES, frame, _FLAGS, _SCRATCH)
 
 
 @cpu_kernel

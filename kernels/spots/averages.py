@@ -1,4 +1,4 @@
-"""Spots as a pixel's whole area sees them: each step's spot is integrated over every pixel that it touches (eq. 41).
+"""Spots as a pixel's whole area sees them: each step's spot is integrated over every pixel that it touches (eq. 43).
 
 The block is divided into squares, and these again, until a square holds so little that its share cannot matter, or so
 little of the spot's structure that a few points of it tell its integral. How far that goes depends on the spot alone:
@@ -271,7 +271,7 @@ def push(values, top, fast, slow, half):
 
 @shared_function
 def add_average(shape, edges, share, step, slopes, guess, spot, place, panel, lattice, scratch):
-    """Add a step's integral over each pixel of the block (eq. 41).
+    """Add a step's integral over each pixel of the block (eq. 43).
 
     ``step``: as factor_at; ``guess``: as misses_sphere. ``slopes``: of the coordinates over the wave number, per pixel
     along fast and slow; what each bends by per square of a pixel; by how much slopes may differ on the block.

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
+from bragg_numba.kernels._jit import cpu_kernel, serial_kernel, shared_function
 from bragg_numba.kernels.spots.predict import hit_flat, l_limits
 from bragg_numba.kernels.work import panel_at
 from numba import prange
@@ -23,7 +23,37 @@ _WIDEST = 0.96
 
 
 @serial_kernel
-def list_reflections(star, limits, slack, q_max, incident, wavelength, lookup, table, faintest):
+def waves_near_sphere(q_x, q_y, q_z, i_x, i_y, i_z, reach):
+    """Lowest and highest 1 / wavelength at which a point q lies within ``reach`` of the Ewald sphere, 1/m.
+
+    From abs(q + g i) = g +- reach: the squares leave an equation of first order in g.
+    """
+    squared = q_x * q_x + q_y * q_y + q_z * q_z - reach * reach
+    against = -(q_x * i_x + q_y * i_y + q_z * i_z)
+    low, high = 0.0, math.inf
+    if squared <= 0.0:  # the origin itself
+        return low, high
+    if against + reach <= 0.0:
+        return 1.0, 0.0
+    low = squared / (2.0 * (against + reach))
+    if against - reach > 0.0:
+        high = squared / (2.0 * (against - reach))
+    return low, high
+
+
+@shared_function
+def comes_near(q_x, q_y, q_z, star, l, i_x, i_y, i_z, waves, near):  # noqa: E741
+    """Whether a point, ``l`` c* from q, comes near to the sphere at any wavelength; ``waves``, ``near``: as below."""
+    if near[0] == math.inf:
+        return True
+    x, y, z = q_x + l * star[0, 2], q_y + l * star[1, 2], q_z + l * star[2, 2]
+    reach = near[0] + near[1] * math.sqrt(x * x + y * y + z * z)
+    low, high = waves_near_sphere(x, y, z, i_x, i_y, i_z, reach)
+    return low <= waves[1] and high >= waves[0]
+
+
+@serial_kernel
+def list_reflections(star, limits, slack, q_max, incident, wavelength, waves, near, lookup, table, faintest):
     """List the reflections within ``slack`` (1/m) of the Ewald sphere that are stronger than ``faintest``.
 
     Parameters
@@ -34,6 +64,9 @@ def list_reflections(star, limits, slack, q_max, incident, wavelength, lookup, t
         int64 (2,): largest abs(h) and abs(k).
     q_max
         Longest scattering vector that matters, 1/m.
+    waves, near
+        Between which 1 / wavelength a reflection must come near to the sphere, 1/m, and how near: near[0], and near[1]
+        times its scattering vector more.
     faintest
         F^2 up to which a reflection does not count.
 
@@ -60,7 +93,9 @@ def list_reflections(star, limits, slack, q_max, incident, wavelength, lookup, t
                     l = math.floor(hole_high) + 1  # noqa: E741
                     continue
                 f_cell = lookup.default_F
-                if lookup.has_table:
+                if not comes_near(q_x, q_y, q_z, star, l, i_x, i_y, i_z, waves, near):
+                    f_cell = 0.0
+                elif lookup.has_table:
                     f_cell = walk.nearest_factor(lookup, table, float(h), float(k), float(l))
                 if f_cell * f_cell > faintest:
                     if n == len(indices):
@@ -72,25 +107,6 @@ def list_reflections(star, limits, slack, q_max, incident, wavelength, lookup, t
                     n += 1
                 l += 1  # noqa: E741
     return indices[:n].copy(), squares[:n].copy()
-
-
-@serial_kernel
-def waves_near_sphere(q_x, q_y, q_z, i_x, i_y, i_z, reach):
-    """Lowest and highest 1 / wavelength at which a point q lies within ``reach`` of the Ewald sphere, 1/m.
-
-    From abs(q + g i) = g +- reach: the squares leave an equation of first order in g.
-    """
-    squared = q_x * q_x + q_y * q_y + q_z * q_z - reach * reach
-    against = -(q_x * i_x + q_y * i_y + q_z * i_z)
-    low, high = 0.0, math.inf
-    if squared <= 0.0:  # the origin itself
-        return low, high
-    if against + reach <= 0.0:
-        return 1.0, 0.0
-    low = squared / (2.0 * (against + reach))
-    if against - reach > 0.0:
-        high = squared / (2.0 * (against - reach))
-    return low, high
 
 
 @serial_kernel

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import serial_kernel
+from bragg_numba.kernels._jit import serial_kernel, shared_function
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
 from bragg_numba.kernels.work import panel_at
 
@@ -70,13 +70,16 @@ def square_slice(n_x, n_y, n_z, zeta, star, counts, volume, out):
     """Fill out with the plane integral of the square crystal's factor and the plane's centroid from the point.
 
     The plane's normal is n and it lies at ``zeta`` (1/m) along it from the reciprocal lattice point. ``star``
-    is (3, 3), columns a*, b*, c* in 1/m; ``volume`` of the cell in m^3. out: integral (1/m^2), x, y, z (1/m).
+    is (3, 3), columns a*, b*, c* in 1/m; ``volume`` of the cell in m^3. out: integral (1/m^2), x, y, z (1/m). Returns
+    ``zeta`` in fringes; beyond REACH nothing is filled.
     """
     u_a = (n_x * star[0, 0] + n_y * star[1, 0] + n_z * star[2, 0]) / counts[0]
     u_b = (n_x * star[0, 1] + n_y * star[1, 1] + n_z * star[2, 1]) / counts[1]
     u_c = (n_x * star[0, 2] + n_y * star[1, 2] + n_z * star[2, 2]) / counts[2]
     a, b, c = abs(u_a), abs(u_b), abs(u_c)
     longest = 1.0 / max(a, b, c)
+    if abs(zeta * longest) > REACH:
+        return zeta * longest
     omega = 2.0 * math.pi * zeta
     if abs(omega) * longest > 0.5:
         whole, s_a, s_b, s_c = closed_integrals(a, b, c, longest, omega)
@@ -143,6 +146,23 @@ def metric_slice(shape, n_x, n_y, n_z, zeta, inverse_metric, root_det, out):
     out[0] = disc / (root_det * math.sqrt(across))
     out[1], out[2], out[3] = zeta * w_x / across, zeta * w_y / across, zeta * w_z / across
     return rho
+
+
+@serial_kernel
+def metric_peak(shape, n_x, n_y, n_z, inverse_metric, root_det):
+    """The integral of ``metric_slice`` for the plane through the point itself."""
+    w_x = inverse_metric[0, 0] * n_x + inverse_metric[0, 1] * n_y + inverse_metric[0, 2] * n_z
+    w_y = inverse_metric[1, 0] * n_x + inverse_metric[1, 1] * n_y + inverse_metric[1, 2] * n_z
+    w_z = inverse_metric[2, 0] * n_x + inverse_metric[2, 1] * n_y + inverse_metric[2, 2] * n_z
+    if shape == GAUSS:
+        disc = 0.315 * math.pi
+    elif shape == ROUND:
+        disc = 4.5 / math.pi * physics.SPHERE_SCALE * physics.SPHERE_SCALE
+    elif shape == TOPHAT:
+        disc = math.pi * 0.3969
+    else:
+        disc = math.nan  # a shape that is not known here
+    return disc / (root_det * math.sqrt(n_x * w_x + n_y * w_y + n_z * w_z))
 
 
 @serial_kernel
@@ -307,6 +327,8 @@ def list_spots(
     """
     found = np.empty((256, N_COLUMNS))
     n = 0
+    room = np.empty(4), np.empty(2)
+    held, panel = 0, panel_at(panels, 0)
     star = stars[0]
     volumes, inverse_metrics, root_dets = forms(cells, stars, inverse_gram)
     incident, wavelength = sources.incident, sources.wavelength
@@ -338,8 +360,10 @@ def list_spots(
                         more[:n] = found
                         found = more
                     found[n, PANEL] = number
+                    if number != held:
+                        held, panel = number, panel_at(panels, number)
                     if measure_spot(
-                        panel_at(panels, number),
+                        panel,
                         lattice,
                         lookup,
                         rules,
@@ -357,6 +381,7 @@ def list_spots(
                         h,
                         k,
                         int(l),
+                        room,
                         found[n],
                     ):
                         n += 1
@@ -364,7 +389,7 @@ def list_spots(
     return found[:n].copy()
 
 
-@serial_kernel
+@shared_function
 def measure_spot(
     panel,
     lattice,
@@ -384,16 +409,20 @@ def measure_spot(
     h,
     k,
     l,  # noqa: E741
+    room,
     out,
 ):
-    """Sum one reflection over all steps into out (N_COLUMNS); tell whether it is a spot of this frame."""
+    """Sum one reflection over all steps into out (N_COLUMNS); tell whether it is a spot of this frame.
+
+    ``room``: arrays of 4 and 2, for whatever they are needed.
+    """
     f_cell = walk.nearest_factor(lookup, table, float(h), float(k), float(l))
     if f_cell == 0.0:
         return False
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
     counts = (lattice.n_a, lattice.n_b, lattice.n_c)
     all_cells = lattice.n_a * lattice.n_b * lattice.n_c
-    piece, point = np.empty(4), np.empty(2)
+    piece, point = room
     all_weights, near_weights = 0.0, 0.0
     photons, possible, fast, slow = 0.0, 0.0, 0.0, 0.0
     nearest = math.inf
@@ -447,8 +476,7 @@ def measure_spot(
             if lattice.shape == SQUARE:
                 possible += share * square_peak(n_x, n_y, n_z, star, counts, volume)
             else:
-                metric_slice(lattice.shape, n_x, n_y, n_z, 0.0, inverse_metric, root_dets[orientation], piece)
-                possible += share * piece[0]
+                possible += share * metric_peak(lattice.shape, n_x, n_y, n_z, inverse_metric, root_dets[orientation])
     if photons <= 0.0:
         return False
     out[FAST] = fast / photons / panel.pitch_fast

@@ -20,10 +20,11 @@ LANES = 8
 WIDTH = BLOCK_COLUMNS + LANES
 _SIZE = BLOCK_ROWS * WIDTH + LANES
 
-# --- places, float64, a value a pixel: direction less that of the block's middle; the sum of one spot; of all ---------
+# --- places, float64, a value a pixel: direction less that of the block's middle; the sum of one spot; of all; what ---
+# --- turns a sum into photons, 0 where no pixel is wanted -------------------------------------------------------------
 
-TO_X, TO_Y, TO_Z, SPOT_SUM, BLOCK_SUM = (n * _SIZE for n in range(5))
-PIXEL_END = 5 * _SIZE
+TO_X, TO_Y, TO_Z, SPOT_SUM, BLOCK_SUM, LIGHT = (n * _SIZE for n in range(6))
+PIXEL_END = 6 * _SIZE
 
 # --- patches of SIDE x SIDE pixels, counted row by row: patch = patch_row * ACROSS + patch_column ---------------------
 
@@ -48,8 +49,11 @@ _PATCH_END = PIXEL_END + 3 * PATCHES
 NODE_X, NODE_Y, NODE_Z = (_PATCH_END + n * NODES for n in range(3))
 NEARNESS = _PATCH_END + 3 * NODES
 
+# float64, a value a column of the block: photons of one spot, over the gain; the same times the row where they lie
+OF_COLUMN, DOWN_COLUMN = (NEARNESS + NODES_ACROSS + n * (WIDTH + LANES) for n in range(2))
+
 #: Values in ``places``.
-SIZE_PLACES = NEARNESS + NODES_ACROSS
+SIZE_PLACES = DOWN_COLUMN + WIDTH + LANES
 
 # float32 or float64, pixel = patch * AREA + row_in_patch * SIDE + column_in_patch: direction less that of the patch's
 # centre; sums of one spot; the terms of one patch
@@ -60,11 +64,13 @@ PATCH_TERM = 4 * _VALUES
 #: Values in ``values``.
 SIZE_VALUES = PATCH_TERM + AREA
 
-# --- int32: the rows and columns that one spot has touched; which tiles hold anything; which patches hold a sum -------
+# --- int32: the rows and columns that one spot has touched; which tiles hold anything; of which LIGHT is known; which -
+# --- patches hold a sum -----------------------------------------------------------------------------------------------
 
 TOP, BOTTOM, LEFT, RIGHT = range(4)
 HELD = 4
-DIRTY = HELD + TILES
+LIGHTED = HELD + TILES
+DIRTY = LIGHTED + TILES
 
 #: Values in ``flags``.
 SIZE_FLAGS = DIRTY + PATCHES
@@ -82,7 +88,6 @@ class SpotScratch(NamedTuple):
     places: np.ndarray  #: float64 (SIZE_PLACES,)
     flags: np.ndarray  #: int32 (SIZE_FLAGS,)
     kept: np.ndarray  #: float64 (TILES * SIZE_KEPT,)
-    own: np.ndarray  #: float64 (N_FOUND,), of one spot
 
 
 #: Columns of a list of spots, float64: the index; the same in the form's coordinates (eq. 38); what a displacement in
@@ -91,7 +96,8 @@ class SpotScratch(NamedTuple):
 H, K, L, FORM_H, FORM_K, FORM_L, SCALE_H, SCALE_K, SCALE_L, GAIN, LIMIT = range(11)
 N_SPOT = 11
 
-#: What a block finds of a spot, float64: photons, and times where they lie, in pixels of the panel.
+#: What a block finds of a spot, float64: the photons in its wanted pixels, and these times the row and the column where
+#: they lie, from the block's corner to the pixel's middle.
 FOUND_PHOTONS, FOUND_SLOW, FOUND_FAST = range(3)
 N_FOUND = 3
 

@@ -12,13 +12,12 @@ import math
 from functools import cache
 
 import numpy as np
-from bragg_numba.kernels import physics, walk
+from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import addressed_fused_kernel, fused_kernel, shared_function
 from bragg_numba.kernels.parameters import ROUND, SQUARE
-from bragg_numba.kernels.pixels.rays import aim_at_groups, multiply_captures, offset_pixels
-from bragg_numba.kernels.pixels.rows import COLUMNS, GROUPS, PIXELS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
+from bragg_numba.kernels.pixels.rows import COLUMNS, FACTOR, GROUPS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
 from bragg_numba.kernels.pixels.rows import LANES as GROUP_LANES
-from bragg_numba.kernels.pixels.tile import fill, fill_factors, finish_tile, store_tile, weigh_source
+from bragg_numba.kernels.pixels.tile import fill, finish_tile, store_tile
 from bragg_numba.kernels.spots.averages import add_average
 from bragg_numba.kernels.spots.boxes import add_box, add_box_exactly
 from bragg_numba.kernels.spots.ellipse import (
@@ -30,6 +29,15 @@ from bragg_numba.kernels.spots.ellipse import (
     place_on_block,
     times_nine,
     turn_exactly,
+)
+from bragg_numba.kernels.spots.light import (
+    copy_row,
+    fill_cached_factors,
+    fill_light,
+    forget_light,
+    meets_tile,
+    place_of_tile,
+    weigh_tile,
 )
 from bragg_numba.kernels.spots.patches import (
     add_patches,
@@ -43,6 +51,7 @@ from bragg_numba.kernels.spots.rows import (
     BLOCK_ROWS,
     BLOCK_SUM,
     BOTTOM,
+    DOWN_COLUMN,
     FORM_H,
     FORM_K,
     FORM_L,
@@ -55,6 +64,9 @@ from bragg_numba.kernels.spots.rows import (
     KEPT_SHARE,
     KEPT_TOTAL,
     LEFT,
+    LIGHT,
+    LIGHTED,
+    OF_COLUMN,
     RIGHT,
     SIZE_KEPT,
     SPOT_SUM,
@@ -107,61 +119,46 @@ def clear_block(places, flags, kept):
         places[BLOCK_SUM + pixel] = 0.0
     for value in range(TILES * SIZE_KEPT):
         kept[value] = 0.0
+    for row in range(BLOCK_ROWS):
+        for column in range(BLOCK_COLUMNS, WIDTH):
+            places[LIGHT + row * WIDTH + column] = 0.0
     for tile in range(TILES):
         flags[HELD + tile] = 0
+        flags[LIGHTED + tile] = 0
     flags[TOP], flags[BOTTOM], flags[LEFT], flags[RIGHT] = BLOCK_ROWS, 0, BLOCK_COLUMNS, 0
-
-
-@shared_function
-def light_of_ray(panel, rules, beams, beam, layer, row, column):
-    """What turns a spot's sum into photons: the factors of a pixel at a place in pixels of the panel (eq. 21)."""
-    own = layer if rules.per_term else 0
-    depth = own * panel.layer_step
-    x, y, z = physics.flat_position(panel, column * panel.pitch_fast, row * panel.pitch_slow, depth)
-    d_x, d_y, d_z, airpath = walk.direction(x, y, z)
-    near = walk.near_plane(panel, rules, depth)
-    light = physics.solid_angle(airpath, panel.pitch_fast, panel.height, near, panel.point_pixel)
-    counted = beam if rules.per_term else 0
-    if panel.polarized:
-        i_x, i_y, i_z = beams.incident[counted, 0], beams.incident[counted, 1], beams.incident[counted, 2]
-        light *= walk.polarization(panel, i_x, i_y, i_z, d_x, d_y, d_z)
-    if panel.has_sensor:
-        light *= walk.capture(False, panel, rules, layer if rules.per_term else panel.layers - 1, d_x, d_y, d_z)
-    return light * beams.weight[beam]
 
 
 @fused_kernel
-def gather_spot(gain, tall, wide, places, flags, found):
-    """Move one spot's sums, times ``gain``, to the block's; put photons and moments on the panel into ``found``.
-
-    ``tall`` x ``wide``: pixels of the panel from the block's first.
-    """
+def gather_spot(gain, places, flags, found):
+    """Move one spot's sums, times ``gain``, to the block's; add its photons and their moments to ``found`` (eq. 41)."""
     top, bottom = np.int64(flags[TOP]), np.int64(flags[BOTTOM])
     left, right = np.int64(flags[LEFT]), min(np.int64(flags[RIGHT]), WIDTH)
-    photons, along_slow, along_fast = 0.0, 0.0, 0.0
-    inside = min(min(right, wide), BLOCK_COLUMNS)
+    for column in range(left, right):
+        places[OF_COLUMN + column] = 0.0
+        places[DOWN_COLUMN + column] = 0.0
     for row in range(top, bottom):
-        if row < tall:
-            of_row, moment = 0.0, 0.0
-            for column in range(left, inside):
-                value = places[SPOT_SUM + row * WIDTH + column]
-                of_row += value
-                moment += value * (column + 0.5)
-            photons += of_row
-            along_fast += moment
-            along_slow += of_row * (row + 0.5)
-        start = np.uint64(row * WIDTH)
+        start, down = np.uint64(row * WIDTH), row + 0.5
         for column in range(left, right):
             at = start + np.uint64(column)
-            places[np.uint64(BLOCK_SUM) + at] += gain * places[np.uint64(SPOT_SUM) + at]
+            value = places[np.uint64(SPOT_SUM) + at]
+            photons = places[np.uint64(LIGHT) + at] * value
+            places[np.uint64(OF_COLUMN) + np.uint64(column)] += photons
+            places[np.uint64(DOWN_COLUMN) + np.uint64(column)] += down * photons
+            places[np.uint64(BLOCK_SUM) + at] += gain * value
             places[np.uint64(SPOT_SUM) + at] = 0.0
+    photons, along_slow, along_fast = 0.0, 0.0, 0.0
+    for column in range(left, right):
+        of_column = places[OF_COLUMN + column]
+        photons += of_column
+        along_fast += of_column * (column + 0.5)
+        along_slow += places[DOWN_COLUMN + column]
     for tile in range(TILES):
-        first_row, first_column = tile // TILES_ACROSS * ROWS, tile % TILES_ACROSS * COLUMNS
-        meets = top < first_row + ROWS and bottom > first_row and left < first_column + COLUMNS and right > first_column
-        if meets:
+        if meets_tile(tile, flags):
             flags[HELD + tile] = 1
     flags[TOP], flags[BOTTOM], flags[LEFT], flags[RIGHT] = BLOCK_ROWS, 0, BLOCK_COLUMNS, 0
-    found[FOUND_PHOTONS], found[FOUND_SLOW], found[FOUND_FAST] = gain * photons, gain * along_slow, gain * along_fast
+    found[FOUND_PHOTONS] += gain * photons
+    found[FOUND_SLOW] += gain * along_slow
+    found[FOUND_FAST] += gain * along_fast
 
 
 @shared_function
@@ -216,13 +213,14 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
 
 
 @shared_function
-def add_spots_of_block(
-    shape, averaged, patched, single, edges, layer, beam, index, aim, place, nouns, lists, found, scratch
-):
-    """Add all reflections of a block for one direction of the beam, each for itself."""
+def add_spots_of_block(code, layer, beam, index, aim, place, wanted, nouns, lists, found, scratch, work):
+    """Add all reflections of a block for one direction of the beam, each for itself.
+
+    ``code``: shape, averaged, patched, single, edges, factors of run_of_spots; ``wanted``: light.fill_light.
+    """
+    shape, averaged, patched, single, edges, factors = code
     panel, lattice, rules, phases, beams, forms, spots = nouns
     places, flags = scratch.places, scratch.flags
-    own = scratch.own
     for at in range(lists.first[index], lists.first[index + 1]):
         spot = spots[lists.spot[at]]
         waiting = 0
@@ -236,14 +234,10 @@ def add_spots_of_block(
         if flags[TOP] < flags[BOTTOM]:
             if patched is not None:
                 gather_patches(scratch.values, places, flags)
-            gather_spot(spot[GAIN], panel.n_slow - place[0], panel.n_fast - place[1], places, flags, own)
-            if own[FOUND_PHOTONS] > 0.0:
-                row = place[0] + own[FOUND_SLOW] / own[FOUND_PHOTONS]
-                column = place[1] + own[FOUND_FAST] / own[FOUND_PHOTONS]
-                photons = own[FOUND_PHOTONS] * light_of_ray(panel, rules, beams, beam, layer, row, column)
-                found[at, FOUND_PHOTONS] += photons
-                found[at, FOUND_SLOW] += photons * row
-                found[at, FOUND_FAST] += photons * column
+            for tile in range(TILES):
+                if flags[LIGHTED + tile] == 0 and meets_tile(tile, flags):
+                    fill_light(factors, tile, panel, rules, beams, beam, layer, place, wanted, scratch, work)
+            gather_spot(spot[GAIN], places, flags, found[at])
 
 
 # --- the tiles of a block -------------------------------------------------------------------------
@@ -275,17 +269,28 @@ def add_weighted(tile, places, work, kept):
 
 
 @fused_kernel
-def copy_row(source, first, target, start):
-    """Copy a value of each pixel."""
-    for pixel in range(PIXELS):
-        target[start + pixel] = source[first + pixel]
+def add_lit(tile, places, kept):
+    """The same with the weights that LIGHT holds."""
+    first_row, first_column = tile // TILES_ACROSS * ROWS, tile % TILES_ACROSS * COLUMNS
+    total = tile * SIZE_KEPT + KEPT_TOTAL
+    for line in range(ROWS):
+        at = (line % GROUP_LANES) * GROUPS + (line // GROUP_LANES) * COLUMNS
+        start = np.uint64((first_row + line) * WIDTH + first_column)
+        for column in range(COLUMNS):
+            of = start + np.uint64(column)
+            kept[total + at + column] += places[np.uint64(LIGHT) + of] * places[np.uint64(BLOCK_SUM) + of]
+            places[np.uint64(BLOCK_SUM) + of] = 0.0
 
 
-@shared_function
-def place_of_tile(tile, place):
-    """``place`` of a tile of the block."""
-    row, column = place[0] + tile // TILES_ACROSS * ROWS, place[1] + tile % TILES_ACROSS * COLUMNS
-    return row, column, COLUMNS, place[3], place[4], place[5]
+@fused_kernel
+def take_light(tile, places, work):
+    """Move a tile's LIGHT to FACTOR."""
+    first_row, first_column = tile // TILES_ACROSS * ROWS, tile % TILES_ACROSS * COLUMNS
+    for line in range(ROWS):
+        at = (line % GROUP_LANES) * GROUPS + (line // GROUP_LANES) * COLUMNS
+        start = LIGHT + (first_row + line) * WIDTH + first_column
+        for column in range(COLUMNS):
+            work[FACTOR + at + column] = np.float32(places[start + column])
 
 
 @shared_function
@@ -294,47 +299,20 @@ def weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, spots, sc
 
     ``lit``: whether tiles without spots count, too: for the shares of a flat background.
     """
-    work, exact, kept = scratch.work, scratch.exact, spots.kept
-    incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
-    first_incident = (beams.incident[0, 0], beams.incident[0, 1], beams.incident[0, 2])
-    wavelength = beams.wavelength[beams.first[beam]]
     for tile in range(TILES):
         if not lit and spots.flags[HELD + tile] == 0:
             continue
-        at = place_of_tile(tile, place)
-        start = tile * SIZE_KEPT
-        aim_at_groups(panel, at, work, exact)
-        offset_pixels(work)
-        if rules.per_term:
-            fill_factors(factors, panel, rules, False, layer, at[5], first_incident, work, exact)
-        copy_row(kept, start + KEPT_SHARE, exact, SHARE)
-        copy_row(kept, start + KEPT_POLAR, work, POLAR)
-        weigh_source(panel, rules, incident, wavelength, beams.weight[beam], at, work, exact)
-        add_weighted(tile, spots.places, work, kept)
-        copy_row(exact, SHARE, kept, start + KEPT_SHARE)
-        copy_row(work, POLAR, kept, start + KEPT_POLAR)
-
-
-@shared_function
-def fill_cached_factors(factors, panel, rules, place, incident, work, exact):
-    """Fill FACTOR as nanoBragg does, once for all terms: of the first sub-pixel and layer, and the last's capture."""
-    first = (place[0], place[1], COLUMNS, 0, 0, 0.0)
-    aim_at_groups(panel, first, work, exact)
-    offset_pixels(work)
-    fill_factors(None, panel, rules, True, 0, 0.0, incident, work, exact)
-    if factors is not None and panel.has_sensor:
-        layer = panel.layers - 1
-        last = (place[0], place[1], COLUMNS, 0, 0, layer * panel.layer_step)
-        aim_at_groups(panel, last, work, exact)
-        offset_pixels(work)
-        multiply_captures(panel, layer, work, exact)
+        if rules.per_term and spots.flags[LIGHTED + tile] != 0:
+            add_lit(tile, spots.places, spots.kept)
+        else:
+            weigh_tile(factors, tile, panel, rules, beams, beam, layer, place, spots, scratch)
+            add_weighted(tile, spots.places, scratch.work, spots.kept)
 
 
 @shared_function
 def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, spots, scratch):
     """Finish and store the tiles of a block; return whether any pixel is NaN."""
     work, exact, kept = scratch.work, scratch.exact, spots.kept
-    incident = (beams.incident[0, 0], beams.incident[0, 1], beams.incident[0, 2])
     doubts = False
     for tile in range(TILES):
         if not lit and spots.flags[HELD + tile] == 0:
@@ -358,8 +336,10 @@ def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, s
             copy_row(kept, tile * SIZE_KEPT + KEPT_POLAR, work, POLAR)
         else:
             take_tile(tile, spots.places, TOTAL, exact)
-        if not rules.per_term:
-            fill_cached_factors(factors, panel, rules, at, incident, work, exact)
+        if not rules.weighted and spots.flags[LIGHTED + tile] != 0:
+            take_light(tile, spots.places, work)
+        elif not rules.per_term:
+            fill_cached_factors(factors, panel, rules, at, beams, work, exact)
         if factors is not None and rules.weighted and not rules.per_term and panel.polarized:
             copy_row(kept, tile * SIZE_KEPT + KEPT_POLAR, work, POLAR)
         background, strength = finish_tile(factors, panel, 1.0, rules, len(beams.waves), True, work, exact)
@@ -379,10 +359,26 @@ def run_of_spots(shape, single, edges, factors, averaged):
 
     @addressed_fused_kernel(types.void)
     def render_spots(
-        panels, lattice, rules, phases, beams, forms, spots, tiles, lists, run, frame, doubts, found, scratch, values
+        panels,
+        lattice,
+        rules,
+        phases,
+        beams,
+        forms,
+        spots,
+        tiles,
+        lists,
+        run,
+        roi,
+        frame,
+        doubts,
+        found,
+        scratch,
+        values,
     ):
         """Render blocks run[0] to before run[1] with the scratch of one thread; else as cpu.add_spots."""
         lit = rules.background != 0.0 or rules.flat_background != 0.0
+        code, wanted = (shape, averaged, patched, single, edges, factors), (roi, frame.mask)
         for index in range(run[0], run[1]):
             panel = panel_at(panels, tiles[index, PANEL])
             row, column = np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN])
@@ -399,21 +395,10 @@ def run_of_spots(shape, single, edges, factors, averaged):
                     if patched is not None:
                         offset_pixels_of_patches(values.values, values.places)
                     for beam in range(len(beams.weight)):
+                        if rules.weighted:
+                            forget_light(values.flags)
                         add_spots_of_block(
-                            shape,
-                            averaged,
-                            patched,
-                            single,
-                            edges,
-                            layer,
-                            beam,
-                            index,
-                            aim,
-                            place,
-                            nouns,
-                            lists,
-                            found,
-                            values,
+                            code, layer, beam, index, aim, place, wanted, nouns, lists, found, values, scratch
                         )
                         if factors is not None and rules.weighted:
                             weigh_tiles(factors, panel, rules, beams, beam, layer, place, lit, values, scratch)
