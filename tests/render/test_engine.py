@@ -20,6 +20,7 @@ from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Rotatio
 from bragg_numba.cli.nanobragg import main
 from bragg_numba.plan.arithmetic import spots as arithmetic
 from bragg_numba.plan.plan import make_plan
+from bragg_numba.predict import lit
 from bragg_numba.render import costs, devices, engine
 from bragg_numba.tolerances import allowed
 
@@ -565,3 +566,23 @@ def test_plans_of_a_series_share_table_and_mask():
     assert second.mask is first.mask and second.table is first.table
     other = base.replace(detector=base.detector.replace(mask=np.zeros(base.detector.shape, bool)))
     assert not make_plan(other, like=first).mask.any()
+
+
+def test_candidates_that_come_near_in_no_step_make_no_difference(monkeypatch):
+    # A shell as thick as the spectrum is wide holds many more reflections than those that any step meets.
+    experiment = crystal("square", "physical")
+    beam = experiment.beam.replace(dispersion_percent=6.0, dispersion_steps=7, horizontal_divergence_mrad=3.0)
+    beam = beam.replace(horizontal_divergence_steps=2)
+    plan = make_plan(with_sampling(experiment.replace(beam=beam), engine="spots", cutoff_photons=1e-3))
+    listed = []
+    real = lit.candidates.list_reflections
+    monkeypatch.setattr(lit.candidates, "list_reflections", lambda *given: listed.append(real(*given)) or listed[-1])
+
+    everything = lit.find_lit(plan, 1e-3, single=True)
+    monkeypatch.setattr(lit, "MANY", 0)
+    near = lit.find_lit(plan, 1e-3, single=True)
+
+    assert len(listed[1][0]) < 0.8 * len(listed[0][0])
+    assert len(near.indices) > 100
+    for name in ("indices", "spots", "extents"):
+        assert np.array_equal(getattr(near, name), getattr(everything, name))
