@@ -185,6 +185,15 @@ def test_panels_and_bandwidths_come_back_from_a_stream(tmp_path):
     assert np.allclose(again.frames["spectrum"][..., 0], series.frames["spectrum"][..., 0], rtol=1e-7)
 
 
+@pytest.mark.parametrize("cell", ["70 80 90 75 85 95", "60 60 60 80 80 80", "62 62 90 90 90 120"])
+def test_crystals_of_any_cell_come_back_as_they_were_rendered(tmp_path, cell):
+    line = LINE.replace("78 70 37 90 100 90", cell)
+    series = still_series(Experiment.from_nanobragg(f"{line} {DETECTOR}"), 2, seed=2, lattices={"count": 2})
+    rows_of(series, tmp_path)
+    again, _ = load_plan(plan(tmp_path, template="s.stream", nanobragg=f"{line} {DETECTOR}"))
+    require_same_frames(series, again)
+
+
 def test_a_still_series_of_single_crystals_and_a_sweep_come_back_as_stills(tmp_path):
     base = Experiment.from_nanobragg(f"{LINE} {DETECTOR}")
     alone = still_series(base, 2, seed=3)
