@@ -167,13 +167,13 @@ class GeomLayout:
                 out[array.index(panel)] = values
             data[array.at_event(event)] = out
 
-    def write_headers(self, file, wavelengths_A: np.ndarray, lengths: Mapping[str, float]) -> None:
+    def write_headers(self, file, wavelengths_A: np.ndarray, lengths: Mapping[str, np.ndarray]) -> None:
         """Write what the geometry looks for at paths: one number where all frames share it, else one for each.
 
-        ``lengths`` are camera length and shifts by their paths, as they are to stand there.
+        ``lengths`` are camera length and shifts of every frame by their paths, as they are to stand there.
         """
         g = self.geometry
-        found = {path: np.full(len(wavelengths_A), value) for path, value in lengths.items()}
+        found = dict(lengths)
         if g.wavelength is not None and g.wavelength.path is not None:
             found[g.wavelength.path] = _numbers(g.wavelength, wavelengths_A)
         for path, values in found.items():

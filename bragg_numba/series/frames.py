@@ -225,10 +225,25 @@ def _lattices_of(crystal: Crystal, row: Mapping[str, Any]) -> tuple[Lattice, ...
             break
         changes: dict[str, Any] = {"orientation": tuple(tuple(line) for line in turn.tolist())}
         if "lattice_cell" in row:
-            changes["cell"] = tuple(row["lattice_cell"][place].tolist())
+            changes.update(_exact_cell(row["lattice_cell"][place].tolist()))
         weight = float(row["lattice_weight"][place]) if "lattice_weight" in row else 1.0
         found.append(Lattice(crystal=crystal.replace(**changes), weight=weight))
     return tuple(found)
+
+
+def _exact_cell(cell: list[float]) -> dict[str, Any]:
+    """Fields of ``Crystal`` for a cell in its standard setting: a* along x, b* in the x-y plane.
+
+    nanoBragg's own setting of oblique angles is not quite that: there a matrix says it, whose scale is the cell's.
+    """
+    matrix = None
+    if sum(angle != 90.0 for angle in cell[3:]) > 1:
+        al, be, ga = np.cos(np.radians(cell[3:]))
+        cosines = np.array([[1.0, ga, be], [ga, 1.0, al], [be, al, 1.0]])
+        # Of unit edges, whatever these are; Crystal has refused angles that close no cell.
+        upper = np.linalg.cholesky(np.linalg.inv(cosines)).T / cell[:3]
+        matrix = tuple(map(tuple, upper.tolist()))
+    return {"cell": tuple(cell), "mosflm_matrix": matrix}
 
 
 def check_against(experiment: Experiment, table: FrameTable) -> None:

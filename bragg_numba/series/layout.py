@@ -60,18 +60,32 @@ def layout_of(detector: Detector) -> tuple[Geometry, dict[str, float], float]:
     return geometry, lengths, clen_m
 
 
-def layout_of_series(series) -> tuple[Geometry, dict[str, float], float]:
-    """Return what ``layout_of`` does of the detector that all frames of a series share.
+def layout_of_series(series) -> tuple[Geometry, dict[str, np.ndarray], float]:
+    """Return what ``layout_of`` does of a series: camera length and shifts by their paths are one a frame, (n,).
 
     Raises
     ------
     InputError
-        As ``layout_of``; for frames whose detectors stand in different places.
+        As ``layout_of``; for detectors that are moved from frame to frame where the .geom has one place alone.
     """
-    table = series.frames
-    if "detector_shift_mm" in table and np.ptp(table["detector_shift_mm"], axis=0).any():
-        raise InputError("layout", "geom has one place of the detector, which is moved from frame to frame")
-    return layout_of(series.experiment_of(0).detector)
+    geometry, lengths, clen_m = layout_of(series.experiment_of(0).detector)
+    n, table = len(series), series.frames
+    moves = table["detector_shift_mm"] if "detector_shift_mm" in table else np.zeros((n, 3))
+    moved = (moves - moves[0]) / 1000.0
+    given = [
+        (0, geometry.shift_x),
+        (1, geometry.shift_y),
+        *((2, panel.clen or geometry.clen) for panel in geometry.panels),
+    ]
+    axes = {one.path: (axis, one.factor) for axis, one in given if one is not None and one.path is not None}
+    if moved[:, 2].any() and 2 not in {axis for axis, _ in axes.values()}:
+        rule = "geom has one camera length, where that of these frames differs"
+        raise InputError("layout", rule, hint="a clen that is a path", file=geometry.file)
+    found = {path: lengths[path] + moved[:, axis] / factor for path, (axis, factor) in axes.items() if path in lengths}
+    # What moves in between is where those are that are moved farthest.
+    for index in {int(place) for axis in range(3) for place in (moved[:, axis].argmin(), moved[:, axis].argmax())}:
+        layout_of(series.experiment_of(index).detector)
+    return geometry, found, clen_m
 
 
 def write_layout(source, prefix, *, progress: Callable[[float], None] | None = None) -> list[Path]:
@@ -124,7 +138,8 @@ def write_layout(source, prefix, *, progress: Callable[[float], None] | None = N
             part = new(stem.with_name(stem.name + end))
             with create_hdf5(part.part, part.path) as file:
                 layout.create(file, len(frames), source.dtype, codec.dataset_options())
-                layout.write_headers(file, wavelengths[frames.start : frames.stop], lengths)
+                own = {path: values[frames.start : frames.stop] for path, values in lengths.items()}
+                layout.write_headers(file, wavelengths[frames.start : frames.stop], own)
                 layout.write_masks(file, good, None, len(frames))
                 for index in frames:
                     layout.write(file, index - frames.start, source.frame(index), float(wavelengths[index]))

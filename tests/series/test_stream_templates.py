@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 
+import h5py
 import numpy as np
 import pytest
 from sample_panels import crooked, lit
@@ -183,6 +184,15 @@ def test_panels_and_bandwidths_come_back_from_a_stream(tmp_path):
     again, _ = load_plan(plan(tmp_path, template="s.stream"))
     require_same_frames(series, again)
     assert np.allclose(again.frames["spectrum"][..., 0], series.frames["spectrum"][..., 0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("cell", ["70 80 90 75 85 95", "60 60 60 80 80 80", "62 62 90 90 90 120"])
+def test_crystals_of_any_cell_come_back_as_they_were_rendered(tmp_path, cell):
+    line = LINE.replace("78 70 37 90 100 90", cell)
+    series = still_series(Experiment.from_nanobragg(f"{line} {DETECTOR}"), 2, seed=2, lattices={"count": 2})
+    rows_of(series, tmp_path)
+    again, _ = load_plan(plan(tmp_path, template="s.stream", nanobragg=f"{line} {DETECTOR}"))
+    require_same_frames(series, again)
 
 
 def test_a_still_series_of_single_crystals_and_a_sweep_come_back_as_stills(tmp_path):
@@ -514,3 +524,20 @@ def test_the_frame_of_a_stream_is_mcstas():
     base = Experiment.from_nanobragg(f"{LINE} {DETECTOR}")
     turn = mcstas_rotation(base, place_detector(base))
     assert np.allclose(turn @ np.array(place_detector(base).beam), (0, 0, 1))
+
+
+def test_frames_in_the_layout_of_a_geometry_have_their_chunks_camera_lengths(tmp_path):
+    crystals = [CRYSTAL.format(x="0", y="0")]
+    headers = [f"header/float//LCLS/z = {length}\n" for length in (100.0, 102.5, 99.0)]
+    chunks = [chunk(number, crystals, header=header) for number, header in enumerate(headers)]
+    (tmp_path / "run.stream").write_text(stream(*chunks))
+    series, _ = load_plan(plan(tmp_path, template="run.stream"))
+    series.write(tmp_path / "s", backend="cpu", layout="geom")
+    with h5py.File(tmp_path / "s_layout.h5") as file:
+        assert np.allclose(file["/LCLS/z"][()], [100.0, 102.5, 99.0], rtol=0, atol=1e-9)
+    moved = [chunk(0, crystals), chunk(1, [CRYSTAL.format(x="0.1", y="0")])]
+    (tmp_path / "run.stream").write_text(stream(*moved))
+    series, _ = load_plan(plan(tmp_path, template="run.stream"))
+    with pytest.raises(InputError, match="must lie where the .geom has it"):
+        series.write(tmp_path / "t", backend="cpu", layout="geom")
+    assert not list(tmp_path.glob("t*"))
