@@ -8,7 +8,7 @@ import numpy as np
 
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.background import without_reflections
-from bragg_numba.render.found import FoundOfLattices
+from bragg_numba.render.found import FoundOfLattices, FoundSpots
 from bragg_numba.render.statistics import Tally
 
 
@@ -113,10 +113,9 @@ class LatticesRenderer:
 
     def _found(self, tallies: list[Tally]) -> FoundOfLattices | None:
         """What was found of the lattices' spots, where all of them were rendered spot by spot."""
-        found = [own.found for own in tallies[len(tallies) - len(self._lattices) :]]
-        if not found or any(one is None for one in found):
-            return None
-        return FoundOfLattices([one for one in found if one is not None])
+        of_lattices = tallies[len(tallies) - len(self._lattices) :]
+        found = [own.found for own in of_lattices if isinstance(own.found, FoundSpots)]
+        return FoundOfLattices(found) if found and len(found) == len(of_lattices) else None
 
     def _common(self, name: str) -> str:
         found = {getattr(part, name) for part in self._lattices or self._parts}

@@ -110,7 +110,7 @@ class SpotsRenderer(TileRenderer):
             with threads(self._threads):
                 self._render_tiles(work, np.arange(start, stop), Frame(out, self.plan.mask, row_start), tally, found)
             yield stop / len(work.tiles)
-        if tally.found is None:
+        if not isinstance(tally.found, FoundSpots):
             tally.found = FoundSpots(self.lit, normalised=has_normalised_gains(self.plan, single=self._single))
         tally.found.add(work.tiles, work.lists, found)
 

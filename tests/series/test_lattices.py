@@ -278,3 +278,30 @@ def test_stills_with_lattices_that_cannot_be_are_refused(base, given, message):
 
 def test_generators_of_columns_are_apart():
     assert generator_of(1, "a").random() != generator_of(1, "b").random()
+
+
+# --- the truth that is summed
+
+
+def test_spots_of_lattices_are_summed_where_all_are_rendered_spot_by_spot(base):
+    small = base.crystal.replace(shape="gauss", cell_counts=(12, 13, 11))
+    far = base.detector.replace(distance_mm=400)
+    spots = base.sampling.replace(engine="spots")
+    base = base.replace(crystal=small, detector=far, sampling=spots, fidelity="physical")
+    one = base.replace(lattices=list(zip(turned(base, 2), (1.0, 0.5), strict=True)))
+    sim = Simulator(one, backend="cpu")
+    image = sim.render()
+    table = sim.spot_table(0.0)
+
+    assert sim.truth == "summed"
+    assert set(table["lattice"]) == {0, 1}
+    assert table["photons"].sum() == pytest.approx(image.sum(dtype=np.float64), rel=1e-5)
+    for number in (0, 1):
+        alone = Simulator(one.of_lattice(number), backend="cpu")
+        alone.render()
+        own = alone.spot_table(0.0)
+        mine = table[table["lattice"] == number]
+        assert all(np.array_equal(own[name], mine[name]) for name in own.dtype.names if name != "lattice")
+    assert Simulator(base.replace(lattices=()), backend="cpu").truth == "predicted"
+    with pytest.raises(InputError, match="lattices"):
+        sim.labels()
