@@ -127,12 +127,15 @@ def _render_in(arithmetic, shape: str, *, placed: bool, factors: bool = False) -
 
 
 def _render_a_corner(experiment, precision: str) -> None:
-    """Render one tile of an experiment."""
+    """Render one tile of an experiment; with the engine of spots their table and labels, too."""
     from bragg_numba.render.simulator import Simulator
 
     n_slow, n_fast = experiment.detector.shape
     corner = experiment.sampling.replace(roi=(0, min(63, n_fast - 1), 0, min(15, n_slow - 1)))
-    Simulator(experiment.replace(sampling=corner), backend="cpu", precision=precision).render()
+    simulator = Simulator(experiment.replace(sampling=corner), backend="cpu", precision=precision)
+    simulator.render()
+    if simulator.truth == "summed":
+        simulator.labels()
 
 
 def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
