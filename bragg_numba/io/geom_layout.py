@@ -205,23 +205,44 @@ class GeomLayout:
                     file, self._filled(path, event), self.geometry, data=values, compression="gzip", compression_opts=1
                 )
 
+    @property
+    def with_peaks(self) -> Geometry:
+        """The geometry with where ``write_peaks`` puts the peaks, as CrystFEL looks for them.
+
+        CXI has a row for each event of the first dimension; where there is none it takes lists of three columns, one at
+        each path of the event.
+        """
+        path = self.geometry.peak_list
+        if self.way == "dimension":
+            return dataclasses.replace(
+                self.geometry, peak_list=(path or PEAKS).rstrip("/") or PEAKS, peak_list_type="cxi"
+            )
+        events = self.arrays[0].path.count("%")
+        if path is None or path.count("%") != events:
+            path = "/" + "%/" * events + "peaks"
+        return dataclasses.replace(self.geometry, peak_list=path, peak_list_type="list3")
+
     def write_peaks(self, file, peaks: Sequence[np.ndarray]) -> None:
-        """Write lists of peaks as CXI has them, one a frame: arrays with the fields panel, fast, slow and photons.
+        """Write peaks where ``with_peaks`` says, an array a frame with the fields panel, fast, slow and photons.
 
         Pixels count from their centres, rows and columns are those of the arrays of the data.
         """
-        path = (self.geometry.peak_list or PEAKS).rstrip("/") or PEAKS
-        most = max([1, *(len(one) for one in peaks)])
-        tables = {name: np.zeros((len(peaks), most), dtype=np.float32) for name in ("XPosRaw", "YPosRaw")}
-        tables["TotalIntensity"] = np.zeros((len(peaks), most), dtype=np.float32)
-        rows = np.array(self.first_rows)
-        for row, one in enumerate(peaks):
-            tables["XPosRaw"][row, : len(one)] = one["fast"] - 0.5
-            tables["YPosRaw"][row, : len(one)] = one["slow"] - rows[one["panel"]] - 0.5
-            tables["TotalIntensity"][row, : len(one)] = one["photons"]
-        _make(file, f"{path}/nPeaks", self.geometry, data=np.array([len(one) for one in peaks], dtype=np.int64))
-        for name, table in tables.items():
-            _make(file, f"{path}/peak{name}", self.geometry, data=table)
+        geometry = self.with_peaks
+        path, rows = geometry.peak_list or PEAKS, np.array(self.first_rows)
+        lists = [
+            np.stack([one["fast"] - 0.5, one["slow"] - rows[one["panel"]] - 0.5, one["photons"]], axis=1)
+            for one in peaks
+        ]
+        if geometry.peak_list_type == "list3":
+            for event, one in enumerate(lists):
+                _make(file, self._filled(path, event), self.geometry, data=one.astype(np.float32))
+            return
+        table = np.zeros((3, len(lists), max([1, *(len(one) for one in lists)])), dtype=np.float32)
+        for row, one in enumerate(lists):
+            table[:, row, : len(one)] = one.T
+        _make(file, f"{path}/nPeaks", self.geometry, data=np.array([len(one) for one in lists], dtype=np.int64))
+        for name, values in zip(("XPosRaw", "YPosRaw", "TotalIntensity"), table, strict=True):
+            _make(file, f"{path}/peak{name}", self.geometry, data=values)
 
     def _window(self, place: int) -> tuple[slice, slice]:
         """The rows and columns of a panel in the frame."""

@@ -152,9 +152,10 @@ def write_layout(source, prefix, *, progress: Callable[[float], None] | None = N
             with create_hdf5(part.part, part.path) as file:
                 layout.write_masks(file, good, name, 1)
         part = new(stem.with_name(f"{stem.name}.geom"))
+        written = layout.with_peaks if source.has_spots else layout.geometry
         comment = "CrystFEL geometry, written by bragg_numba for files in the layout of this geometry."
         try:
-            part.part.write_text(write_geom(layout.geometry, comment), encoding="utf-8", errors="surrogateescape")
+            part.part.write_text(write_geom(written, comment), encoding="utf-8", errors="surrogateescape")
             for part in parts.values():
                 part.publish()
         except OSError as error:

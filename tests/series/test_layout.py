@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import h5py
@@ -102,6 +104,17 @@ def read_frame(geometry, folder: Path, stem: str, index: int) -> np.ndarray:
     return out
 
 
+def read_peaks(geometry, file, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of a frame's peaks, from the centres of pixels, where the .geom says that they are."""
+    if geometry.peak_list_type == "list3":
+        rows = file[geometry.peak_list.replace("%", str(index))][()]
+        return rows[:, 0], rows[:, 1]
+    assert geometry.peak_list_type == "cxi"
+    peaks = file[geometry.peak_list]
+    n = int(peaks["nPeaks"][index])
+    return peaks["peakXPosRaw"][index, :n], peaks["peakYPosRaw"][index, :n]
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_what_the_geometry_reads_is_what_was_rendered(tmp_path, name):
     path = tmp_path / "given.geom"
@@ -132,16 +145,61 @@ def test_what_the_geometry_reads_is_what_was_rendered(tmp_path, name):
                 np.minimum(frame * factor, 900.0 if name == "odd order" else np.inf), rel=1e-6
             )
             with h5py.File(single if single.exists() else tmp_path / f"s_layout_{index + 1:06d}.h5") as file:
-                peaks = file["/peaks" if name == "two datasets" else "/entry_1/result_1"]
-                row = index if single.exists() else 0
-                n = int(peaks["nPeaks"][row])
-                assert n == len(spots) > 0
-                assert peaks["peakXPosRaw"][row, :n] + 0.5 == pytest.approx(spots["fast"], abs=1e-4)
-                assert peaks["peakYPosRaw"][row, :n].max() <= max(panel.max_ss for panel in ours.panels) + 0.5
+                fast, slow = read_peaks(ours, file, index)
+                assert len(fast) == len(spots) > 0
+                assert fast + 0.5 == pytest.approx(spots["fast"], abs=1e-4)
+                assert slow.max() <= max(panel.max_ss for panel in ours.panels) + 0.5
     if ours.panels[0].masks:
         bad, _ = read_masks(ours, data_file, 0)
         lies = ~np.isnan(series.experiment.pixel_positions_m()[..., 0])
         assert (bad[lies] == ~series.experiment.detector.mask[lies]).all() and bad[lies].any()
+
+
+@pytest.mark.skipif(shutil.which("indexamajig") is None, reason="needs CrystFEL's indexamajig")
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_indexamajig_reads_data_masks_and_peaks(tmp_path, name):
+    (tmp_path / "given.geom").write_text(LAYOUTS[name])
+    result = series_on(tmp_path / "given.geom").write(
+        tmp_path / "s", backend="cpu", layout="geom", spot_threshold=10.0, compression="gzip"
+    )
+    single = tmp_path / "s_layout.h5"
+    files = [single] if single.exists() else sorted(tmp_path.glob("s_layout_0*.h5"))
+    (tmp_path / "run.lst").write_text("".join(f"{file}\n" for file in files))
+    # Panels that overlap in their datasets have no place in a list of peaks.
+    searches = {
+        "found": ["--peaks=zaef", "--threshold=10", "--min-squared-gradient=1", "--min-snr=0.1", "--peak-radius=1,2,3"]
+    }
+    if name != "stack":
+        searches["given"] = [
+            "--peaks=cxi" if read_geom(tmp_path / "s_layout.geom").peak_list_type == "cxi" else "--peaks=hdf5"
+        ]
+    for search, flags in searches.items():
+        out = tmp_path / f"{search}.stream"
+        command = ["indexamajig", "-i", "run.lst", "-g", "s_layout.geom", "-o", out, "--indexing=none", "-j", "1"]
+        done = subprocess.run(
+            [*command, *flags, "--no-check-peaks", "--no-revalidate"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        chunks = out.read_text().split("----- Begin chunk -----")[1:]
+        assert len(chunks) == 3
+        first_rows = dict(zip("ab", read_geom(tmp_path / "s_layout.geom").slab().first_rows, strict=True))
+        with open_source(result.masters[0]) as source:
+            for index, chunk in enumerate(chunks):
+                lines = chunk.split("Panel\n")[1].split("End of peak list")[0].split("\n")[:-1]
+                peaks = [(float(f), float(s) + first_rows[panel]) for f, s, _, _, panel in map(str.split, lines)]
+                spots = source.truth(index)[1]
+                if search == "given":
+                    assert len(peaks) == len(spots)
+                else:
+                    assert peaks or spots["photons"].max() < 100.0
+                for fast, slow in peaks:
+                    apart = np.hypot(spots["fast"] - fast, spots["slow"] - slow).min()
+                    # Cut at max_adu, seven photons, peaks of the odd order are flat.
+                    assert apart < (0.01 if search == "given" else 2.0 if name == "odd order" else 1.0)
 
 
 def test_counts_keep_their_type_and_every_frame_its_wavelength(tmp_path):
