@@ -6,7 +6,8 @@ import math
 
 from bragg_numba.conventions import DEGREES
 from bragg_numba.experiment.placing import PlacedDetector
-from bragg_numba.plan.plan import AVOGADRO, Plan
+from bragg_numba.conventions import AVOGADRO
+from bragg_numba.plan.plan import Plan
 
 #: Photons in the brightest pixel below which counts are next to none.
 FEWEST_PHOTONS = 1e-3

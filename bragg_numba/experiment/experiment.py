@@ -14,6 +14,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import faces
+from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
@@ -54,8 +55,10 @@ class Experiment(Noun):
     rotation: Rotation = field(default_factory=Rotation)
     sampling: Sampling = field(default_factory=Sampling)
     fidelity: str = "nanobragg"
+    backgrounds: tuple = ()  #: of Background: what scatters beside the crystal
 
     def __post_init__(self) -> None:
+        self._set("backgrounds", _listed(self.backgrounds))
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
@@ -251,6 +254,13 @@ class Experiment(Noun):
         require("the pixels' positions", 24 * placed.n_fast * placed.n_slow, None, shown)
         return pixel_positions(placed, curved=self.detector.curved)
 
+    def to_dict(self) -> dict:
+        """Return plain Python values; without backgrounds there is no word of them, as in older files."""
+        values = Noun.to_dict(self)
+        if not self.backgrounds:
+            del values["backgrounds"]
+        return values
+
     def to_json(self, indent: int | None = None) -> str:
         """Return the whole experiment, tables and mask included, as JSON text."""
         return json.dumps({"format": FORMAT, "version": VERSION, **self.to_dict()}, indent=indent)
@@ -274,6 +284,10 @@ class Experiment(Noun):
             if key not in values:
                 raise InputError(f"experiment.{key}", "must be given")
         parts: dict[str, Any] = {name: kind.from_dict(values[name]) for name, kind in _PARTS.items() if name in values}
+        backgrounds = values.get("backgrounds", [])
+        if not isinstance(backgrounds, list):
+            raise InputError("experiment.backgrounds", "must be a list", backgrounds)
+        parts["backgrounds"] = tuple(Background.from_dict(part) for part in backgrounds)
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
 
     def __str__(self) -> str:
@@ -300,6 +314,15 @@ class Experiment(Noun):
         text = experiment_text(Path(path))
         with read_from(path):
             return cls.from_json(text)
+
+
+def _listed(backgrounds) -> tuple:
+    """The backgrounds as a tuple; one alone stands for itself."""
+    if isinstance(backgrounds, Background):
+        return (backgrounds,)
+    if not isinstance(backgrounds, (tuple, list)) or not all(isinstance(one, Background) for one in backgrounds):
+        raise InputError("Experiment.backgrounds", "must be a tuple of Background", backgrounds)
+    return backgrounds if isinstance(backgrounds, tuple) else tuple(backgrounds)
 
 
 def _check_weights(sources) -> None:

@@ -75,7 +75,7 @@ def _milliradians(value: float | None) -> float | None:
     return None if value is None else value / 1000.0
 
 
-def _mean_one(weights: list[float | None]) -> np.ndarray:
+def mean_one(weights: list[float | None]) -> np.ndarray:
     """Weights scaled to a mean of 1; a weight that is not given counts as 1."""
     found = np.array([1.0 if weight is None else weight for weight in weights])
     found = found / found.max()  # the sum of any finite weights is then finite
@@ -119,7 +119,7 @@ def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sou
     return Sources(
         incident=-np.array([row[0] for row in rows]),
         wavelength=np.array([row[1] for row in rows]),
-        weight=_mean_one([row[2] for row in rows]) if physical else np.ones(len(rows)),
+        weight=mean_one([row[2] for row in rows]) if physical else np.ones(len(rows)),
         horizontal=horizontal,
         vertical=vertical,
         dispersion=dispersion,

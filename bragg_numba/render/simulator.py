@@ -14,6 +14,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.render.amorphous import KeptBackground
 from bragg_numba.render.devices import is_device_array
 from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
@@ -70,6 +71,8 @@ class Simulator:
         Bytes that the plan and the frame may take; None: 80 % of what is free.
     plan
         The experiment's plan where it was made before; None: made here.
+    background
+        Where amorphous backgrounds are kept for simulators that differ in the fluence alone; None: its own.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class Simulator:
         threads: int | None = None,
         max_memory: int | None = None,
         plan: Plan | None = None,
+        background: KeptBackground | None = None,
     ) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", experiment)
@@ -95,6 +99,8 @@ class Simulator:
         self.plan: Plan = make_plan(experiment, max_memory) if plan is None else plan
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
+        self._threads = threads
+        self._background = KeptBackground() if background is None else background
         self._last = _LastRenderings()
 
     def __repr__(self) -> str:
@@ -227,8 +233,23 @@ class Simulator:
         for done in parts:
             if progress is not None:
                 progress(done)
+        self._add_background(slice(None), out)
         self._last.add(_Rendering(tally, frame=out))
         return out
+
+    def _add_background(self, rows: slice, out) -> None:
+        """Add the amorphous backgrounds to rows of the frame; they are rendered on the CPU."""
+        if self.plan.amorphous is None:
+            return
+        from bragg_numba.render.cpu import threads
+
+        with threads(self._threads):
+            if is_device_array(out):
+                on_host = _on_host(out)
+                self._background.add(self.plan.amorphous, rows, on_host)
+                _to_device(on_host, out)
+            else:
+                self._background.add(self.plan.amorphous, rows, out)
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Render the frame in tiles of whole rows, for frames larger than memory.
@@ -244,6 +265,7 @@ class Simulator:
         tally = Tally()
         cuts = ((start, min(start + rows, n_slow)) for start in range(0, n_slow, rows))
         for start, tile in self._renderer.stream(cuts, tally):
+            self._add_background(slice(start, start + len(tile)), tile)
             collector.add(tile, start)
             yield start, tile
         self._last.add(_Rendering(tally, statistics=collector.result()))
@@ -276,13 +298,14 @@ class Simulator:
         return min(most, max(total - (self.statistics.sum - self._background_sum()), 0.0))
 
     def _background_sum(self) -> float:
-        """Photons of water in the rendered pixels."""
+        """Photons of water and other backgrounds in the rendered pixels."""
         rules = self.plan.rules
-        if rules.background == 0.0 and rules.flat_background == 0.0:
+        if rules.background == 0.0 and rules.flat_background == 0.0 and self.plan.amorphous is None:
             return 0.0
         from bragg_numba.render.background import without_reflections
 
-        dark = Simulator(self.experiment, backend="cpu", plan=without_reflections(self.plan))
+        plan, background = without_reflections(self.plan), self._background
+        dark = Simulator(self.experiment, backend="cpu", plan=plan, background=background)
         dark.render()
         return dark.statistics.sum
 
@@ -353,6 +376,16 @@ def _on_host(image) -> np.ndarray:
     import cupy
 
     return cupy.asnumpy(cupy.asarray(image))
+
+
+def _to_device(image: np.ndarray, out) -> None:
+    """Copy a frame into one that lies on a device."""
+    if hasattr(out, "copy_to_device"):
+        out.copy_to_device(image)
+        return
+    import cupy
+
+    cupy.asarray(out)[...] = cupy.asarray(image)
 
 
 def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | None):

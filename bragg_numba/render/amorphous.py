@@ -1,0 +1,56 @@
+"""Amorphous backgrounds of a frame: rendered once for all frames that share them, and added to what a frame holds."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from bragg_numba.plan.amorphous import Amorphous, Layer
+
+
+def render_layer(plan: Amorphous, layer: Layer, out: np.ndarray | None = None) -> np.ndarray:
+    """Render one background, or add it to ``out``: (slow, fast) float32, photons (eq. 42)."""
+    from bragg_numba.kernels import amorphous
+
+    image = np.zeros(plan.shape, dtype=np.float32) if out is None else out
+    for panel in plan.panels:
+        arguments = (panel, plan.arcs_of_lab, plan.rays, layer.table, plan.scale(layer), plan.roi, plan.mask)
+        amorphous.add_amorphous(*arguments, image)
+    return image
+
+
+def render_layers(plan: Amorphous) -> np.ndarray:
+    """Render all backgrounds together: (slow, fast) float32, photons."""
+    image = np.zeros(plan.shape, dtype=np.float32)
+    for layer in plan.layers:
+        render_layer(plan, layer, image)
+    return image
+
+
+class KeptBackground:
+    """The sum of an experiment's backgrounds, rendered when it is first wanted; frames of a series share it.
+
+    They may differ in fluence. A copy, or what another process gets, begins without an image.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._plan: Amorphous | None = None
+        self._image: np.ndarray | None = None
+
+    def __reduce__(self):
+        return KeptBackground, ()
+
+    def add(self, plan: Amorphous, rows: slice, out: np.ndarray) -> None:
+        """Add rows of the background to ``out``, (rows, fast) float32."""
+        image, scale = self._of(plan)
+        np.add(out, image[rows] if scale == 1.0 else image[rows] * np.float32(scale), out=out)
+
+    def _of(self, plan: Amorphous) -> tuple[np.ndarray, float]:
+        with self._lock:
+            kept = self._plan
+            if self._image is None or kept is None or kept.fluence == 0.0 or not kept.shares_image(plan):
+                self._image, self._plan = render_layers(plan), plan
+                return self._image, 1.0
+            return self._image, 1.0 if kept.fluence == plan.fluence else plan.fluence / kept.fluence
