@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "series": ("bragg_numba.cli.series", "render many frames with several workers"),
     "export": ("bragg_numba.cli.export", "write frames in other formats"),
     "noise": ("bragg_numba.cli.noise", "turn photons into what a detector counts"),
+    "background": ("bragg_numba.cli.background", "render what scatters beside the crystal, for nonBragg's flags"),
     "view": ("bragg_numba.cli.view", "look at a frame"),
     "info": ("bragg_numba.cli.info", "say what a frame, a series or an experiment holds"),
     "trace": ("bragg_numba.cli.trace", "show every number on the way to one pixel"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,12 +12,24 @@ from bragg_numba.conventions import AVOGADRO
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Background, Beam, Experiment
 from bragg_numba.experiment.placing import PlacedDetector
+from bragg_numba.experiment.vectors import Vector
 from bragg_numba.kernels import parameters, physics
 from bragg_numba.plan.panels import Sensor, list_panels
 from bragg_numba.plan.sources import Sources, mean_one
 
 #: Cells of the grid in which a piece of a table is looked for: at most, and for each point of the table.
 MOST_CELLS, CELLS_OF_POINT = 2**18, 4
+
+
+class Axes(Protocol):
+    """What of a placed detector backgrounds need."""
+
+    @property
+    def n_fast(self) -> int: ...
+    @property
+    def n_slow(self) -> int: ...
+    @property
+    def polarization(self) -> Vector: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ def flatten_backgrounds(
 def amorphous_of(
     backgrounds: tuple[Background, ...],
     beam: Beam,
-    detector: PlacedDetector,
+    detector: Axes,
     panels: tuple[parameters.Panel, ...],
     sources: Sources,
     roi: tuple[int, int, int, int],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Beam
-from bragg_numba.experiment.placing import PlacedDetector
-from bragg_numba.experiment.vectors import as_vector, rotate_about, scale, unit
+from bragg_numba.experiment.vectors import Vector, as_vector, rotate_about, scale, unit
 from bragg_numba.kernels import parameters
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
 
@@ -82,7 +82,18 @@ def mean_one(weights: list[float | None]) -> np.ndarray:
     return found * (len(found) / found.sum())
 
 
-def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sources:
+class Axes(Protocol):
+    """What of a placed detector the list of sources needs; unit vectors."""
+
+    @property
+    def beam(self) -> Vector: ...
+    @property
+    def polarization(self) -> Vector: ...
+    @property
+    def vertical(self) -> Vector: ...
+
+
+def list_sources(beam: Beam, detector: Axes, *, physical: bool) -> Sources:
     """List every source of the beam (eq. 30); under fidelity nanobragg all of them weigh the same, as in C."""
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
