@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = plan_nonbragg(command)
     n_slow, n_fast = plan.shape
     require("the image", 4 * n_slow * n_fast, None, f"{n_fast} x {n_slow} pixels")
-    say_notes(plan.notes)
+    say_notes([*command.notes, *plan.notes])
     with compilation_announced():
         image = render_layers(plan)
     total = float(image.sum(dtype="float64"))

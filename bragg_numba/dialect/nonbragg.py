@@ -146,6 +146,7 @@ class Command:
     given: dict[str, Any] = field(default_factory=dict)
     pivot: str = "beam"
     files: list[tuple[str, str]] = field(default_factory=list)  #: (abscissa, file) of tables, in order
+    notes: list[str] = field(default_factory=list)  #: what is done otherwise than one may expect
 
     def metres(self, key: str, default: float) -> float:
         """A length that is given in mm."""
@@ -213,7 +214,7 @@ def _convert(name: str, word: str, kind: str):
 #: Flags that change the pivot, in the order in which they are given.
 _PIVOTS = {
     **dict.fromkeys(("Xbeam", "Ybeam", "distance"), "beam"),
-    **dict.fromkeys(("Xclose", "Yclose", "ORGX", "ORGY", "close_distance", "twotheta"), "sample"),
+    **dict.fromkeys(("Xclose", "Yclose", "ORGX", "ORGY", "close_distance", "twotheta", "twotheta_axis"), "sample"),
 }
 
 
@@ -238,6 +239,12 @@ def _take(command: Command, name: str, key: str, values: list) -> None:
         given.update(hdivrange=value, vdivrange=value)
     elif key == "divsteps":
         given.update(hdivsteps=value, vdivsteps=value)
+    elif key == "twotheta_axis":
+        # nonBragg finds -twotheta in the name of this one.
+        angle = value[0]
+        if given.get("twotheta", 0.0) != angle:
+            command.notes.append(f"{name} sets -twotheta to its first number, {angle:g} degrees, as in nonBragg")
+        given.update(twotheta_axis=value, twotheta=angle)
     elif key == "energy":
         if not value > 0.0:
             raise InputError(name, "must be greater than 0", value)
