@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import cpu_kernel
+from bragg_numba.kernels._jit import cpu_kernel, shared_function
 from numba import prange
 
 #: Pixels of a row that are worked on together: their values stay in the first cache.
@@ -41,9 +41,7 @@ def add_amorphous(panel, arcs_of_lab, rays, table, scale, roi, mask, image):
         bool (n_slow, n_fast), True where a pixel is wanted; (0, 0): everywhere.
     """
     left, right = max(roi[0] - panel.first_column, 0), min(roi[1] + 1 - panel.first_column, panel.n_fast)
-    even, tilt = (0.5, 0.5) if panel.polarized else (1.0, 0.0)
-    kahn = 0.5 * panel.kahn if panel.polarized else 0.0
-    last = len(table.starts) - 1
+    last = np.int32(len(table.starts) - 1)
     for row in prange(panel.n_slow):
         slow = panel.first_row + row
         work = np.empty((7, LANES))
@@ -54,46 +52,80 @@ def add_amorphous(panel, arcs_of_lab, rays, table, scale, roi, mask, image):
             for sub in range(panel.oversample * panel.oversample):
                 sub_slow, sub_fast = sub // panel.oversample, sub % panel.oversample
                 for layer in range(panel.layers):
-                    depth = layer * panel.layer_step
-                    for lane in range(n):
-                        column = np.float64(first) + np.float64(np.int32(lane))
-                        at_fast, at_slow = walk.subpixel_place(panel, row, column, sub_slow, sub_fast)
-                        if arcs_of_lab:
-                            x, y, z = physics.position_on_lab_arcs(panel, at_fast, at_slow, depth)
-                        else:
-                            x, y, z = physics.pixel_position(panel.curved, panel, at_fast, at_slow, depth)
-                        d_x, d_y, d_z, airpath = walk.direction(x, y, z)
-                        work[X, lane], work[Y, lane], work[Z, lane] = d_x, d_y, d_z
-                        work[SHARE, lane] = physics.solid_angle(
-                            airpath, panel.pitch_fast, panel.height, panel.close_distance, panel.point_pixel
-                        )
-                    if panel.has_sensor:
-                        for lane in range(n):
-                            parallax = work[X, lane] * panel.normal_x + work[Y, lane] * panel.normal_y
-                            parallax += work[Z, lane] * panel.normal_z
-                            work[SHARE, lane] *= physics.capture_fraction(
-                                layer, panel.layer_step, panel.attenuation, parallax
-                            )
+                    look(panel, arcs_of_lab, row, first, n, sub_slow, sub_fast, layer, work)
                     for source in range(len(rays)):
-                        ray = rays[source]
-                        for lane in range(n):
-                            d_x, d_y, d_z = work[X, lane], work[Y, lane], work[Z, lane]
-                            q_x, q_y, q_z = d_x - ray[0], d_y - ray[1], d_z - ray[2]
-                            along_beam = ray[0] * d_x + ray[1] * d_y + ray[2] * d_z
-                            along_e = ray[3] * d_x + ray[4] * d_y + ray[5] * d_z
-                            along_b = ray[6] * d_x + ray[7] * d_y + ray[8] * d_z
-                            polar = even + tilt * along_beam * along_beam
-                            polar -= kahn * (along_e * along_e - along_b * along_b)
-                            work[STOL, lane] = ray[9] * math.sqrt(q_x * q_x + q_y * q_y + q_z * q_z)
-                            work[FACTOR, lane] = ray[10] * polar * work[SHARE, lane]
-                        for lane in range(n):
-                            stol = work[STOL, lane]
-                            # The cell tells the first interval that it touches; a step or two lead to the right one.
-                            place = table.starts[max(min(np.int64(stol * table.cells_per_stol), last), 0)]
-                            while stol >= table.ends[place]:
-                                place += 1
-                            F = physics.cubic(table.cubics[place], stol)
-                            work[TOTAL, lane] += work[FACTOR, lane] * F * abs(F)
+                        scatter(panel, rays[source], n, work)
+                        add_table(table, last, n, work)
             for lane in range(n):
                 if mask.size == 0 or mask[slow, panel.first_column + first + lane]:
                     image[slow, panel.first_column + first + lane] += np.float32(scale * work[TOTAL, lane])
+
+
+@shared_function
+def look(panel, arcs_of_lab, row, first, n, sub_slow, sub_fast, layer, work):
+    """Put direction, and solid angle times captured fraction, of a sub-pixel of n pixels into work (eq. 2 to 6)."""
+    depth = layer * panel.layer_step
+    for lane in range(n):
+        column = np.float64(first) + np.float64(np.int32(lane))
+        at_fast, at_slow = walk.subpixel_place(panel, row, column, sub_slow, sub_fast)
+        work[X, lane], work[Y, lane], work[Z, lane] = physics.flat_position(panel, at_fast, at_slow, depth)
+    if panel.curved:
+        for lane in range(n):
+            column = np.float64(first) + np.float64(np.int32(lane))
+            at_fast, at_slow = walk.subpixel_place(panel, row, column, sub_slow, sub_fast)
+            if arcs_of_lab:
+                x, y, z = physics.position_on_lab_arcs(panel, at_fast, at_slow, depth)
+            else:
+                x, y, z = physics.curved_position(panel, at_fast, at_slow, depth)
+            work[X, lane], work[Y, lane], work[Z, lane] = x, y, z
+    # One division instead of the six of physics.solid_angle and walk.direction.
+    area = 1.0 if panel.point_pixel else panel.pitch_fast * panel.height * panel.close_distance
+    for lane in range(n):
+        x, y, z = work[X, lane], work[Y, lane], work[Z, lane]
+        inverse = 1.0 / math.sqrt(x * x + y * y + z * z)
+        work[X, lane], work[Y, lane], work[Z, lane] = x * inverse, y * inverse, z * inverse
+        work[SHARE, lane] = area * inverse * inverse * (1.0 if panel.point_pixel else inverse)
+    if panel.has_sensor:
+        for lane in range(n):
+            parallax = work[X, lane] * panel.normal_x + work[Y, lane] * panel.normal_y + work[Z, lane] * panel.normal_z
+            work[SHARE, lane] *= physics.capture_fraction(layer, panel.layer_step, panel.attenuation, parallax)
+
+
+@shared_function
+def scatter(panel, ray, n, work):
+    """Put sin(theta)/lambda, and all factors but F^2, of n pixels and a source into work (eq. 4, 8)."""
+    even, tilt = (0.5, 0.5) if panel.polarized else (1.0, 0.0)
+    kahn = 0.5 * panel.kahn if panel.polarized else 0.0
+    i_x, i_y, i_z, e_x, e_y, e_z, b_x, b_y, b_z = ray[0], ray[1], ray[2], ray[3], ray[4], ray[5], ray[6], ray[7], ray[8]
+    half_wave, weight = ray[9], ray[10]
+    for lane in range(n):
+        d_x, d_y, d_z = work[X, lane], work[Y, lane], work[Z, lane]
+        q_x, q_y, q_z = d_x - i_x, d_y - i_y, d_z - i_z
+        along_beam = i_x * d_x + i_y * d_y + i_z * d_z
+        along_e = e_x * d_x + e_y * d_y + e_z * d_z
+        along_b = b_x * d_x + b_y * d_y + b_z * d_z
+        polar = even + tilt * along_beam * along_beam - kahn * (along_e * along_e - along_b * along_b)
+        work[STOL, lane] = half_wave * math.sqrt(q_x * q_x + q_y * q_y + q_z * q_z)
+        work[FACTOR, lane] = weight * polar * work[SHARE, lane]
+
+
+@shared_function
+def add_table(table, last, n, work):
+    """Add F^2, with the sign of F, times the factors of n pixels to their sums (eq. 42)."""
+    starts, ends, cubics, cells = table.starts, table.ends, table.cubics, table.cells_per_stol
+    if table.single:
+        # At most one piece ends in a cell: no search, and the compiler makes vectors of this.
+        for lane in range(n):
+            stol = work[STOL, lane]
+            place = starts[max(min(np.int32(min(stol * cells, 1e9)), last), np.int32(0))]
+            place += np.int32(stol >= ends[place])
+            F = physics.cubic(cubics, place, stol)
+            work[TOTAL, lane] += work[FACTOR, lane] * F * abs(F)
+        return
+    for lane in range(n):
+        stol = work[STOL, lane]
+        place = starts[max(min(np.int32(min(stol * cells, 1e9)), last), np.int32(0))]
+        while stol >= ends[place]:
+            place += 1
+        F = physics.cubic(cubics, place, stol)
+        work[TOTAL, lane] += work[FACTOR, lane] * F * abs(F)

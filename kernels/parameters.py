@@ -139,6 +139,7 @@ class Scattering(NamedTuple):
     ``cubics[i]`` holds below ``ends[i]``; the last end is infinite. ``starts[c]`` is the piece in which cell c begins.
     """
 
+    single: bool  #: no cell holds more than one end
     cells_per_stol: float  #: m
     starts: np.ndarray  #: int32 (cells,)
     ends: np.ndarray  #: float64 (n,), 1/m

@@ -202,10 +202,10 @@ def unpolarized_factor(cos_2theta):
 
 
 @device_function
-def cubic(row, x):
+def cubic(rows, place, x):
     """The cubic of a row of parameters.Scattering at x: coefficients of powers of x - row[4], the lowest first."""
-    t = x - row[4]
-    return ((row[3] * t + row[2]) * t + row[1]) * t + row[0]
+    t = x - rows[place, 4]
+    return ((rows[place, 3] * t + rows[place, 2]) * t + rows[place, 1]) * t + rows[place, 0]
 
 
 @device_function

@@ -173,11 +173,13 @@ def cut_table(stol: np.ndarray, F: np.ndarray) -> parameters.Scattering:
         windows = [slice(k, n - 3 + k) for k in range(4)]
         rows[2 : n - 1] = _polynomial([stol[w] for w in windows], [F[w] for w in windows]).T
     last = max(float(stol[-1]), 1.0)
-    cells = min(MOST_CELLS, max(CELLS_OF_POINT * n, 64))
+    closest = float(np.diff(stol).min()) if n > 1 else last
+    cells = int(min(MOST_CELLS, max(CELLS_OF_POINT * n, 64, 2.0 * last / closest)))
     # A little before the cell begins, whose place in the grid is rounded: the kernel only goes up.
     edges = np.arange(cells) * (last / cells * (1.0 - 1e-12))
     starts = np.searchsorted(stol, edges, side="right").astype(np.int32)
-    return parameters.Scattering(cells / last, starts, np.append(stol, math.inf), rows)
+    single = int(np.diff(np.append(starts, n)).max()) <= 1
+    return parameters.Scattering(single, cells / last, starts, np.append(stol, math.inf), rows)
 
 
 def _polynomial(x: list, y: list) -> np.ndarray:
