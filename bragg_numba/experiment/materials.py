@@ -18,4 +18,17 @@ class Material:
     origin: str
 
 
-MATERIALS: dict[str, Material] = {}
+def _read() -> dict[str, Material]:
+    from bragg_numba.experiment.material_tables import TABLES
+
+    found = {}
+    for name, (stol, F, density, molar_mass, origin) in TABLES.items():
+        columns = np.array(stol), np.array(F)
+        for column in columns:
+            column.flags.writeable = False
+        found[name] = Material(*columns, density, molar_mass, origin)
+    return found
+
+
+#: By name; docs/backgrounds.md says where they come from.
+MATERIALS: dict[str, Material] = _read()
