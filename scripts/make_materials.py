@@ -9,12 +9,11 @@ Nothing is copied from other programs' tables. What goes in is public:
   J. Phys. Chem. Ref. Data 4 (1975) 471;
 * molecules: bond lengths and angles (N2 1.0977, O2 1.2075 angstrom; water 0.9572 angstrom, 104.52 deg);
 * dry air by volume: 78.08 % N2, 20.95 % O2, 0.93 % Ar;
-* liquid water: shells of neighbours after the pair distribution of Skinner et al., J. Chem. Phys. 138 (2013) 074506
-  (first maximum of g(r) at 2.80 angstrom, 4.3 neighbours), S(0) = 0.064 from the compressibility; further shells fitted
-  to where measured water has its ring and shoulder, and how high these are;
+* liquid water: S(0) = 0.064 from the compressibility, and the maxima of S(Q) of its oxygens (Skinner et al., J. Chem.
+  Phys. 138 (2013) 074506, and others), fitted to how strong measured water is at its ring and shoulder;
 * ice: oxygen sites of hexagonal (P 63/m m c, 4.4975 x 7.3224 angstrom, Roettger et al., Acta Cryst. B 50 (1994) 644,
   at 100 K) and cubic (F d -3 m, 6.358 angstrom) ice; hydrogens as half atoms on their sites; B 0.9 square angstrom;
-* hydrocarbons and polyimide: their formulas, bond lengths, and a halo of neighbouring chains.
+* hydrocarbons and polyimide: their formulas, and a halo of neighbouring chains (4.6 and 4.9 angstrom).
 
 F^2 is what a molecule (a formula unit) scatters, coherently and not, in units of a free electron: the incoherent part
 is in it, without the change of wavelength.
@@ -34,9 +33,6 @@ SMOOTH = np.concatenate([np.arange(0.0, 0.3, 0.005), np.arange(0.3, 0.6, 0.01), 
 #: Rings of ice are as wide as this (one standard deviation, 1/angstrom): crystallites of some 100 angstrom.
 RING_WIDTH = 0.0015
 FINE = np.concatenate([np.arange(0.0, 0.11, 0.005), np.arange(0.11, 0.5, 0.0005), np.arange(0.5, 1.51, 0.01)])
-
-#: Below this, 1/angstrom, liquids have no structure of their own but their compressibility.
-SMALL = 0.04
 
 H, HE, C, N, O, AR = 1, 2, 6, 7, 8, 18
 
@@ -64,33 +60,16 @@ def diatomic(z: int, r: float, s: np.ndarray) -> np.ndarray:
     return 2.0 * coherent(z, s) ** 2 * (1.0 + sinc(s, r)) + 2.0 * incoherent(z, s)
 
 
-def excluded(s: np.ndarray, radius: float, width: float) -> np.ndarray:
-    """Transform of a ball of 1, over its volume; its surface is smeared."""
-    x = 4.0 * np.pi * s * radius
-    safe = np.where(x < 1e-3, 1.0, x)
-    ball = np.where(x < 1e-3, 1.0 - x * x / 10.0, 3.0 * (np.sin(safe) - safe * np.cos(safe)) / safe**3)
-    return ball * np.exp(-0.5 * (4.0 * np.pi * s * width) ** 2)
+def liquid(s: np.ndarray, at_zero: float, hole: tuple, bumps: tuple) -> np.ndarray:
+    """S(Q) of a liquid: S(0) from its compressibility, a hole (where it ends, 1/angstrom, and how steeply), and bumps.
 
-
-def liquid(s, shells, density, at_zero, width):
-    """S(Q) of a liquid: shells (distance, neighbours, standard deviation), then molecules everywhere beyond a radius.
-
-    The radius follows from S(0). At small angles, where far shells and the surface nearly cancel and a few of them
-    say nothing, S is the parabola from S(0).
+    Each bump is a Gaussian: height, place and standard deviation, 1/angstrom.
     """
-    inner = s < SMALL
-    if inner.any():
-        edge = float(liquid(np.array([SMALL]), shells, density, at_zero, width)[0])
-        found = np.full_like(s, at_zero) + (edge - at_zero) * (s / SMALL) ** 2
-        found[~inner] = liquid(s[~inner], shells, density, at_zero, width)
-        return found
-    total = 1.0 + sum(n for _, n, _ in shells)
-    volume = (total - at_zero) / density
-    radius = (volume * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
-    found = np.ones_like(s)
-    for r, n, sigma in shells:
-        found += n * sinc(s, r) * np.exp(-0.5 * (4.0 * np.pi * s * sigma) ** 2)
-    return found - density * volume * excluded(s, radius, width)
+    q = 4.0 * np.pi * s
+    found = 1.0 - (1.0 - at_zero) * np.exp(-((q / hole[0]) ** hole[1]))
+    for height, place, sigma in bumps:
+        found += height * np.exp(-0.5 * ((q - place) / sigma) ** 2)
+    return found
 
 
 def water_molecule(s):
@@ -101,18 +80,21 @@ def water_molecule(s):
     return square, f_o + 2.0 * f_h * sinc(s, r_oh)
 
 
-#: Shells of water: distance and number of the first as published; the others, and the surface beyond them, such that
-#: the ring at 3.12 angstrom has F = 7.9 and the shoulder at 2.2 angstrom 6.4, as measured ambient water has.
-WATER_SHELLS = (
-    *((2.80, 4.3, 0.25), (3.845, 6.987, 0.15), (4.947, 8.139, 0.30)),
-    *((6.519, 34.477, 0.967), (9.385, 133.332, 1.60)),
+#: Liquid water: S(Q) of its oxygens has maxima of 1.3 and 1.4 at 2.0 and 2.9 / angstrom, a minimum at 3.7, one more
+#: maximum at 4.7; with these numbers the ring at 3.1 angstrom and its shoulder at 2.3 are as strong as measured.
+WATER = (
+    0.064,
+    (1.819, 5.551),
+    ((0.414, 2.027, 0.194), (1.514, 3.143, 0.363), (-1.358, 3.289, 0.374), (0.121, 4.738, 0.248)),
 )
-WATER_SURFACE = 1.088
+#: Hydrocarbon chains: a halo at 4.6 angstrom. Polyimide: one at 4.9, and broader.
+OIL = (0.05, (1.15, 5.0), ((0.8, 1.37, 0.18), (0.1, 2.9, 0.3)))
+POLYIMIDE = (0.10, (1.1, 4.0), ((0.45, 1.28, 0.26), (0.1, 2.9, 0.4)))
 
 
 def water(s):
     square, mean = water_molecule(s)
-    return square + mean**2 * (liquid(s, WATER_SHELLS, 0.0334, 0.064, WATER_SURFACE) - 1.0) + compton({H: 2, O: 1}, s)
+    return square + mean**2 * (liquid(s, *WATER) - 1.0) + compton({H: 2, O: 1}, s)
 
 
 def ice_sites(cubic: bool):
@@ -177,16 +159,13 @@ def ice(s, cubic: bool, widen: float = 1.0):
     return found * (1.0 - beyond) + thermal + beyond * (square - thermal) + compton({H: 2, O: 1}, s)
 
 
-def chains(s, atoms: dict[int, float], carbons: float, packing):
-    """A polymer: each carbon along a chain sees its neighbours; other chains stand around it (``packing``)."""
+def chains(s, atoms: dict[int, float], heavy: float, structure):
+    """A polymer of ``heavy`` atoms other than hydrogen, whose arrangement S(Q) describes."""
     alone = sum(n * coherent(z, s) ** 2 for z, n in atoms.items())
-    along = ((1.53, 2.0, 0.05), (2.55, 2.0, 0.10), (3.7, 2.0, 0.30))
-    distance, neighbours, sigma, density, at_zero = packing
-    structure = liquid(s, (*along, (distance, neighbours, sigma)), density, at_zero, 0.9)
-    unit = sum(n * coherent(z, s) for z, n in atoms.items()) / carbons
+    unit = sum(n * coherent(z, s) for z, n in atoms.items()) / heavy
     # Hydrogens, 1.09 angstrom from their atoms, scatter together with them at small angles.
-    together = (carbons * unit**2 - alone) * sinc(s, 1.09)
-    return alone + together + carbons * unit**2 * (structure - 1.0) + compton(atoms, s)
+    together = (heavy * unit**2 - alone) * sinc(s, 1.09)
+    return alone + together + heavy * unit**2 * (liquid(s, *structure) - 1.0) + compton(atoms, s)
 
 
 def materials():
@@ -196,9 +175,8 @@ def materials():
     helium = coherent(HE, SMOOTH) ** 2 + incoherent(HE, SMOOTH)
     hexagonal, cubic = ice(FINE, False), ice(FINE, True)
     faulted = 0.5 * (ice(FINE, False, 6.0) + ice(FINE, True, 3.0))
-    oil = chains(SMOOTH, {C: 1, H: 2}, 1.0, (5.0, 7.0, 0.55, 0.0344, 0.05))
-    kapton = chains(SMOOTH, {C: 22, H: 10, N: 2, O: 5}, 29.0, (4.9, 9.0, 0.75, 0.0649, 0.10))
-    square, _ = water_molecule(SMOOTH)
+    oil = chains(SMOOTH, {C: 1, H: 2}, 1.0, OIL)
+    kapton = chains(SMOOTH, {C: 22, H: 10, N: 2, O: 5}, 29.0, POLYIMIDE)
     found = {
         "water": (SMOOTH, water(SMOOTH), 0.997, 18.015, "liquid water at 25 C"),
         "air": (SMOOTH, 0.7808 * n2 + 0.2095 * o2 + 0.0093 * argon, 0.0011839, 28.965, "dry air at 25 C, 1 atm"),
@@ -216,7 +194,10 @@ def materials():
 def main() -> None:
     """Write the module."""
     grids = {"SMOOTH": SMOOTH, "FINE": FINE}
-    lines = ['"""F(sin(theta)/lambda) of the built-in materials, made by scripts/make_materials.py: not to be edited."""', ""]
+    lines = [
+        '"""F(sin(theta)/lambda) of the built-in materials, made by scripts/make_materials.py: not to be edited."""',
+        "",
+    ]
     for name, grid in grids.items():
         lines += [f"#: sin(theta)/lambda, 1/angstrom.\n{name} = (", *_wrapped(grid, "%.6g"), ")\n"]
     lines += ["#: Name -> grid, F in electrons, density in g/cm^3, molar mass in g/mol, what it is.", "TABLES = {"]
