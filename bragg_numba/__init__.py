@@ -24,6 +24,7 @@ _HOMES = {
     "Simulator": "render",
     "Statistics": "render",
     "StructureFactors": "experiment",
+    "background_of_frame": "render.profile",
     "list_crossings": "predict.crossings",
     "load_plan": "series",
     "poisson": "response.counter",

@@ -34,7 +34,7 @@ SMOOTH = np.concatenate([np.arange(0.0, 0.3, 0.005), np.arange(0.3, 0.6, 0.01), 
 RING_WIDTH = 0.0015
 FINE = np.concatenate([np.arange(0.0, 0.11, 0.005), np.arange(0.11, 0.5, 0.0005), np.arange(0.5, 1.51, 0.01)])
 
-H, HE, C, N, O, AR = 1, 2, 6, 7, 8, 18
+H, HE, C, N, O, AR = 1, 2, 6, 7, 8, 18  # noqa: E741
 
 
 def coherent(z: int, s: np.ndarray) -> np.ndarray:
@@ -146,10 +146,9 @@ def ice(s, cubic: bool, widen: float = 1.0):
         strength = intensity[at].sum()
         if strength < 1e-6:
             continue
-        if cubic:  # hkl along the direction of stacking, 111, stay sharp
-            sharp = np.ptp(np.abs(grid[at][0])) == 0
-        else:
-            sharp = (grid[at][0][0] - grid[at][0][1]) % 3 == 0
+        h, k, l = np.abs(grid[at][0]) if cubic else grid[at][0]  # noqa: E741
+        # Along the direction of stacking, 111 of cubic ice, they stay sharp.
+        sharp = h == k == l if cubic else (h - k) % 3 == 0
         width = RING_WIDTH * (1.0 if sharp else widen)
         # A delta of q = 2 s, as a Gaussian of s.
         found += strength * 0.5 * np.exp(-0.5 * ((s - ring / 2.0) / width) ** 2) / (width * np.sqrt(2.0 * np.pi))

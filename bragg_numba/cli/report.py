@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bragg_numba.conventions import DEGREES
+from bragg_numba.conventions import AVOGADRO, DEGREES
 from bragg_numba.experiment.placing import PlacedDetector
-from bragg_numba.conventions import AVOGADRO
 from bragg_numba.plan.plan import Plan
 
 #: Photons in the brightest pixel below which counts are next to none.

@@ -131,9 +131,7 @@ _KINDS: tuple[tuple[dict[str, tuple[str, ...]], str, int], ...] = (
 
 
 def _spellings() -> dict[str, tuple[str, str, int]]:
-    return {
-        spelling: (key, kind, n) for group, kind, n in _KINDS for key, names in group.items() for spelling in names
-    }
+    return {spelling: (key, kind, n) for group, kind, n in _KINDS for key, names in group.items() for spelling in names}
 
 
 FLAGS = _spellings()
@@ -220,7 +218,7 @@ _PIVOTS = {
 
 def _take(command: Command, name: str, key: str, values: list) -> None:
     given = command.given
-    value = values[0] if len(values) == 1 else tuple(values)
+    value: Any = values[0] if len(values) == 1 else tuple(values)
     if key in _PIVOTS:
         command.pivot = _PIVOTS[key]
     if key == "pivot":

@@ -48,8 +48,8 @@ def list_backgrounds(series) -> list[Backgrounds]:
     """The backgrounds of a series, each a layer of its own: water, then those of ``Experiment.backgrounds``."""
     water = backgrounds(series)
     found = [] if water is None else [water]
-    nouns, names = series.experiment.backgrounds, []
-    for layer, noun in enumerate(nouns):
+    names: list[str] = []
+    for layer, noun in enumerate(series.experiment.backgrounds):
         label = noun.label.replace("/", "_").strip(". ") or "table"
         alike = sum(name == label or name.startswith(f"{label}_") for name in names)
         names.append(label if label not in (*names, "photons", "index", "scale") else f"{label}_{alike + 1}")
@@ -111,6 +111,7 @@ def render_amorphous(experiment, layer: int) -> np.ndarray:
     from bragg_numba.render.amorphous import render_layer
 
     plan = make_plan(experiment.replace(structure_factors=_no_reflections())).amorphous
+    assert plan is not None
     return render_layer(plan, plan.layers[layer])
 
 
