@@ -93,6 +93,7 @@ def plan_report(plan: Plan) -> dict:
         "oversample_flags": [name for name in ("thick", "polar", "omega") if getattr(sampling, f"oversample_{name}")],
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
+        "backgrounds": [] if plan.amorphous is None else plan.amorphous.molecules,
     }
 
 
@@ -233,6 +234,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  {r['oversample']}x{r['oversample']} pixel oversample steps"
         + "".join(f" +{name}" for name in r["oversample_flags"]),
     ]
+    lines += [f"  background {label}: {molecules:g} molecules" for label, molecules in r["backgrounds"]]
     return lines
 
 

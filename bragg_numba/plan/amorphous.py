@@ -58,6 +58,11 @@ class Amorphous:
     arcs_of_lab: bool = False  #: curved as nonBragg bends it
     notes: tuple[str, ...] = ()
 
+    @property
+    def molecules(self) -> list[tuple[str, float]]:
+        """What is in the beam: each layer's label and molecules."""
+        return [(layer.label, layer.molecules) for layer in self.layers]
+
     def shares_image(self, other: Amorphous) -> bool:
         """Whether another one is the same but for the fluence, at most."""
         return (
@@ -155,7 +160,8 @@ def _rays(sources: Sources, weights: np.ndarray, axis: np.ndarray) -> np.ndarray
     if not (lengths > 1e-9).all():
         raise InputError("Beam.polarization_axis", "must not be parallel to any source's beam", tuple(axis))
     b = b / lengths
-    return np.column_stack([beam, np.cross(beam, b), b, 0.5 / sources.wavelength, weights])
+    rows = [beam, np.cross(beam, b), b, 0.5 / sources.wavelength, weights]
+    return np.ascontiguousarray(np.column_stack(rows))
 
 
 def cut_table(stol: np.ndarray, F: np.ndarray) -> parameters.Scattering:
