@@ -203,7 +203,7 @@ def unpolarized_factor(cos_2theta):
 
 @device_function
 def cubic(rows, place, x):
-    """The cubic of a row of parameters.Scattering at x: coefficients of powers of x - row[4], the lowest first (eq. 42)."""
+    """The cubic of a row of parameters.Scattering at x (eq. 42): coefficients of powers of x - row[4], lowest first."""
     t = x - rows[place, 4]
     return ((rows[place, 3] * t + rows[place, 2]) * t + rows[place, 1]) * t + rows[place, 0]
 

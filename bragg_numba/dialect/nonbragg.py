@@ -85,9 +85,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "sourcefile": ("-sourcefile",),
     "floatfile": ("-floatfile", "-floatimage"),
     "intfile": ("-intfile", "-intimage"),
-    "pgmfile": ("-pgmfile", "-pgmimage"),
     "noisefile": ("-noisefile", "-noiseimage"),
-    "h5file": ("-o",),
 }
 _SWITCHES: dict[str, tuple[str, ...]] = {
     "curved": ("-curved_det",),
@@ -107,6 +105,8 @@ REFUSED: dict[str, str] = {
     "-img": "bragg-numba profile makes a table of F from an image",
     "-stolout": "bragg-numba profile makes a table of F from an image",
     "-ignore": "bragg-numba profile makes a table of F from an image",
+    "-pgmfile": "bragg-numba view makes pictures",
+    "-pgmimage": "bragg-numba view makes pictures",
     "-Fmap": "the table of -stol holds F already",
     "-pix0_vector": "nonBragg reads it and places the detector by distance and beam centre all the same",
     "-odet_vector": "nonBragg reads it and takes fdet_vector x sdet_vector all the same",
@@ -117,7 +117,7 @@ REFUSED: dict[str, str] = {
 #: Flags that nonBragg compares in full; all others may go on: -thickness, -detector_rotx_deg.
 _EXACT = {
     *("-stol", "-4stol", "-Q", "-MW", "-detsize", "-detpixels", "-polar", "-phi", "-phistep", "-hdivstep", "-vdivstep"),
-    *("-o", "-detsize_x", "-detsize_y"),
+    *("-detsize_x", "-detsize_y"),
 }
 
 _KINDS: tuple[tuple[dict[str, tuple[str, ...]], str, int], ...] = (

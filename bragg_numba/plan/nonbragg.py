@@ -16,9 +16,22 @@ from bragg_numba.experiment.vectors import Vector, as_vector, combine, cross, do
 from bragg_numba.kernels import parameters
 from bragg_numba.plan.amorphous import Amorphous, amorphous_of
 from bragg_numba.plan.sources import list_sources
+from bragg_numba.plan.steps import phi_steps
 
 #: Pixels along an edge, at most.
 MOST_PIXELS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NonbraggPlan:
+    """A command line of nonBragg: what to render, and what the headers of its images say."""
+
+    amorphous: Amorphous
+    placed: Placed
+    wavelength_A: float
+    phi_deg: float
+    osc_deg: float
+    twotheta_deg: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +50,21 @@ class Placed:
     normal: Vector
     close_distance: float
     distance: float  #: the radius of a curved one
+    size_slow: float
+
+    @property
+    def beam_centre(self) -> tuple[float, float]:
+        """Where the direct beam falls by nonBragg's reckoning, along fast and slow."""
+        hit = combine((self.distance, self.beam), (-1.0, self.origin))
+        return dot(self.fast, hit), dot(self.slow, hit)
+
+    @property
+    def near_point(self) -> tuple[float, float]:
+        """The point nearest to the sample, along fast and slow."""
+        return -dot(self.origin, self.fast), -dot(self.origin, self.slow)
 
 
-def plan_nonbragg(command: Command) -> Amorphous:
+def plan_nonbragg(command: Command) -> NonbraggPlan:
     """Flatten a command line of nonBragg.
 
     Raises
@@ -61,7 +86,13 @@ def plan_nonbragg(command: Command) -> Amorphous:
     # It weighs sources as their file says, and divides by their number.
     rows = beam.sources
     weights = None if rows is None else np.array([1.0 if row[3] is None else row[3] for row in rows])
-    return amorphous_of(
+    phi = phi_steps(
+        _unless_negative(given.get("osc")),
+        _unless_zero(given.get("phistep")),
+        None if given.get("phisteps", -1) < 0 else max(given["phisteps"], 1),
+        one_degree=1.0,
+    )
+    amorphous = amorphous_of(
         (background,),
         beam,
         d,
@@ -72,6 +103,16 @@ def plan_nonbragg(command: Command) -> Amorphous:
         weights=weights,
         arcs_of_lab="curved" in given,
     )
+    angles = given.get("phi", 0.0), phi.range, given.get("twotheta", 0.0)
+    return NonbraggPlan(amorphous, d, beam.wavelength_A, *angles)
+
+
+def _unless_negative(value: float | None) -> float | None:
+    return None if value is None or value < 0.0 else value
+
+
+def _unless_zero(value: float | None) -> float | None:
+    return None if value is None or value <= 0.0 else value
 
 
 def _region(roi, d: Placed) -> tuple[int, int, int, int]:
@@ -149,6 +190,7 @@ def place_nonbragg(command: Command) -> Placed:
         normal=normal,
         close_distance=close_distance,
         distance=close_distance / ratio,
+        size_slow=size_y,
     )
 
 

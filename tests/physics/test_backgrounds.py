@@ -22,6 +22,7 @@ from bragg_numba import (
 )
 from bragg_numba.cli.bragg import main
 from bragg_numba.experiment.materials import MATERIALS
+from bragg_numba.io.smv import read_smv
 from bragg_numba.plan.amorphous import cut_table
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.amorphous import render_layers
@@ -368,3 +369,24 @@ def test_later_flags_win_and_short_names_count_as_in_c(tmp_path, monkeypatch, ca
     capsys.readouterr()
     _render_command([*base, "-twotheta", "10", "-twotheta_axis", "0", "0", "1"], tmp_path, monkeypatch)
     assert "sets -twotheta to its first number" in capsys.readouterr().err
+
+
+def test_images_of_integers_have_the_header_of_nonbragg(tmp_path, monkeypatch):
+    (tmp_path / "t.stol").write_text("0 2\n0.3 4\n0.6 1\n")
+    words = "-stol t.stol -detpixels 20 -pixel 4 -flux 1e11 -Xbeam 30 -osc 2 -phi 5 -adc 7 -scale 2 -seed 3".split()
+    photons = _render_command([*words, "-intfile", "i.img", "-noisefile", "n.img"], tmp_path, monkeypatch)
+    header = (tmp_path / "i.img").read_bytes()[:512].decode("ascii")
+    for entry in ("SIZE1=20;", "PIXEL_SIZE=4;", "BEAM_CENTER_X=30;", "OSC_START=5;", "OSC_RANGE=2;", "DISTANCE=100;"):
+        assert f"\n{entry}\n" in header
+    assert "ORGX=7.5;" in header  # 30 mm of 4 mm pixels
+    integers, noise = (read_smv(tmp_path / name).pixels.ravel() for name in ("i.img", "n.img"))
+    assert np.array_equal(integers, np.minimum(np.floor(2.0 * photons + 7.5), 65535))
+    assert np.abs(noise - 7.0 - photons).max() < 6.0 * np.sqrt(photons.max())
+
+
+def test_noise_of_negative_photons_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.stol").write_text("0 -2\n0.3 4\n")
+    words = "-stol t.stol -detpixels 8 -pixel 4 -floatfile o -noisefile n".split()
+    assert main(["background", "--", *words]) == 2
+    assert not (tmp_path / "o").exists() and not (tmp_path / "n").exists()
