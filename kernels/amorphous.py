@@ -20,8 +20,8 @@ X, Y, Z, SHARE, STOL, FACTOR, TOTAL = range(7)
 
 
 @cpu_kernel
-def add_amorphous(panel, arcs_of_lab, rays, table, scale, roi, mask, image):
-    """Add the scattering of one material to a panel's wanted pixels of image (slow, fast) float32, photons.
+def add_amorphous(panel, arcs_of_lab, rays, table, scale, roi, mask, row_start, image):
+    """Add the scattering of one material to a panel's wanted pixels of image (rows, fast) float32, photons.
 
     Parameters
     ----------
@@ -39,13 +39,16 @@ def add_amorphous(panel, arcs_of_lab, rays, table, scale, roi, mask, image):
         fast_min, fast_max, slow_min, slow_max of the frame; inclusive.
     mask
         bool (n_slow, n_fast), True where a pixel is wanted; (0, 0): everywhere.
+    row_start
+        The image holds rows ``row_start`` and on of the frame.
     """
+    top, bottom = max(roi[2], row_start), min(roi[3], row_start + len(image) - 1)
     left, right = max(roi[0] - panel.first_column, 0), min(roi[1] + 1 - panel.first_column, panel.n_fast)
     last = np.int32(len(table.starts) - 1)
     for row in prange(panel.n_slow):
         slow = panel.first_row + row
         work = np.empty((7, LANES))
-        for first in range(left, right if roi[2] <= slow <= roi[3] else left, LANES):
+        for first in range(left, right if top <= slow <= bottom else left, LANES):
             n = min(LANES, right - first)
             for lane in range(n):
                 work[TOTAL, lane] = 0.0
@@ -58,7 +61,7 @@ def add_amorphous(panel, arcs_of_lab, rays, table, scale, roi, mask, image):
                         add_table(table, last, n, work)
             for lane in range(n):
                 if mask.size == 0 or mask[slow, panel.first_column + first + lane]:
-                    image[slow, panel.first_column + first + lane] += np.float32(scale * work[TOTAL, lane])
+                    image[slow - row_start, panel.first_column + first + lane] += np.float32(scale * work[TOTAL, lane])
 
 
 @shared_function

@@ -9,22 +9,23 @@ import numpy as np
 from bragg_numba.plan.amorphous import Amorphous, Layer
 
 
-def render_layer(plan: Amorphous, layer: Layer, out: np.ndarray | None = None) -> np.ndarray:
-    """Render one background, or add it to ``out``: (slow, fast) float32, photons (eq. 42)."""
+def render_layer(plan: Amorphous, layer: Layer, out: np.ndarray | None = None, row_start: int = 0) -> np.ndarray:
+    """Render one background: (slow, fast) float32, photons (eq. 42); or add its rows from row_start on to ``out``."""
     from bragg_numba.kernels import amorphous
 
     image = np.zeros(plan.shape, dtype=np.float32) if out is None else out
     for panel in plan.panels:
         arguments = (panel, plan.arcs_of_lab, plan.rays, layer.table, plan.scale(layer), plan.roi, plan.mask)
-        amorphous.add_amorphous(*arguments, image)
+        amorphous.add_amorphous(*arguments, row_start, image)
     return image
 
 
-def render_layers(plan: Amorphous) -> np.ndarray:
-    """Render all backgrounds together: (slow, fast) float32, photons."""
-    image = np.zeros(plan.shape, dtype=np.float32)
+def render_layers(plan: Amorphous, row_start: int = 0, rows: int | None = None) -> np.ndarray:
+    """Render all backgrounds together: (rows, fast) float32, photons; None: all rows."""
+    n_slow, n_fast = plan.shape
+    image = np.zeros((n_slow if rows is None else rows, n_fast), dtype=np.float32)
     for layer in plan.layers:
-        render_layer(plan, layer, image)
+        render_layer(plan, layer, image, row_start)
     return image
 
 
@@ -42,10 +43,10 @@ class KeptBackground:
     def __reduce__(self):
         return KeptBackground, ()
 
-    def add(self, plan: Amorphous, rows: slice, out: np.ndarray) -> None:
-        """Add rows of the background to ``out``, (rows, fast) float32."""
+    def add(self, plan: Amorphous, out: np.ndarray) -> None:
+        """Add the backgrounds to a frame, (slow, fast) float32."""
         image, scale = self._of(plan)
-        np.add(out, image[rows] if scale == 1.0 else image[rows] * np.float32(scale), out=out)
+        np.add(out, image if scale == 1.0 else image * np.float32(scale), out=out)
 
     def _of(self, plan: Amorphous) -> tuple[np.ndarray, float]:
         with self._lock:

@@ -14,7 +14,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
-from bragg_numba.render.amorphous import KeptBackground
+from bragg_numba.render.amorphous import KeptBackground, render_layers
 from bragg_numba.render.devices import is_device_array
 from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
@@ -233,23 +233,30 @@ class Simulator:
         for done in parts:
             if progress is not None:
                 progress(done)
-        self._add_background(slice(None), out)
+        self._add_backgrounds(out)
         self._last.add(_Rendering(tally, frame=out))
         return out
 
-    def _add_background(self, rows: slice, out) -> None:
-        """Add the amorphous backgrounds to rows of the frame; they are rendered on the CPU."""
+    def _add_backgrounds(self, out) -> None:
+        """Add the amorphous backgrounds to the frame; they are rendered on the CPU."""
+        if self.plan.amorphous is None:
+            return
+        from bragg_numba.render.cpu import threads
+
+        frame = _on_host(out) if is_device_array(out) else out
+        with threads(self._threads):
+            self._background.add(self.plan.amorphous, frame)
+        if frame is not out:
+            _to_device(frame, out)
+
+    def _add_rows(self, start: int, tile: np.ndarray) -> None:
+        """Add rows of the amorphous backgrounds to a tile; the whole frame may be larger than memory."""
         if self.plan.amorphous is None:
             return
         from bragg_numba.render.cpu import threads
 
         with threads(self._threads):
-            if is_device_array(out):
-                on_host = _on_host(out)
-                self._background.add(self.plan.amorphous, rows, on_host)
-                _to_device(on_host, out)
-            else:
-                self._background.add(self.plan.amorphous, rows, out)
+            tile += render_layers(self.plan.amorphous, start, len(tile))
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Render the frame in tiles of whole rows, for frames larger than memory.
@@ -265,7 +272,7 @@ class Simulator:
         tally = Tally()
         cuts = ((start, min(start + rows, n_slow)) for start in range(0, n_slow, rows))
         for start, tile in self._renderer.stream(cuts, tally):
-            self._add_background(slice(start, start + len(tile)), tile)
+            self._add_rows(start, tile)
             collector.add(tile, start)
             yield start, tile
         self._last.add(_Rendering(tally, statistics=collector.result()))

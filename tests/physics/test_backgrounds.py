@@ -373,7 +373,28 @@ def test_later_flags_win_and_short_names_count_as_in_c(tmp_path, monkeypatch, ca
 
 def test_images_of_integers_have_the_header_of_nonbragg(tmp_path, monkeypatch):
     (tmp_path / "t.stol").write_text("0 2\n0.3 4\n0.6 1\n")
-    words = "-stol t.stol -detpixels 20 -pixel 4 -flux 1e11 -Xbeam 30 -osc 2 -phi 5 -adc 7 -scale 2 -seed 3".split()
+    words = [
+        "-stol",
+        "t.stol",
+        "-detpixels",
+        "20",
+        "-pixel",
+        "4",
+        "-flux",
+        "1e11",
+        "-Xbeam",
+        "30",
+        "-osc",
+        "2",
+        "-phi",
+        "5",
+        "-adc",
+        "7",
+        "-scale",
+        "2",
+        "-seed",
+        "3",
+    ]
     photons = _render_command([*words, "-intfile", "i.img", "-noisefile", "n.img"], tmp_path, monkeypatch)
     header = (tmp_path / "i.img").read_bytes()[:512].decode("ascii")
     for entry in ("SIZE1=20;", "PIXEL_SIZE=4;", "BEAM_CENTER_X=30;", "OSC_START=5;", "OSC_RANGE=2;", "DISTANCE=100;"):
@@ -387,6 +408,6 @@ def test_images_of_integers_have_the_header_of_nonbragg(tmp_path, monkeypatch):
 def test_noise_of_negative_photons_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.stol").write_text("0 -2\n0.3 4\n")
-    words = "-stol t.stol -detpixels 8 -pixel 4 -floatfile o -noisefile n".split()
+    words = ["-stol", "t.stol", "-detpixels", "8", "-pixel", "4", "-floatfile", "o", "-noisefile", "n"]
     assert main(["background", "--", *words]) == 2
     assert not (tmp_path / "o").exists() and not (tmp_path / "n").exists()
