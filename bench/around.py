@@ -171,6 +171,16 @@ def panels_over_plane(name: str, pairs: int = 15) -> float:
     return paired_ratio(lambda: panels.render(outs[0]), lambda: plane.render(outs[1]), pairs, repeats=1)
 
 
+def amorphous_seconds(times: int = 5) -> float:
+    """Seconds of a layer of water on 4096 x 4096 pixels, which a series renders once."""
+    from bragg_numba import Background
+    from bragg_numba.render.amorphous import render_layers
+
+    experiment = Experiment.from_nanobragg(_LINE).replace(backgrounds=(Background(material="water"),))
+    plan = make_plan(experiment).amorphous
+    return statistics.median(seconds(lambda: render_layers(plan)) for _ in range(times))
+
+
 def spots_over_pixels(cells: int, pairs: int = 5, rows: int = 96) -> float:
     """Speed of a frame of a serial experiment by spots over that by pixels, which render its middle ``rows`` only."""
     experiment = Experiment.from_nanobragg(SERIAL_LINE.format(cells))
@@ -234,6 +244,7 @@ AROUND = {
     "growth_with_steps": Around("time grows with steps^", "", growth_with_steps, 1.15),
     "peak_4096": Around("peak memory, 4096^2", "bytes", peak_of_4096, 350e6),
     "peak_16384": Around("peak memory, 16384^2 streamed to HDF5", "bytes", peak_of_16384, 700e6),
+    "amorphous_4096": Around("amorphous background, 4096^2, once a series", "s", amorphous_seconds, 0.1),
     "gain_of_skipping": Around("gain of skipping, protein cut at 3 A", "x", gain_of_skipping, None, most=False),
     **{
         f"panels_{PANELS[name][0] * PANELS[name][1]}": Around(

@@ -11,6 +11,7 @@ import sys
 from bragg_numba.versions import __version__ as __version__
 
 _HOMES = {
+    "Background": "experiment",
     "Beam": "experiment",
     "Crystal": "experiment",
     "Detector": "experiment",
@@ -24,6 +25,7 @@ _HOMES = {
     "Simulator": "render",
     "Statistics": "render",
     "StructureFactors": "experiment",
+    "background_of_frame": "render.profile",
     "list_crossings": "predict.crossings",
     "load_plan": "series",
     "poisson": "response.counter",

@@ -10,6 +10,9 @@ DEGREES = 180.0 * (1.0 / math.pi)
 #: eV * angstrom, the value that nanoBragg uses.
 ENERGY_WAVELENGTH_EV_A = 12398.42
 
+#: Molecules in a mole, the value that nanoBragg uses.
+AVOGADRO = 6.02214179e23
+
 #: The axes of a convention by name: beam, fast, slow, normal, twotheta, polarization, spindle; unit vectors.
 Frame = dict[str, tuple[float, float, float]]
 

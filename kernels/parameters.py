@@ -133,6 +133,19 @@ class Sources(NamedTuple):
     weight: np.ndarray  #: float64 (n,), their mean is 1
 
 
+class Scattering(NamedTuple):
+    """F of sin(theta)/lambda as piecewise cubics (eq. 42), with a grid of cells in which to look for the piece.
+
+    ``cubics[i]`` holds below ``ends[i]``; the last end is infinite. ``starts[c]`` is the piece in which cell c begins.
+    """
+
+    single: bool  #: no cell holds more than one end
+    cells_per_stol: float  #: m
+    starts: np.ndarray  #: int32 (cells,)
+    ends: np.ndarray  #: float64 (n,), 1/m
+    cubics: np.ndarray  #: float64 (n, 5): four coefficients, and where the piece's x is 0 (physics.cubic)
+
+
 class Frame(NamedTuple):
     """Where a kernel stores pixels."""
 

@@ -105,6 +105,19 @@ def curved_position(panel, fast, slow, depth):
 
 
 @device_function
+def position_on_lab_arcs(panel, fast, slow, depth):
+    """Place a point of the curved detector as nonBragg does: lab y and z of the flat one are arcs about slow and fast.
+
+    That mirrors the detector at its diagonal, which nobody sees but where the beam is polarized or the detector turned.
+    """
+    g = panel
+    _, y, z = flat_position(g, fast, slow, depth)
+    sine_fast, cosine_fast = sine_and_cosine(y / g.curve_radius)
+    sine_slow, cosine_slow = sine_and_cosine(z / g.curve_radius)
+    return position_on_arcs(g, 0.0, sine_fast, cosine_fast, sine_slow, cosine_slow)
+
+
+@device_function
 def pixel_position(curved, panel, fast, slow, depth):
     """Place a point of the detector, flat or curved, in the lab (metres)."""
     if curved:
@@ -186,6 +199,13 @@ def unpolarized_factor(cos_2theta):
     """polarization_factor of a beam that is not polarized, for any real type (eq. 8)."""
     real = type(cos_2theta)
     return real(0.5) * cos_2theta * cos_2theta + real(0.5)
+
+
+@device_function
+def cubic(rows, place, x):
+    """The cubic of a row of parameters.Scattering at x (eq. 42): coefficients of powers of x - row[4], lowest first."""
+    t = x - rows[place, 4]
+    return ((rows[place, 3] * t + rows[place, 2]) * t + rows[place, 1]) * t + rows[place, 0]
 
 
 @device_function

@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "series": ("bragg_numba.cli.series", "render many frames with several workers"),
     "export": ("bragg_numba.cli.export", "write frames in other formats"),
     "noise": ("bragg_numba.cli.noise", "turn photons into what a detector counts"),
+    "background": ("bragg_numba.cli.background", "render what scatters beside the crystal, for nonBragg's flags"),
+    "profile": ("bragg_numba.cli.profile", "make a table of F from a frame's background"),
     "view": ("bragg_numba.cli.view", "look at a frame"),
     "info": ("bragg_numba.cli.info", "say what a frame, a series or an experiment holds"),
     "trace": ("bragg_numba.cli.trace", "show every number on the way to one pixel"),

@@ -171,6 +171,15 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
         numbers = np.zeros(6), firsts, np.zeros((1, 9)), np.zeros((1, 10))
         sum_waves(rows, *numbers, np.zeros((1, 1), np.complex128))
 
+    def background() -> None:
+        from bragg_numba.experiment import Background
+        from bragg_numba.render.amorphous import render_layers
+
+        with_it = make_plan(plan.experiment.replace(backgrounds=(Background(material="water"),))).amorphous
+        assert with_it is not None
+        render_layers(with_it)
+
+    yield "amorphous backgrounds", background
     yield "sums over a frame", sums
     yield "structure factors of atoms", waves
     yield "random orientations and mosaic domains", orientations

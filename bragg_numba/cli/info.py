@@ -219,6 +219,12 @@ def _describe_experiment(experiment) -> dict:
         "reflections": 0 if factors.indices is None else len(factors.indices),
         "default_F": factors.default_F,
     }
+    if experiment.backgrounds:
+        # A label may come twice.
+        report["backgrounds"] = {
+            f"{place} {noun.label}": {name: _short(value) for name, value in given(noun)}
+            for place, noun in enumerate(experiment.backgrounds)
+        }
     return report
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from bragg_numba.conventions import DEGREES
+from bragg_numba.conventions import AVOGADRO, DEGREES
 from bragg_numba.experiment.placing import PlacedDetector
-from bragg_numba.plan.plan import AVOGADRO, Plan
+from bragg_numba.plan.plan import Plan
 
 #: Photons in the brightest pixel below which counts are next to none.
 FEWEST_PHOTONS = 1e-3
@@ -94,6 +94,7 @@ def plan_report(plan: Plan) -> dict:
         "lattices": None if plan.lattices is None else len(plan.lattices),
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
+        "backgrounds": [] if plan.amorphous is None else plan.amorphous.molecules,
     }
 
 
@@ -236,6 +237,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  {r['oversample']}x{r['oversample']} pixel oversample steps"
         + "".join(f" +{name}" for name in r["oversample_flags"]),
     ]
+    lines += [f"  background {label}: {molecules:g} molecules" for label, molecules in r["backgrounds"]]
     return lines
 
 

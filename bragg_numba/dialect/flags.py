@@ -256,9 +256,9 @@ FLAGS: tuple[Flag, ...] = tuple(
 
 #: Flags that nanoBragg reads and never uses, with what to do instead.
 REFUSED = {
-    "-stol": "amorphous scattering is read but never used by nanoBragg; add a -water background instead",
-    "-4stol": "amorphous scattering is read but never used by nanoBragg; add a -water background instead",
-    "-Q": "amorphous scattering is read but never used by nanoBragg; add a -water background instead",
+    "-stol": "nanoBragg reads it and never uses it; bragg-numba background renders it, or Experiment(backgrounds=...)",
+    "-4stol": "nanoBragg reads it and never uses it; bragg-numba background renders it, or Experiment(backgrounds=...)",
+    "-Q": "nanoBragg reads it and never uses it; bragg-numba background renders it, or Experiment(backgrounds=...)",
     "-stolout": "nanoBragg accepts it and writes nothing",
     "-coherent": "nanoBragg ignores it: mosaic domains and sources add incoherently",
 }

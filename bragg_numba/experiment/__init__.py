@@ -1,5 +1,6 @@
 """The nouns of an experiment: frozen, keyword-only, validated once, units in the field names."""
 
+from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
@@ -11,6 +12,7 @@ from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.structure_factors import StructureFactors
 
 __all__ = [
+    "Background",
     "Beam",
     "Crystal",
     "Detector",

@@ -14,6 +14,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment import faces
+from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
@@ -60,8 +61,10 @@ class Experiment(Noun):
     sampling: Sampling = field(default_factory=Sampling)
     fidelity: str = "nanobragg"
     lattices: tuple | None = None  #: of Lattice; None: crystal alone, with weight 1
+    backgrounds: tuple = ()  #: of Background: what scatters beside the crystal
 
     def __post_init__(self) -> None:
+        self._set("backgrounds", _listed(self.backgrounds))
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
@@ -239,7 +242,7 @@ class Experiment(Noun):
             )
 
     def of_lattice(self, index: int) -> Experiment:
-        """Return the experiment of one lattice alone: its crystal in its share of the beam, without water.
+        """Return the experiment of one lattice alone: its crystal in its share of the beam, no background.
 
         Where several share a ``Sampling.cutoff_photons``, each has its part of it.
 
@@ -252,20 +255,22 @@ class Experiment(Noun):
         if not 0 <= index < n:
             raise InputError("lattice", f"must be below {n}, the number of lattices", index)
         if self.lattices is None:
-            return self.replace(crystal=self.crystal.replace(water_um=0.0))
+            return self.replace(crystal=self.crystal.replace(water_um=0.0), backgrounds=())
         lattice, beam, sampling = self.lattices[index], self.beam, self.sampling
         if lattice.weight != 1.0:
             beam = beam.replace(fluence_per_m2=beam.photons_per_m2 * lattice.weight, flux_per_s=0.0)
         if sampling.cutoff_photons > 0.0 and n > 1:
             sampling = sampling.replace(cutoff_photons=sampling.cutoff_photons / n)
         crystal = lattice.crystal if lattice.crystal.water_um == 0.0 else lattice.crystal.replace(water_um=0.0)
-        return self.replace(crystal=crystal, beam=beam, sampling=sampling, lattices=None)
+        return self.replace(crystal=crystal, beam=beam, sampling=sampling, lattices=None, backgrounds=())
 
     def to_dict(self) -> dict:
-        """Return plain Python values that ``json`` can write; lattices where there are some."""
+        """Return plain Python values that ``json`` can write; lattices and backgrounds where there are some."""
         values = super(Experiment, self).to_dict()
         if self.lattices is None:
             del values["lattices"]
+        if not self.backgrounds:
+            del values["backgrounds"]
         return values
 
     def pixel_positions_m(self) -> np.ndarray:
@@ -316,6 +321,10 @@ class Experiment(Noun):
             if not isinstance(values["lattices"], list):
                 raise InputError("experiment.lattices", "must be a list", values["lattices"])
             parts["lattices"] = tuple(Lattice.from_dict(one) for one in values["lattices"])
+        backgrounds = values.get("backgrounds", [])
+        if not isinstance(backgrounds, list):
+            raise InputError("experiment.backgrounds", "must be a list", backgrounds)
+        parts["backgrounds"] = tuple(Background.from_dict(part) for part in backgrounds)
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
 
     def __str__(self) -> str:
@@ -342,6 +351,15 @@ class Experiment(Noun):
         text = experiment_text(Path(path))
         with read_from(path):
             return cls.from_json(text)
+
+
+def _listed(backgrounds) -> tuple:
+    """The backgrounds as a tuple; one alone stands for itself."""
+    if isinstance(backgrounds, Background):
+        return (backgrounds,)
+    if not isinstance(backgrounds, (tuple, list)) or not all(isinstance(one, Background) for one in backgrounds):
+        raise InputError("Experiment.backgrounds", "must be a tuple of Background", backgrounds)
+    return backgrounds if isinstance(backgrounds, tuple) else tuple(backgrounds)
 
 
 def _check_weights(sources) -> None:

@@ -22,6 +22,9 @@ UNITS = {
     "_m": "m",
     "_mm": "mm",
     "_mrad": "mrad",
+    "_g_per_cm3": "g/cm^3",
+    "_g_per_mol": "g/mol",
+    "_per_A": "1/angstrom",
     "_per_m2": "1/m^2",
     "_per_s": "1/s",
     "_percent": "%",
@@ -152,15 +155,30 @@ def span(values: np.ndarray) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
+#: Nouns of a list that are shown one by one.
+MOST_SHOWN = 8
+
+
 def of_parts(noun) -> Iterator[tuple[str, list[tuple[str, object]]]]:
     """Yield the parts of a noun that is made of nouns, each with what is given of it; fields of its own come first."""
     pairs = [(field.name, getattr(noun, field.name)) for field in dataclasses.fields(noun)]
-    own = [pair for pair in given(noun) if not dataclasses.is_dataclass(pair[1])]
+    own = [pair for pair in given(noun) if not dataclasses.is_dataclass(pair[1]) and not _is_listed(pair[1])]
     if own:
         yield "", own
     for name, value in pairs:
         if dataclasses.is_dataclass(value):
             yield name, given(value)
+        elif _is_listed(value):
+            yield from ((f"{name}[{place}]", given(part)) for place, part in enumerate(value))
+
+
+def _is_listed(value) -> bool:
+    """Whether a field holds nouns, not too many to show each."""
+    return (
+        isinstance(value, tuple)
+        and 0 < len(value) <= MOST_SHOWN
+        and all(dataclasses.is_dataclass(part) for part in value)
+    )
 
 
 def lines(noun, head: str) -> str:

@@ -12,7 +12,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import file_error
 from bragg_numba.io.smv_entries import HEADER_BYTES, SmvEntries, read_smv_header
 
-__all__ = ["SmvHeader", "SmvImage", "read_smv", "smv_bytes"]
+__all__ = ["NonbraggHeader", "SmvHeader", "SmvImage", "read_smv", "smv_bytes"]
 
 #: Keys that tell the type of the pixels: ADSC's, d*TREK's.
 _TYPE_KEYS = ("TYPE", "Data_type", "DATA_TYPE")
@@ -92,6 +92,52 @@ class SmvHeader:
         return ("{\n" + "".join(lines) + "}\f").encode("ascii")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NonbraggHeader:
+    """What the header of an image of nonBragg says, in the units of the file."""
+
+    size1: int  #: pixels along fast
+    size2: int  #: pixels along slow
+    pixel_size_mm: float
+    distance_mm: float
+    wavelength_A: float
+    beam_center_x_mm: float
+    beam_center_y_mm: float
+    orgx: float  #: pixels
+    orgy: float  #: pixels
+    close_distance_mm: float
+    phi_deg: float
+    osc_range_deg: float
+    twotheta_deg: float
+
+    def encode(self) -> bytes:
+        """Return the header's bytes, filled with blanks to 512, equal to nonBragg's byte for byte."""
+        entries = [
+            ("HEADER_BYTES", f"{HEADER_BYTES}"),
+            ("DIM", "2"),
+            ("BYTE_ORDER", "little_endian"),
+            ("TYPE", "unsigned_short"),
+            ("SIZE1", f"{self.size1:d}"),
+            ("SIZE2", f"{self.size2:d}"),
+            ("PIXEL_SIZE", f"{self.pixel_size_mm:g}"),
+            ("DISTANCE", f"{self.distance_mm:g}"),
+            ("WAVELENGTH", f"{self.wavelength_A:g}"),
+            ("BEAM_CENTER_X", f"{self.beam_center_x_mm:g}"),
+            ("BEAM_CENTER_Y", f"{self.beam_center_y_mm:g}"),
+            ("ORGX", f"{self.orgx:g}"),
+            ("ORGY", f"{self.orgy:g}"),
+            ("CLOSE_DISTANCE", f"{self.close_distance_mm:g}"),
+            ("PHI", f"{self.phi_deg:g}"),
+            ("OSC_START", f"{self.phi_deg:g}"),
+            ("OSC_RANGE", f"{self.osc_range_deg:g}"),
+            ("TWOTHETA", f"{self.twotheta_deg:g}"),
+            ("DETECTOR_SN", "000"),
+            ("BEAMLINE", "fake"),
+        ]
+        text = "{\n" + "".join(f"{key}={value};\n" for key, value in entries) + "}\f"
+        return text.encode("ascii").ljust(HEADER_BYTES)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SmvImage:
     """A file that was read: its header and its pixels.
@@ -105,7 +151,7 @@ class SmvImage:
     notes: tuple[str, ...] = ()
 
 
-def smv_bytes(header: SmvHeader, image: np.ndarray) -> bytes:
+def smv_bytes(header: SmvHeader | NonbraggHeader, image: np.ndarray) -> bytes:
     """Return a whole SMV file.
 
     Parameters

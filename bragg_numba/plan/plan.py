@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bragg_numba.conventions import DEGREES
+from bragg_numba.conventions import AVOGADRO, DEGREES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment.placing import PlacedDetector, PlacedPanel, place_detector
 from bragg_numba.experiment.vectors import Vector, dot
 from bragg_numba.kernels import parameters, physics, walk
 from bragg_numba.memory import require
+from bragg_numba.plan.amorphous import Amorphous, flatten_backgrounds
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.doubts import list_doubts
@@ -22,8 +23,6 @@ from bragg_numba.plan.panels import list_panels, list_sensors, wanted_pixels
 from bragg_numba.plan.sources import Sources, list_sources
 from bragg_numba.plan.steps import Steps, mosaic_domains, phi_steps, require_listable
 from bragg_numba.plan.table import dense_table
-
-AVOGADRO = 6.02214179e23
 
 #: Structure factor of a water molecule in the forward direction, electrons, and its molar mass, g/mol.
 WATER_F = 2.57
@@ -69,6 +68,7 @@ class Plan:
     cell_counts: tuple[int, int, int]
     notes: tuple[str, ...] = field(default=())
     lattices: tuple[Plan, ...] | None = None  #: of each lattice alone, where the experiment has lattices
+    amorphous: Amorphous | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -193,6 +193,10 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     gram = _gram(experiment, cell, counts, physical=physical)
     notes += list_doubts(experiment, detector, cell, counts, sources, gram)
     shares_mask = like is not None and like.experiment.detector is experiment.detector
+    mask = like.mask if like is not None and shares_mask else wanted_pixels(experiment.detector)
+    amorphous = flatten_backgrounds(experiment, detector, sources, sensors, roi, mask, _cut_before(experiment, like))
+    if amorphous is not None:
+        notes += amorphous.notes
     if physical and (sampling.oversample_thick or sampling.oversample_polar or sampling.oversample_omega):
         notes.append(
             "oversample_thick, _polar and _omega have no effect: with fidelity physical every sub-step "
@@ -209,7 +213,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         sources=sources,
         cells=cells,
         table=table,
-        mask=like.mask if like is not None and shares_mask else wanted_pixels(experiment.detector),
+        mask=mask,
         roi=roi,
         panels=panels,
         lattice=_lattice(experiment, gram, counts),
@@ -229,6 +233,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         recommended_oversample=recommended,
         cell_counts=counts,
         notes=tuple(notes),
+        amorphous=amorphous,
     )
     return plan if experiment.lattices is None else _with_lattices(plan, max_memory)
 
@@ -255,6 +260,13 @@ def _stands_alike(experiment: Experiment, like: Plan | None) -> Plan | None:
     same = other.detector is experiment.detector and other.beam is experiment.beam
     same = same and other.fidelity == experiment.fidelity and other.rotation.axis == experiment.rotation.axis
     return like if same else None
+
+
+def _cut_before(experiment: Experiment, like: Plan | None) -> tuple[parameters.Scattering, ...]:
+    """The tables of the same backgrounds where a plan has them already, else ()."""
+    if like is None or like.amorphous is None or like.experiment.backgrounds is not experiment.backgrounds:
+        return ()
+    return tuple(layer.table for layer in like.amorphous.layers)
 
 
 def _refuse_absurd(pixels: int, oversample: int, sources: int, phi_steps: int, domains: int, layers: int) -> None:

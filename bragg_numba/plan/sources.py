@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Beam
-from bragg_numba.experiment.placing import PlacedDetector
-from bragg_numba.experiment.vectors import as_vector, rotate_about, scale, unit
+from bragg_numba.experiment.vectors import Vector, as_vector, rotate_about, scale, unit
 from bragg_numba.kernels import parameters
 from bragg_numba.plan.steps import Steps, require_listable, scan_steps
 
@@ -75,14 +75,25 @@ def _milliradians(value: float | None) -> float | None:
     return None if value is None else value / 1000.0
 
 
-def _mean_one(weights: list[float | None]) -> np.ndarray:
+def mean_one(weights: list[float | None]) -> np.ndarray:
     """Weights scaled to a mean of 1; a weight that is not given counts as 1."""
     found = np.array([1.0 if weight is None else weight for weight in weights])
     found = found / found.max()  # the sum of any finite weights is then finite
     return found * (len(found) / found.sum())
 
 
-def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sources:
+class Axes(Protocol):
+    """What of a placed detector the list of sources needs; unit vectors."""
+
+    @property
+    def beam(self) -> Vector: ...
+    @property
+    def polarization(self) -> Vector: ...
+    @property
+    def vertical(self) -> Vector: ...
+
+
+def list_sources(beam: Beam, detector: Axes, *, physical: bool) -> Sources:
     """List every source of the beam (eq. 30); under fidelity nanobragg all of them weigh the same, as in C."""
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
@@ -119,7 +130,7 @@ def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sou
     return Sources(
         incident=-np.array([row[0] for row in rows]),
         wavelength=np.array([row[1] for row in rows]),
-        weight=_mean_one([row[2] for row in rows]) if physical else np.ones(len(rows)),
+        weight=mean_one([row[2] for row in rows]) if physical else np.ones(len(rows)),
         horizontal=horizontal,
         vertical=vertical,
         dispersion=dispersion,

@@ -14,6 +14,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.render.amorphous import KeptBackground, render_layers
 from bragg_numba.render.devices import is_device_array
 from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
@@ -73,6 +74,8 @@ class Simulator:
         Bytes that the plan and the frame may take; None: 80 % of what is free.
     plan
         The experiment's plan where it was made before; None: made here.
+    background
+        Where amorphous backgrounds are kept for simulators that differ in the fluence alone; None: its own.
 
     Examples
     --------
@@ -91,6 +94,7 @@ class Simulator:
         threads: int | None = None,
         max_memory: int | None = None,
         plan: Plan | None = None,
+        background: KeptBackground | None = None,
     ) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", experiment)
@@ -98,6 +102,8 @@ class Simulator:
         self.plan: Plan = make_plan(experiment, max_memory) if plan is None else plan
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
+        self._threads = threads
+        self._background = KeptBackground() if background is None else background
         self._last = _LastRenderings()
         self._precision, self._threads = precision, threads
         self._labeller: Labeller | None = None
@@ -233,8 +239,30 @@ class Simulator:
         for done in parts:
             if progress is not None:
                 progress(done)
+        self._add_backgrounds(out)
         self._last.add(_Rendering(tally, frame=out))
         return out
+
+    def _add_backgrounds(self, out) -> None:
+        """Add the amorphous backgrounds to the frame; they are rendered on the CPU."""
+        if self.plan.amorphous is None:
+            return
+        from bragg_numba.render.cpu import threads
+
+        frame = _on_host(out) if is_device_array(out) else out
+        with threads(self._threads):
+            self._background.add(self.plan.amorphous, frame)
+        if frame is not out:
+            _to_device(frame, out)
+
+    def _add_rows(self, start: int, tile: np.ndarray) -> None:
+        """Add rows of the amorphous backgrounds to a tile; the whole frame may be larger than memory."""
+        if self.plan.amorphous is None:
+            return
+        from bragg_numba.render.cpu import threads
+
+        with threads(self._threads):
+            tile += render_layers(self.plan.amorphous, start, len(tile))
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Render the frame in tiles of whole rows, for frames larger than memory.
@@ -250,6 +278,7 @@ class Simulator:
         tally = Tally()
         cuts = ((start, min(start + rows, n_slow)) for start in range(0, n_slow, rows))
         for start, tile in self._renderer.stream(cuts, tally):
+            self._add_rows(start, tile)
             collector.add(tile, start)
             yield start, tile
         self._last.add(_Rendering(tally, statistics=collector.result()))
@@ -340,13 +369,14 @@ class Simulator:
         return min(most, max(total - (self.statistics.sum - self._background_sum()), 0.0))
 
     def _background_sum(self) -> float:
-        """Photons of water in the rendered pixels."""
+        """Photons of water and other backgrounds in the rendered pixels."""
         rules = self.plan.rules
-        if rules.background == 0.0 and rules.flat_background == 0.0:
+        if rules.background == 0.0 and rules.flat_background == 0.0 and self.plan.amorphous is None:
             return 0.0
         from bragg_numba.render.background import without_reflections
 
-        dark = Simulator(self.experiment, backend="cpu", plan=without_reflections(self.plan))
+        plan, background = without_reflections(self.plan), self._background
+        dark = Simulator(self.experiment, backend="cpu", plan=plan, background=background)
         dark.render()
         return dark.statistics.sum
 
@@ -419,6 +449,16 @@ def _on_host(image) -> np.ndarray:
     import cupy
 
     return cupy.asnumpy(cupy.asarray(image))
+
+
+def _to_device(image: np.ndarray, out) -> None:
+    """Copy a frame into one that lies on a device."""
+    if hasattr(out, "copy_to_device"):
+        out.copy_to_device(image)
+        return
+    import cupy
+
+    cupy.asarray(out)[...] = cupy.asarray(image)
 
 
 def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | None):

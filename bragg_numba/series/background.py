@@ -1,8 +1,8 @@
-"""The background of a series apart from its Bragg photons: water scatters the same whatever the crystal does."""
+"""Backgrounds of a series apart from its Bragg photons: water scatters the same whatever the crystal does."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,26 +14,53 @@ PATH = "/entry/background"
 #: More images than this are not kept in a master: they are rendered again where they are wanted.
 LIMIT = 64
 
-#: Columns of the table of frames that change the background by more than a factor, or by a factor that is the
-#: plan's business. The fluence is a factor; orientation, phi, wavelength and cell counts do not matter.
-_COLUMNS = ("beam_x_mm", "beam_y_mm", "detector_shift_mm", "spectrum", "mosaic_spread_deg", "mosaic_domains")
+#: Columns of the table of frames that change a background by more than a factor, or by a factor that is the
+#: plan's business: of water; of what is amorphous. The fluence is a factor; orientation, phi and cell counts do not
+#: matter.
+_OF_WATER = ("beam_x_mm", "beam_y_mm", "detector_shift_mm", "spectrum", "mosaic_spread_deg", "mosaic_domains")
+_OF_AMORPHOUS = ("beam_x_mm", "beam_y_mm", "detector_shift_mm", "spectrum", "wavelength_A")
 
 
 @dataclass(frozen=True, slots=True)
 class Backgrounds:
-    """Which background every frame has: ``scale[i]`` times image ``index[i]``."""
+    """Which image of a background every frame has: ``scale[i]`` times image ``index[i]``."""
 
     frames: np.ndarray  #: (m,) the frame that each image is rendered for
     index: np.ndarray  #: (n,)
     scale: np.ndarray  #: (n,)
+    path: str = PATH  #: of its group in a master
+    layer: int | None = None  #: which of ``Experiment.backgrounds``; None: the crystal's water
+
+    def render(self, experiment) -> np.ndarray:
+        """Render this background of one frame alone: (slow, fast) float32 photons."""
+        return render_background(experiment) if self.layer is None else render_amorphous(experiment, self.layer)
 
 
 def backgrounds(series) -> Backgrounds | None:
-    """Sort the frames of a series by their background; None without water."""
+    """Sort the frames of a series by their water; None without any."""
     if series.experiment.crystal.water_um == 0.0:
         return None
+    # nanoBragg multiplies the water's share by the fluence twice.
+    return _sort(series, _OF_WATER, 1 if series.experiment.fidelity == "physical" else 2)
+
+
+def list_backgrounds(series) -> list[Backgrounds]:
+    """The backgrounds of a series, each a layer of its own: water, then those of ``Experiment.backgrounds``."""
+    water = backgrounds(series)
+    found = [] if water is None else [water]
+    names: list[str] = []
+    for layer, noun in enumerate(series.experiment.backgrounds):
+        label = noun.label.replace("/", "_").strip(". ") or "table"
+        alike = sum(name == label or name.startswith(f"{label}_") for name in names)
+        names.append(label if label not in (*names, "photons", "index", "scale") else f"{label}_{alike + 1}")
+        found.append(replace(_sort(series, _OF_AMORPHOUS, 1), path=f"{PATH}/{names[-1]}", layer=layer))
+    return found
+
+
+def _sort(series, columns_that_count, power: int) -> Backgrounds:
+    """Sort the frames by the columns that count; the fluence is a factor, to this power."""
     n, table = len(series), series.frames
-    columns = [np.asarray(table[name]).reshape(n, -1) for name in _COLUMNS if name in table]
+    columns = [np.asarray(table[name]).reshape(n, -1) for name in columns_that_count if name in table]
     if columns:
         # Padding is NaN, which is like no other number, not even itself.
         rows = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float64), nan=-1.0)
@@ -51,23 +78,20 @@ def backgrounds(series) -> Backgrounds | None:
         # A frame without a beam has no background; one that is compared with it keeps an image of its own.
         if not (base > 0.0).all():
             return Backgrounds(np.arange(n), np.arange(n), scale)
-        # nanoBragg multiplies the water's share by the fluence twice.
-        scale = (fluence / base) ** (1 if series.experiment.fidelity == "physical" else 2)
+        scale = (fluence / base) ** power
     return Backgrounds(frames, index, scale)
 
 
 def render_background(experiment) -> np.ndarray:
-    """Render the background of one frame alone: (slow, fast) float32 photons.
+    """Render the water of one frame alone: (slow, fast) float32 photons.
 
     The frame is the sum of this and of its Bragg photons, to the error with which it was rendered itself; this is
     always computed in float64 on the CPU, so that it is the same whenever it is wanted.
     """
-    from bragg_numba.experiment import StructureFactors
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.render.simulator import Simulator
 
-    nothing = StructureFactors(indices=np.zeros((1, 3), dtype=np.int32), amplitudes=np.zeros(1))
-    empty = experiment.replace(structure_factors=nothing, lattices=None)
+    empty = experiment.replace(structure_factors=_no_reflections(), lattices=None, backgrounds=())
     rules = make_plan(empty).rules
     factor = 1.0
     if not rules.running:
@@ -81,44 +105,84 @@ def render_background(experiment) -> np.ndarray:
     return image if factor == 1.0 else np.multiply(image, np.float32(factor), out=image)
 
 
+def render_amorphous(experiment, layer: int) -> np.ndarray:
+    """Render one of the amorphous backgrounds of a frame alone: (slow, fast) float32 photons."""
+    from bragg_numba.plan.plan import make_plan
+    from bragg_numba.render.amorphous import render_layer
+
+    plan = make_plan(experiment.replace(structure_factors=_no_reflections(), lattices=None)).amorphous
+    assert plan is not None
+    return render_layer(plan, plan.layers[layer])
+
+
+def _no_reflections():
+    from bragg_numba.experiment import StructureFactors
+
+    return StructureFactors(indices=np.zeros((1, 3), dtype=np.int32), amplitudes=np.zeros(1))
+
+
 def write_background(file, series, options) -> str | None:
-    """Write the background of a series into its master; return a note if there are too many to keep."""
+    """Write the backgrounds of a series into its master; return a note if one has too many images to keep."""
+    from bragg_numba.io import nxmx
+
+    note = None
+    for found in list_backgrounds(series):
+        if len(found.frames) > LIMIT:
+            note = f"the background differs between frames in {len(found.frames)} ways: the master does not hold it"
+            continue
+        if PATH not in file:
+            # No NXdata: readers take the first or the last of those for the frames.
+            nxmx.group(file["/entry"], PATH.rsplit("/", 1)[1], "NXcollection")
+        _write_images(file, found, series, options)
+    return note
+
+
+def _write_images(file, found: Backgrounds, series, options) -> None:
     from bragg_numba.io import nxmx
     from bragg_numba.io.attributes import set_attributes
     from bragg_numba.io.compression import Codec
 
-    found = backgrounds(series)
-    if found is None:
-        return None
-    if len(found.frames) > LIMIT:
-        return f"the background differs between frames in {len(found.frames)} ways: the master does not hold it"
-    # No NXdata: readers take the first or the last of those for the frames.
-    group = nxmx.group(file["/entry"], PATH.rsplit("/", 1)[1], "NXcollection")
+    group = file[PATH]
+    if found.layer is not None:
+        group = nxmx.group(group, found.path.rsplit("/", 1)[1], "NXcollection")
+        noun = series.experiment.backgrounds[found.layer]
+        set_attributes(group, long_name=noun.label, thickness_mm=noun.thickness_mm)
     codec, shape = Codec(options.compression), series.experiment.detector.shape
     images = group.create_dataset(
         "photons", (len(found.frames), *shape), np.float32, chunks=(1, *shape), **codec.dataset_options()
     )
-    meaning = "expected photons a pixel of the background alone; that of frame i is scale[i] * photons[index[i]]"
+    meaning = "expected photons a pixel of this background alone; that of frame i is scale[i] * photons[index[i]]"
     set_attributes(images, units="photons", long_name="photons (image, slow, fast)", meaning=meaning)
     group["index"], group["scale"] = found.index, found.scale
     for place, frame in enumerate(found.frames):
-        images[place] = render_background(series.experiment_of(int(frame)))
-    return None
+        images[place] = found.render(series.experiment_of(int(frame)))
 
 
 class BackgroundReader:
-    """The background of the frames of a file: what it holds, or else rendered again."""
+    """The backgrounds of the frames of a file: what it holds, or else rendered again."""
 
     def __init__(self, file, series) -> None:
-        found = backgrounds(series)
-        if found is None:
-            raise InputError("--background", "needs frames with a background: this series has no water")
+        found = list_backgrounds(series)
+        if not found:
+            raise InputError("--background", "needs frames with a background: this series has no water and no other")
+        self._layers = [_LayerReader(file, series, one) for one in found]
+
+    def of(self, frame: int) -> np.ndarray:
+        """All that is no Bragg photon of one frame, (slow, fast) float32 photons."""
+        first, *others = (layer.of(frame) for layer in self._layers)
+        return sum(others, first)
+
+
+class _LayerReader:
+    """One background of the frames of a file."""
+
+    def __init__(self, file, series, found: Backgrounds) -> None:
         self._series, self._found, self._name = series, found, file.filename
-        self._stored = file.get(f"{PATH}/photons")
+        self._stored = file.get(f"{found.path}/photons")
         self._last: tuple[int, np.ndarray] | None = None
 
     def of(self, frame: int) -> np.ndarray:
-        """The background of one frame, (slow, fast) float32 photons."""
+        """This background of one frame."""
         place = int(self._found.index[frame])
         if self._last is None or self._last[0] != place:
             stored = self._stored is not None and len(self._stored) == len(self._found.frames)
@@ -127,7 +191,7 @@ class BackgroundReader:
                 with reading(self._name):
                     image = self._stored[place]
             else:
-                image = render_background(self._series.experiment_of(source))
+                image = self._found.render(self._series.experiment_of(source))
             self._last = (place, image)
         scale = np.float32(self._found.scale[frame])
         return self._last[1] if scale == 1.0 else self._last[1] * scale

@@ -24,6 +24,7 @@ from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.render.amorphous import KeptBackground
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.stages import StageClock
@@ -128,6 +129,7 @@ class Renderer:
         self.layout = Layout(1, None, alone=True) if layout is None else layout
         self.stop = threading.Event()
         self._plan: Plan | None = None
+        self._background = KeptBackground()
 
     def plan(self, index: int):
         """The plan of one frame."""
@@ -151,6 +153,7 @@ class Renderer:
             precision=self.options.precision,
             threads=self.layout.threads,
             plan=plan,
+            background=self._background,
         )
         with self._kernels():
             simulator.render(out=out, progress=self._go_on)

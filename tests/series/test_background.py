@@ -5,10 +5,10 @@ import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
 
-from bragg_numba import Experiment, InputError, Simulator
+from bragg_numba import Background, Experiment, InputError, OutputOptions, Simulator
 from bragg_numba.cli.bragg import main
 from bragg_numba.series import Series, rotation_series, still_series
-from bragg_numba.series.background import LIMIT, backgrounds, render_background
+from bragg_numba.series.background import LIMIT, backgrounds, list_backgrounds, render_background
 
 EPS = float(np.finfo(np.float32).eps)
 DRY = (
@@ -148,3 +148,48 @@ def test_a_frame_of_the_command_line_has_a_background_too(tmp_path):
     assert abs(with_it["photons"] - without["photons"] - background) < 6 * spread + 8 * EPS * with_it["photons"]
     with pytest.raises(InputError, match="--background"):
         write_counts(tmp_path / "f.h5", tmp_path / "c.h5", background=-1.0)
+
+
+def test_each_background_of_a_series_is_a_layer_that_is_rendered_once_and_scaled(tmp_path, monkeypatch):
+    from bragg_numba.kernels import amorphous
+
+    from bragg_numba.series.pipeline import Renderer
+    from bragg_numba.series.source import write_counts
+
+    calls = []
+    kernel = amorphous.add_amorphous
+    monkeypatch.setattr(amorphous, "add_amorphous", lambda *a: calls.append(a[4]) or kernel(*a))
+    air, oil = Background(material="air", thickness_mm=10.0), Background(material="paratone", name="oil")
+    experiment = Experiment.from_nanobragg(WET.replace("1e28", "1e24")).replace(backgrounds=(air, oil, air))
+    rows = [{"phi_deg": 3.0 * i, "fluence_per_m2": 1e24 * (1 + i)} for i in range(4)]
+    series = Series(experiment, rows)
+    renderer, out = Renderer(series, OutputOptions()), np.zeros((40, 50), dtype=np.float32)
+    for index in range(4):
+        renderer.render(renderer.plan(index), out)
+    assert len(calls) == 3
+    series.write(tmp_path / "s", counts="uint32", seed=7)
+    master = tmp_path / "s_photons" / "s_master.h5"
+    with h5py.File(master) as file:
+        group = file["/entry/background"]
+        assert {"photons", "air", "oil", "air_2"} <= set(group)
+        assert group["oil"].attrs["long_name"] == "oil"
+        for index in range(4):
+            total = file["/entry/data/data"][index]
+            bragg = Simulator(_dry(series.experiment_of(index)).replace(backgrounds=())).render()
+            layers = [group, group["air"], group["oil"], group["air_2"]]
+            rest = sum(layer["scale"][index] * layer["photons"][layer["index"][index]] for layer in layers)
+            assert (np.abs(total - bragg - rest) <= 2e-5 * total).all()
+        assert group["oil/scale"][()].tolist() == [1.0, 2.0, 3.0, 4.0]
+    alone = write_counts(master, tmp_path / "c.h5", background=0.0, counts="uint32")
+    both = write_counts(master, tmp_path / "d.h5", counts="uint32")
+    assert 0.0 <= alone["photons"] < 0.5 * both["photons"]
+
+
+def test_wavelengths_have_backgrounds_of_their_own():
+    experiment = Experiment.from_nanobragg(DRY).replace(backgrounds=(Background(material="water"),))
+    found = list_backgrounds(Series(experiment, {"wavelength_A": [1.0, 1.1, 1.0], "phi_deg": [0.0, 1.0, 2.0]}))
+    assert [layer.index.tolist() for layer in found] == [[0, 1, 0]]
+    first, second = (
+        found[0].render(experiment.replace(beam=experiment.beam.replace(wavelength_A=w))) for w in (1.0, 1.1)
+    )
+    assert not np.allclose(first, second, rtol=1e-3)

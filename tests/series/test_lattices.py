@@ -106,7 +106,8 @@ def test_an_experiment_with_lattices_is_its_json_and_one_without_has_none_there(
     assert again == together
     assert again.lattices[1].weight == 0.5
     assert "lattices" not in base.to_json()
-    assert "2 of Lattice" in str(together)
+    assert "lattices[1]" in str(together)
+    assert "9 of Lattice" in str(base.replace(lattices=9 * together.lattices[:1]))
 
 
 @pytest.mark.parametrize(
@@ -278,6 +279,18 @@ def test_stills_with_lattices_that_cannot_be_are_refused(base, given, message):
 
 def test_generators_of_columns_are_apart():
     assert generator_of(1, "a").random() != generator_of(1, "b").random()
+
+
+def test_backgrounds_count_once_whatever_the_number_of_crystals(base):
+    from bragg_numba import Background
+
+    wet = base.replace(backgrounds=(Background(material="water", thickness_mm=0.05),))
+    air = simulate(wet.replace(lattices=()), backend="cpu")
+    assert air.max() > 0.0
+    crystals = turned(base, 2)
+    frame = simulate(wet.replace(lattices=[Lattice(crystal=crystal) for crystal in crystals]), backend="cpu")
+    bragg = simulate(base.replace(lattices=[Lattice(crystal=crystal) for crystal in crystals]), backend="cpu")
+    assert np.abs(frame - (bragg + air)).max() <= 4 * np.finfo(np.float32).eps * frame.max()
 
 
 # --- the truth that is summed
