@@ -64,7 +64,9 @@ class Experiment(Noun):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
         if self.fidelity == "physical":
-            _check_weights(self.beam.sources)
+            _check_weights(self.beam.sources, "under fidelity physical")
+        elif self.backgrounds:
+            _check_weights(self.beam.sources, "beside backgrounds")
         roi = self.sampling.roi
         n_slow, n_fast = self.detector.shape
         if roi is not None and (roi[0] >= n_fast or roi[2] >= n_slow):
@@ -325,11 +327,11 @@ def _listed(backgrounds) -> tuple:
     return backgrounds if isinstance(backgrounds, tuple) else tuple(backgrounds)
 
 
-def _check_weights(sources) -> None:
-    """Source weights must make a mean; under fidelity nanobragg they are ignored, as in C."""
+def _check_weights(sources, where: str) -> None:
+    """Source weights must make a mean; under fidelity nanobragg Bragg photons ignore them, as in C."""
     weights = [row[3] for row in sources or () if row[3] is not None]
     for weight in weights:
         if weight < 0.0:
-            raise InputError("Beam.sources weight", "must lie at or above 0 under fidelity physical", weight)
+            raise InputError("Beam.sources weight", f"must lie at or above 0 {where}", weight)
     if sources and len(weights) == len(sources) and not any(weights):
-        raise InputError("Beam.sources", "must have at least one weight above 0 under fidelity physical")
+        raise InputError("Beam.sources", f"must have at least one weight above 0 {where}")
