@@ -146,6 +146,14 @@ class Scattering(NamedTuple):
     cubics: np.ndarray  #: float64 (n, 5): four coefficients, and where the piece's x is 0 (physics.cubic)
 
 
+class Motion(NamedTuple):
+    """Motions as in a liquid (eq. 43)."""
+
+    correlation: float  #: length over which displacements are alike
+    displacement: float  #: root mean square along an axis
+    reach: int  #: reflections to each side that a pixel sees
+
+
 class Frame(NamedTuple):
     """Where a kernel stores pixels."""
 

@@ -209,6 +209,18 @@ def cubic(rows, place, x):
 
 
 @device_function
+def liquid_motion(square, near, correlation, displacement):
+    """Diffuse scattering of F = 1 around its reflection, m^3 (eq. 43): W e^-W times a peak whose integral is 1.
+
+    ``square`` is the reflection's |h|^2 and ``near`` the squared distance from it, both 1/m^2.
+    """
+    exponent = 4.0 * math.pi * math.pi * displacement * displacement * square
+    width = 1.0 + 4.0 * math.pi * math.pi * correlation * correlation * near
+    volume = 8.0 * math.pi * correlation * correlation * correlation
+    return exponent * math.exp(-exponent) * volume / (width * width)
+
+
+@device_function
 def nearest_index(h):
     """Nearest whole Miller index as a float, halves downwards: ceil(h - 1/2) as in nanoBragg (eq. 10)."""
     return math.ceil(h - 0.5)

@@ -18,6 +18,7 @@ from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.diffuse import Diffuse
 from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
@@ -56,16 +57,19 @@ class Experiment(Noun):
     sampling: Sampling = field(default_factory=Sampling)
     fidelity: str = "nanobragg"
     backgrounds: tuple = ()  #: of Background: what scatters beside the crystal
+    diffuse: Diffuse | None = None  #: what the crystal scatters between its reflections
 
     def __post_init__(self) -> None:
         self._set("backgrounds", _listed(self.backgrounds))
+        if self.diffuse is not None and not isinstance(self.diffuse, Diffuse):
+            raise InputError("Experiment.diffuse", "must be a Diffuse", self.diffuse)
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
         if self.fidelity == "physical":
             _check_weights(self.beam.sources, "under fidelity physical")
-        elif self.backgrounds:
+        elif self.backgrounds or self.diffuse:
             _check_weights(self.beam.sources, "beside backgrounds")
         roi = self.sampling.roi
         n_slow, n_fast = self.detector.shape
@@ -257,11 +261,9 @@ class Experiment(Noun):
         return pixel_positions(placed, curved=self.detector.curved)
 
     def to_dict(self) -> dict:
-        """Return plain Python values; without backgrounds there is no word of them, as in older files."""
+        """Return plain Python values; of backgrounds that there are none is not said, as in older files."""
         values = Noun.to_dict(self)
-        if not self.backgrounds:
-            del values["backgrounds"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in ("backgrounds", "diffuse")}
 
     def to_json(self, indent: int | None = None) -> str:
         """Return the whole experiment, tables and mask included, as JSON text."""
@@ -290,6 +292,8 @@ class Experiment(Noun):
         if not isinstance(backgrounds, list):
             raise InputError("experiment.backgrounds", "must be a list", backgrounds)
         parts["backgrounds"] = tuple(Background.from_dict(part) for part in backgrounds)
+        if values.get("diffuse") is not None:
+            parts["diffuse"] = Diffuse.from_dict(values["diffuse"])
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
 
     def __str__(self) -> str:

@@ -96,7 +96,7 @@ def flatten_backgrounds(
     # A background is smooth: what the crystal's fringes would need, it does not.
     oversample = sampling.oversample or 1
     panels = list_panels(experiment, detector, sensors, oversample, physical=physical)
-    weights = None if experiment.beam.sources is None else mean_one([row[3] for row in experiment.beam.sources])
+    weights = _shares(experiment.beam)
     return amorphous_of(
         experiment.backgrounds, experiment.beam, detector, panels, sources, roi, mask, weights=weights, tables=tables
     )
@@ -132,6 +132,18 @@ def amorphous_of(
         arcs_of_lab=arcs_of_lab,
         notes=tuple(notes),
     )
+
+
+def _shares(beam: Beam) -> np.ndarray | None:
+    """How the sources of a list share the fluence: weights of mean 1; None: evenly."""
+    return None if beam.sources is None else mean_one([row[3] for row in beam.sources])
+
+
+def list_rays(beam: Beam, sources: Sources, detector: Axes) -> np.ndarray:
+    """The rays of an experiment, rows of ``Amorphous.rays``."""
+    weights = _shares(beam)
+    weights = np.ones(len(sources.wavelength)) if weights is None else weights
+    return _rays(sources, weights, np.array(detector.polarization))
 
 
 def _molecules(background: Background, beam: Beam, notes: list[str]) -> float:

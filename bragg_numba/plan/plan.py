@@ -17,6 +17,7 @@ from bragg_numba.memory import require
 from bragg_numba.plan.amorphous import Amorphous, flatten_backgrounds
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.diffuse import DiffusePlan, flatten_diffuse
 from bragg_numba.plan.doubts import list_doubts
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.panels import list_panels, list_sensors, wanted_pixels
@@ -65,6 +66,7 @@ class Plan:
     cell_counts: tuple[int, int, int]
     notes: tuple[str, ...] = field(default=())
     amorphous: Amorphous | None = None
+    diffuse: DiffusePlan | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -223,6 +225,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         cell_counts=counts,
         notes=tuple(notes),
         amorphous=amorphous,
+        diffuse=flatten_diffuse(experiment, detector, sources, sensors, cells, domains, counts),
     )
 
 
