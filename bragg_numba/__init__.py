@@ -15,6 +15,7 @@ _HOMES = {
     "Beam": "experiment",
     "Crystal": "experiment",
     "Detector": "experiment",
+    "Diffuse": "experiment",
     "Experiment": "experiment",
     "Lattice": "experiment",
     "OutputOptions": "series",

@@ -1,4 +1,4 @@
-"""Scattering of what is not crystalline, pixel by pixel: water, air, plastic (eq. 42 of docs/physics.md).
+"""Scattering of what is not crystalline, pixel by pixel: water, air, plastic (eq. 44 of docs/physics.md).
 
 It depends on no orientation, so that nothing is walked but pixels, sensor layers and sources. Everything is float64 but
 the frame. Loops over the pixels of a block are split in two, so that all but the search in the table is done in
@@ -114,7 +114,7 @@ def scatter(panel, ray, n, work):
 
 @shared_function
 def add_table(table, last, n, work):
-    """Add F^2, with the sign of F, times the factors of n pixels to their sums (eq. 42)."""
+    """Add F^2, with the sign of F, times the factors of n pixels to their sums (eq. 44)."""
     starts, ends, cubics, cells = table.starts, table.ends, table.cubics, table.cells_per_stol
     if table.single:
         # At most one piece ends in a cell: no search, and the compiler makes vectors of this.

@@ -134,7 +134,7 @@ class Sources(NamedTuple):
 
 
 class Scattering(NamedTuple):
-    """F of sin(theta)/lambda as piecewise cubics (eq. 42), with a grid of cells in which to look for the piece.
+    """F of sin(theta)/lambda as piecewise cubics (eq. 44), with a grid of cells in which to look for the piece.
 
     ``cubics[i]`` holds below ``ends[i]``; the last end is infinite. ``starts[c]`` is the piece in which cell c begins.
     """
@@ -144,6 +144,14 @@ class Scattering(NamedTuple):
     starts: np.ndarray  #: int32 (cells,)
     ends: np.ndarray  #: float64 (n,), 1/m
     cubics: np.ndarray  #: float64 (n, 5): four coefficients, and where the piece's x is 0 (physics.cubic)
+
+
+class Motion(NamedTuple):
+    """Motions as in a liquid (eq. 45)."""
+
+    correlation: float  #: length over which displacements are alike
+    displacement: float  #: root mean square along an axis
+    reach: int  #: reflections to each side that a pixel sees
 
 
 class Frame(NamedTuple):

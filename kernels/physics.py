@@ -203,9 +203,21 @@ def unpolarized_factor(cos_2theta):
 
 @device_function
 def cubic(rows, place, x):
-    """The cubic of a row of parameters.Scattering at x (eq. 42): coefficients of powers of x - row[4], lowest first."""
+    """The cubic of a row of parameters.Scattering at x (eq. 44): coefficients of powers of x - row[4], lowest first."""
     t = x - rows[place, 4]
     return ((rows[place, 3] * t + rows[place, 2]) * t + rows[place, 1]) * t + rows[place, 0]
+
+
+@device_function
+def liquid_motion(square, near, correlation, displacement):
+    """Diffuse scattering of F = 1 around its reflection, m^3 (eq. 45): W e^-W times a peak whose integral is 1.
+
+    ``square`` is the reflection's |h|^2 and ``near`` the squared distance from it, both 1/m^2.
+    """
+    exponent = 4.0 * math.pi * math.pi * displacement * displacement * square
+    width = 1.0 + 4.0 * math.pi * math.pi * correlation * correlation * near
+    volume = 8.0 * math.pi * correlation * correlation * correlation
+    return exponent * math.exp(-exponent) * volume / (width * width)
 
 
 @device_function

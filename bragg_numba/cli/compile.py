@@ -172,14 +172,17 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
         sum_waves(rows, *numbers, np.zeros((1, 1), np.complex128))
 
     def background() -> None:
-        from bragg_numba.experiment import Background
+        from bragg_numba.experiment import Background, Diffuse
         from bragg_numba.render.amorphous import render_layers
+        from bragg_numba.render.diffuse import render_diffuse
 
-        with_it = make_plan(plan.experiment.replace(backgrounds=(Background(material="water"),))).amorphous
-        assert with_it is not None
-        render_layers(with_it)
+        nouns = {"backgrounds": (Background(material="water"),), "diffuse": Diffuse()}
+        with_them = make_plan(plan.experiment.replace(**nouns))
+        assert with_them.amorphous is not None
+        render_layers(with_them.amorphous)
+        render_diffuse(with_them)
 
-    yield "amorphous backgrounds", background
+    yield "backgrounds and diffuse scattering", background
     yield "sums over a frame", sums
     yield "structure factors of atoms", waves
     yield "random orientations and mosaic domains", orientations

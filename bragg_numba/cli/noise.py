@@ -16,7 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="FILE", required=True, help="NXmx file of counts to write")
     add("--seed", metavar="N", help="of the noise; default: the series' own, else 1")
     add("--scale", metavar="S", default="1", help="photons are multiplied by this first; default 1")
-    add("--background", metavar="B", default="1", help="the water's photons are multiplied by this; default 1")
+    add(
+        "--background",
+        metavar="B",
+        default="1",
+        help="photons of water and other backgrounds are multiplied by this; default 1",
+    )
     add("--counts", metavar="TYPE", default="uint16", help="uint16 or uint32; larger counts saturate; default uint16")
     add("--compression", metavar="C", default="bslz4", help="bslz4, none, gzip or zstd; default bslz4")
 

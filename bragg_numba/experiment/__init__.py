@@ -4,6 +4,7 @@ from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.diffuse import Diffuse
 from bragg_numba.experiment.experiment import Experiment
 from bragg_numba.experiment.lattice import Lattice
 from bragg_numba.experiment.panel import Panel
@@ -16,6 +17,7 @@ __all__ = [
     "Beam",
     "Crystal",
     "Detector",
+    "Diffuse",
     "Experiment",
     "Lattice",
     "Panel",

@@ -16,6 +16,10 @@ from bragg_numba.experiment.noun import Noun
 MOST_POINTS = 1_000_000
 
 
+#: What materials are also called.
+OTHER_NAMES = {"helium": "he", "ice": "ice_ih", "nitrogen": "n2", "paratone_n": "paratone", "polyimide": "kapton"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Background(Noun):
     """Amorphous material in the beam: water, air, plastic.
@@ -129,7 +133,10 @@ class Background(Noun):
 
 def _spelled(name):
     """A material's name as the list has it: nobody should have to know whether it is "N2" or "n2"."""
-    return name.lower().replace(" ", "_").replace("-", "_") if isinstance(name, str) else name
+    if not isinstance(name, str):
+        return name
+    plain = name.lower().replace(" ", "_").replace("-", "_")
+    return OTHER_NAMES.get(plain, plain)
 
 
 def clean_table(name_of_stol: str, name_of_F: str, stol, F) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
 from bragg_numba.experiment.detector import Detector
+from bragg_numba.experiment.diffuse import Diffuse
 from bragg_numba.experiment.lattice import Lattice, clean_lattices
 from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
@@ -62,17 +63,24 @@ class Experiment(Noun):
     fidelity: str = "nanobragg"
     lattices: tuple | None = None  #: of Lattice; None: crystal alone, with weight 1
     backgrounds: tuple = ()  #: of Background: what scatters beside the crystal
+    diffuse: Diffuse | None = None  #: what the crystal scatters between its reflections
 
     def __post_init__(self) -> None:
         self._set("backgrounds", _listed(self.backgrounds))
+        if self.diffuse is not None and not isinstance(self.diffuse, Diffuse):
+            raise InputError("Experiment.diffuse", "must be a Diffuse", self.diffuse)
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
         if self.lattices is not None:
             self._set("lattices", clean_lattices("Experiment.lattices", self.lattices, self.crystal.water_um))
+            if self.diffuse is not None:
+                raise InputError("Experiment.diffuse", "is not rendered for frames with lattices", hint="leave one out")
         if self.fidelity == "physical":
-            _check_weights(self.beam.sources)
+            _check_weights(self.beam.sources, "under fidelity physical")
+        elif self.backgrounds or self.diffuse:
+            _check_weights(self.beam.sources, "beside backgrounds")
         roi = self.sampling.roi
         n_slow, n_fast = self.detector.shape
         if roi is not None and (roi[0] >= n_fast or roi[2] >= n_slow):
@@ -269,9 +277,7 @@ class Experiment(Noun):
         values = super(Experiment, self).to_dict()
         if self.lattices is None:
             del values["lattices"]
-        if not self.backgrounds:
-            del values["backgrounds"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in ("backgrounds", "diffuse")}
 
     def pixel_positions_m(self) -> np.ndarray:
         """Return where the centres of the pixels are, at the sensor's front.
@@ -325,6 +331,8 @@ class Experiment(Noun):
         if not isinstance(backgrounds, list):
             raise InputError("experiment.backgrounds", "must be a list", backgrounds)
         parts["backgrounds"] = tuple(Background.from_dict(part) for part in backgrounds)
+        if values.get("diffuse") is not None:
+            parts["diffuse"] = Diffuse.from_dict(values["diffuse"])
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))
 
     def __str__(self) -> str:
@@ -362,11 +370,11 @@ def _listed(backgrounds) -> tuple:
     return backgrounds if isinstance(backgrounds, tuple) else tuple(backgrounds)
 
 
-def _check_weights(sources) -> None:
-    """Source weights must make a mean; under fidelity nanobragg they are ignored, as in C."""
+def _check_weights(sources, where: str) -> None:
+    """Source weights must make a mean; under fidelity nanobragg Bragg photons ignore them, as in C."""
     weights = [row[3] for row in sources or () if row[3] is not None]
     for weight in weights:
         if weight < 0.0:
-            raise InputError("Beam.sources weight", "must lie at or above 0 under fidelity physical", weight)
+            raise InputError("Beam.sources weight", f"must lie at or above 0 {where}", weight)
     if sources and len(weights) == len(sources) and not any(weights):
-        raise InputError("Beam.sources", "must have at least one weight above 0 under fidelity physical")
+        raise InputError("Beam.sources", f"must have at least one weight above 0 {where}")

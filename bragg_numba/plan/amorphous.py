@@ -75,7 +75,7 @@ class Amorphous:
         )
 
     def scale(self, layer: Layer) -> float:
-        """Photons of a term 1 of a layer (eq. 42)."""
+        """Photons of a term 1 of a layer (eq. 44)."""
         steps = len(self.rays) * self.panels[0].oversample ** 2
         return physics.R_E_SQUARED * self.fluence * layer.molecules / steps
 
@@ -96,7 +96,7 @@ def flatten_backgrounds(
     # A background is smooth: what the crystal's fringes would need, it does not.
     oversample = sampling.oversample or 1
     panels = list_panels(experiment, detector, sensors, oversample, physical=physical)
-    weights = None if experiment.beam.sources is None else mean_one([row[3] for row in experiment.beam.sources])
+    weights = _shares(experiment.beam)
     return amorphous_of(
         experiment.backgrounds, experiment.beam, detector, panels, sources, roi, mask, weights=weights, tables=tables
     )
@@ -134,6 +134,18 @@ def amorphous_of(
     )
 
 
+def _shares(beam: Beam) -> np.ndarray | None:
+    """How the sources of a list share the fluence: weights of mean 1; None: evenly."""
+    return None if beam.sources is None else mean_one([row[3] for row in beam.sources])
+
+
+def list_rays(beam: Beam, sources: Sources, detector: Axes) -> np.ndarray:
+    """The rays of an experiment, rows of ``Amorphous.rays``."""
+    weights = _shares(beam)
+    weights = np.ones(len(sources.wavelength)) if weights is None else weights
+    return _rays(sources, weights, np.array(detector.polarization))
+
+
 def _molecules(background: Background, beam: Beam, notes: list[str]) -> float:
     """How many molecules of a material the beam lights."""
     edges = []
@@ -165,7 +177,7 @@ def _rays(sources: Sources, weights: np.ndarray, axis: np.ndarray) -> np.ndarray
 
 
 def cut_table(stol: np.ndarray, F: np.ndarray) -> parameters.Scattering:
-    """Cut a table of F, at ``stol`` 1/m, into the cubics that lead through four points each (eq. 42).
+    """Cut a table of F, at ``stol`` 1/m, into the cubics that lead through four points each (eq. 44).
 
     nonBragg adds two points far beyond either end: what is left of its cubics are parabolas in the first and last
     intervals, and lines outside.

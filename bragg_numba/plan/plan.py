@@ -17,6 +17,7 @@ from bragg_numba.memory import require
 from bragg_numba.plan.amorphous import Amorphous, flatten_backgrounds
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.diffuse import DiffusePlan, flatten_diffuse
 from bragg_numba.plan.doubts import list_doubts
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.panels import list_panels, list_sensors, wanted_pixels
@@ -69,6 +70,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     lattices: tuple[Plan, ...] | None = None  #: of each lattice alone, where the experiment has lattices
     amorphous: Amorphous | None = None
+    diffuse: DiffusePlan | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -234,6 +236,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         cell_counts=counts,
         notes=tuple(notes),
         amorphous=amorphous,
+        diffuse=flatten_diffuse(experiment, detector, sources, sensors, cells, domains, counts),
     )
     return plan if experiment.lattices is None else _with_lattices(plan, max_memory)
 

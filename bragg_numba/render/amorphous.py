@@ -10,7 +10,7 @@ from bragg_numba.plan.amorphous import Amorphous, Layer
 
 
 def render_layer(plan: Amorphous, layer: Layer, out: np.ndarray | None = None, row_start: int = 0) -> np.ndarray:
-    """Render one background: (slow, fast) float32, photons (eq. 42); or add its rows from row_start on to ``out``."""
+    """Render one background: (slow, fast) float32, photons (eq. 44); or add its rows from row_start on to ``out``."""
     from bragg_numba.kernels import amorphous
 
     image = np.zeros(plan.shape, dtype=np.float32) if out is None else out

@@ -99,7 +99,7 @@ def _factors(experiment: Experiment, fields) -> tuple[np.ndarray, np.ndarray]:
     """Photons of F = 1, and the mean sin(theta)/lambda, 1/angstrom, of every pixel: two float64 (slow, fast)."""
     sample = Background(stol_per_A=np.zeros(1), F=np.ones(1), **fields)
     nothing = StructureFactors(indices=np.zeros((1, 3), dtype=np.int32), amplitudes=np.zeros(1))
-    plan = make_plan(experiment.replace(backgrounds=(sample,), structure_factors=nothing)).amorphous
+    plan = make_plan(experiment.replace(backgrounds=(sample,), structure_factors=nothing, diffuse=None)).amorphous
     assert plan is not None
     ones = render_layer(plan, plan.layers[0]).astype(np.float64)
     # What F^2 = sin(theta)/lambda brings, over that: all sources and sub-pixels weigh as they do in the frame.

@@ -16,6 +16,7 @@ from bragg_numba.memory import require
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.amorphous import KeptBackground, render_layers
 from bragg_numba.render.devices import is_device_array
+from bragg_numba.render.diffuse import render_diffuse
 from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
 
@@ -244,25 +245,31 @@ class Simulator:
         return out
 
     def _add_backgrounds(self, out) -> None:
-        """Add the amorphous backgrounds to the frame; they are rendered on the CPU."""
-        if self.plan.amorphous is None:
+        """Add diffuse scattering and amorphous backgrounds to the frame; they are rendered on the CPU."""
+        if self.plan.amorphous is None and self.plan.diffuse is None:
             return
         from bragg_numba.render.cpu import threads
 
         frame = _on_host(out) if is_device_array(out) else out
         with threads(self._threads):
-            self._background.add(self.plan.amorphous, frame)
+            if self.plan.diffuse is not None:
+                frame += render_diffuse(self.plan)
+            if self.plan.amorphous is not None:
+                self._background.add(self.plan.amorphous, frame)
         if frame is not out:
             _to_device(frame, out)
 
     def _add_rows(self, start: int, tile: np.ndarray) -> None:
-        """Add rows of the amorphous backgrounds to a tile; the whole frame may be larger than memory."""
-        if self.plan.amorphous is None:
+        """Add rows of the same to a tile; the whole frame may be larger than memory."""
+        if self.plan.amorphous is None and self.plan.diffuse is None:
             return
         from bragg_numba.render.cpu import threads
 
         with threads(self._threads):
-            tile += render_layers(self.plan.amorphous, start, len(tile))
+            if self.plan.diffuse is not None:
+                tile += render_diffuse(self.plan, start, len(tile))
+            if self.plan.amorphous is not None:
+                tile += render_layers(self.plan.amorphous, start, len(tile))
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Render the frame in tiles of whole rows, for frames larger than memory.
@@ -366,7 +373,8 @@ class Simulator:
         from bragg_numba.predict.spots import spot_table
 
         total = float(spot_table(self.plan, 0.0)["photons"].sum())
-        return min(most, max(total - (self.statistics.sum - self._background_sum()), 0.0))
+        between = float(render_diffuse(self.plan).sum(dtype=np.float64)) + self._background_sum()
+        return min(most, max(total - (self.statistics.sum - between), 0.0))
 
     def _background_sum(self) -> float:
         """Photons of water and other backgrounds in the rendered pixels."""

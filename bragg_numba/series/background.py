@@ -91,7 +91,7 @@ def render_background(experiment) -> np.ndarray:
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.render.simulator import Simulator
 
-    empty = experiment.replace(structure_factors=_no_reflections(), lattices=None, backgrounds=())
+    empty = experiment.replace(structure_factors=_no_reflections(), lattices=None, backgrounds=(), diffuse=None)
     rules = make_plan(empty).rules
     factor = 1.0
     if not rules.running:
@@ -110,7 +110,7 @@ def render_amorphous(experiment, layer: int) -> np.ndarray:
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.render.amorphous import render_layer
 
-    plan = make_plan(experiment.replace(structure_factors=_no_reflections(), lattices=None)).amorphous
+    plan = make_plan(experiment.replace(structure_factors=_no_reflections(), lattices=None, diffuse=None)).amorphous
     assert plan is not None
     return render_layer(plan, plan.layers[layer])
 

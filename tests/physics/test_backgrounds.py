@@ -210,6 +210,13 @@ def test_weights_of_sources_say_how_the_fluence_is_shared():
     assert np.allclose(mixed, 0.25 * first + 0.75 * second, rtol=4 * EPS)
 
 
+def test_weights_that_make_no_mean_are_refused():
+    rows = [(None, None, None, 0.0, None)]
+    _experiment(beam=Beam(sources=rows), backgrounds=())
+    with pytest.raises(InputError, match="beside backgrounds"):
+        _experiment(beam=Beam(sources=rows))
+
+
 @pytest.mark.parametrize(
     ("material", "thickness_mm", "photons"), [("water", 0.1, 425.0), ("water", 0.005, 21.0), ("air", 10.0, 41.0)]
 )
@@ -235,6 +242,7 @@ def test_materials_are_positive_have_their_rings_and_add_up_to_their_electrons()
         assert (np.diff(material.stol_per_A) > 0.0).all()
         assert (material.F >= 0.0).all()
         assert material.stol_per_A[-1] >= 1.5
+    assert Background(material="Paratone-N").material == "paratone"
     assert MATERIALS["n2"].F[0] == pytest.approx(14.0, rel=1e-3)
     assert MATERIALS["he"].F[0] == pytest.approx(2.0, rel=1e-3)
     # Rings of hexagonal ice, and the three of cubic ice (Thorn et al. 2017), angstrom.

@@ -318,3 +318,10 @@ def test_spots_of_lattices_are_summed_where_all_are_rendered_spot_by_spot(base):
     assert Simulator(base.replace(lattices=()), backend="cpu").truth == "predicted"
     with pytest.raises(InputError, match="lattices"):
         sim.labels()
+
+
+def test_diffuse_scattering_is_refused_where_it_would_be_one_crystals_alone(base):
+    from bragg_numba import Diffuse
+
+    with pytest.raises(InputError, match="lattices"):
+        base.replace(lattices=[Lattice(crystal=base.crystal)], diffuse=Diffuse())
