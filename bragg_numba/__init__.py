@@ -22,6 +22,7 @@ _HOMES = {
     "Sampling": "experiment",
     "Series": "series",
     "Simulator": "render",
+    "Spectrum": "experiment",
     "Statistics": "render",
     "StructureFactors": "experiment",
     "list_crossings": "predict.crossings",

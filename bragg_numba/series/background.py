@@ -34,6 +34,13 @@ def backgrounds(series) -> Backgrounds | None:
         return None
     n, table = len(series), series.frames
     columns = [np.asarray(table[name]).reshape(n, -1) for name in _COLUMNS if name in table]
+    spectrum = series.experiment.beam.spectrum
+    fluence = table.columns.get("fluence_per_m2")
+    if spectrum is not None and spectrum.varies:
+        beams = [series.experiment_of(index).beam for index in range(n)]
+        fluence = np.array([beam.photons_per_m2 for beam in beams])
+        # nanoBragg's background depends on how many terms there are.
+        columns.append(np.array([[len(beam.pulse.weight)] for beam in beams]))
     if columns:
         # Padding is NaN, which is like no other number, not even itself.
         rows = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float64), nan=-1.0)
@@ -45,8 +52,7 @@ def backgrounds(series) -> Backgrounds | None:
     else:
         frames, index = np.zeros(1, dtype=np.int64), np.zeros(n, dtype=np.int64)
     scale = np.ones(n)
-    if "fluence_per_m2" in table:
-        fluence = table["fluence_per_m2"]
+    if fluence is not None:
         base = fluence[frames][index]
         # A frame without a beam has no background; one that is compared with it keeps an image of its own.
         if not (base > 0.0).all():

@@ -127,7 +127,9 @@ def _wavelengths(series, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
         lines = table["spectrum"]
         mean = np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1)
         return mean, lines
-    weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
+    if beam.spectrum is not None and (beam.spectrum.varies or "wavelength_A" in table):
+        return _pulses(series)
+    weights = plan.sources.weight
     wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
     if len(wavelengths) == 1:
         if "wavelength_A" in table:
@@ -140,6 +142,16 @@ def _wavelengths(series, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
         lines = np.repeat(lines, len(ratio), axis=0)
         lines[..., 0] *= ratio[:, None]
     return np.sum(lines[..., 0] * lines[..., 1], axis=1), lines
+
+
+def _pulses(series) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean wavelength and lines of every frame's shot; NaN fills up those that have fewer lines than others."""
+    pulses = [series.experiment_of(index).beam.pulse for index in range(len(series))]
+    lines = np.full((len(pulses), max(len(pulse.weight) for pulse in pulses), 2), np.nan)
+    for row, pulse in zip(lines, pulses, strict=True):
+        row[: len(pulse.weight), 0] = pulse.wavelength_m * 1e10
+        row[: len(pulse.weight), 1] = pulse.weight / pulse.weight.sum()
+    return np.array([pulse.mean_A for pulse in pulses]), lines if lines.shape[1] > 1 else None
 
 
 def _pixel_mask(plan: Plan) -> np.ndarray:
