@@ -96,13 +96,6 @@ class Beam(Noun):
         """The spectrum of this shot; None without a spectrum."""
         return None if self.spectrum is None else self.spectrum.pulse(self.wavelength_A, self.shot)
 
-    def to_dict(self) -> dict:
-        """Return plain Python values that ``json`` can write; the spectrum where there is one."""
-        values = super(Beam, self).to_dict()
-        if self.spectrum is None:
-            del values["spectrum"], values["shot"]
-        return values
-
     @property
     def photons_per_m2(self) -> float:
         """Fluence of this shot in photons per square metre: the mean one times the pulse's share of it."""

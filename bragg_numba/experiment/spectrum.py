@@ -270,6 +270,11 @@ class Spectrum(Noun):
         """FWHM of a SASE spike, eV."""
         return SPIKE_EV_FS / self.pulse_fs if self.pulse_fs else 0.0
 
+    def channel_eV(self, wavelength_A: float) -> float:
+        """Width of a channel of a shape with channels, eV."""
+        low, high = self._edges()
+        return (high - low) / self.channels * ENERGY_WAVELENGTH_EV_A / wavelength_A
+
     def pulse(self, wavelength_A: float, shot: int = 0) -> Pulse:
         """Return the spectrum of one shot of a beam with this wavelength.
 
@@ -375,11 +380,10 @@ class Spectrum(Noun):
         A channel of M spikes has Gamma(M, mean / M): mean and variance mean^2 / M. The self-seeded line is one pulse
         with modes of its own: all of its channels rise and fall together.
         """
-        edges = self._channel_edges()
-        modes = max(1.0, float(edges[1] - edges[0]) * centre / self.spike_eV)
+        modes = max(1.0, self.channel_eV(ENERGY_WAVELENGTH_EV_A / centre) / self.spike_eV)
         drawn = mean * self._stream(shot, "spikes").standard_gamma(modes, size=len(mean)) / modes
         if self.seeded_share:
-            line = _of_gaussian(edges, 0.0, 0.01 * self.seeded_percent / FWHM)
+            line = _of_gaussian(self._channel_edges(), 0.0, 0.01 * self.seeded_percent / FWHM)
             of_line = max(1.0, 0.01 * self.seeded_percent * centre / self.spike_eV)
             together = self._gamma(shot, "seeded", of_line)
             drawn = (1.0 - self.seeded_share) * drawn + self.seeded_share * together * line / line.sum()

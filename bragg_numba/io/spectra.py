@@ -89,7 +89,8 @@ def _as_wavelengths(name: str, values: np.ndarray, unit: str | None) -> np.ndarr
 
 def _read_columns(name: str) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Two columns of a text file, and the unit that a comment or a line of names says."""
-    unit, rows = None, []
+    unit: str | None = None
+    rows: list[list[float]] = []
     for number, line in enumerate(read_text(name).split("\n"), start=1):
         text, _, comment = line.partition("#")
         words = [word for word in _BETWEEN.split(text.strip()) if word]
@@ -152,9 +153,8 @@ def _read_hdf5(name: str) -> tuple[np.ndarray, np.ndarray, str | None]:
     if unit is not None and _unit_of(str(unit)) is None:
         raise InputError(f"{name}:/{channels[0]}", "must be in eV, keV, A, nm, pm or m", str(unit))
     if unit is None:
-        unit = {"_ev": "eV", "_a": "A"}.get(
-            channels[0].lower()[-3:] if channels[0].lower().endswith("_ev") else channels[0].lower()[-2:]
-        )
+        ends = {"_ev": "eV", "_a": "A"}
+        unit = next((ends[end] for end in ends if channels[0].lower().endswith(end)), None)
     if not found.size or not photons.size:
         raise InputError(name, "must hold at least one channel")
     return found, photons, None if unit is None else str(unit)

@@ -13,6 +13,7 @@ from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfa
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
 from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
+from bragg_numba.plan.doubts import coarse_channels
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
@@ -40,6 +41,9 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     geometry = mcstas_geometry(experiment, plan.detector)
     if not geometry.is_single:
         notes += _panel_notes(geometry, experiment.detector)
+    coarse = coarse_channels(experiment, plan.detector, plan.cell, plan.cell_counts, plan.sources)
+    if coarse:
+        notes.append(coarse)
     omega = _omega(series, plan, notes)
     wavelength, spectra = _wavelengths(series, plan)
     beam, detector, cell = experiment.beam, plan.detector, plan.cell
