@@ -15,6 +15,7 @@ from bragg_numba import checks as check
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.errors import InputError, read_from
 from bragg_numba.experiment.noun import Noun
+from bragg_numba.io.spectra import check_spectra
 
 #: What a spectrum may look like.
 SHAPES = ("monochromatic", "gaussian", "tophat", "pink", "sase", "table")
@@ -200,24 +201,7 @@ class Spectrum(Noun):
             raise InputError("Spectrum", "of shape table needs wavelengths_A and weights")
         lengths = _numbers("Spectrum.wavelengths_A", self.wavelengths_A)
         weights = _numbers("Spectrum.weights", self.weights)
-        if weights.ndim not in (1, 2) or lengths.shape not in (weights.shape, weights.shape[-1:]):
-            rule = "must have the shape of their channels, or (shots, channels)"
-            raise InputError("Spectrum.weights", rule, weights.shape, f"there are {lengths.shape} channels")
-        if not weights.size:
-            raise InputError("Spectrum.weights", "must hold at least one channel", weights.shape)
-        outside = (lengths < 1e-3) | (lengths > 1e4)
-        if outside.any():
-            rule, bad = "must be wavelengths between 0.001 and 10000 angstrom", float(lengths[outside][0])
-            raise InputError("Spectrum.wavelengths_A", rule, bad)
-        if weights.min() < 0.0:
-            hint = "subtract the background of a measured one and leave what is below 0 at 0"
-            raise InputError("Spectrum.weights", "must be at least 0", float(weights.min()), hint)
-        with np.errstate(over="ignore"):
-            sums = weights.sum(axis=-1)
-        if not np.isfinite(sums).all() or not (np.asarray(sums) > 0.0).all():
-            shot = int(np.flatnonzero(~(np.atleast_1d(sums) > 0.0) | ~np.isfinite(np.atleast_1d(sums)))[0])
-            where = f" in every shot; shot {shot} has not" if weights.ndim == 2 else ""
-            raise InputError("Spectrum.weights", f"must have a finite sum above 0{where}")
+        check_spectra(lengths, weights)
         for name, array in (("wavelengths_A", lengths), ("weights", weights)):
             array.flags.writeable = False
             self._set(name, array)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
-from bragg_numba.errors import InputError
+from bragg_numba.errors import InputError, read_from
 from bragg_numba.io.text_files import read_text
 
 #: Units of the first column: photon energies in eV, or wavelengths in angstrom, of one of them.
@@ -17,6 +17,9 @@ LENGTH_UNITS = {"a": 1.0, "å": 1.0, "angstrom": 1.0, "angstroms": 1.0, "ang": 1
 
 #: What a column without a unit may hold: angstrom, or electron volts.
 SHORTEST_A, LONGEST_A, LOWEST_EV = 0.05, 10.0, 1000.0
+
+#: What any wavelength may be, as that of a beam.
+SHORTEST_OF_ALL_A, LONGEST_OF_ALL_A = 1e-3, 1e4
 
 #: Names of datasets that hold the channels, and of those that hold their photons, the likeliest first.
 CHANNEL_NAMES = (
@@ -57,7 +60,41 @@ def read_spectra(path: str | os.PathLike[str], unit: str | None = None) -> tuple
     except OSError:
         is_hdf5 = False  # which read_text says in its words
     found, weights, said = _read_hdf5(name) if is_hdf5 else _read_columns(name)
-    return _as_wavelengths(name, found, unit or said), weights
+    lengths = _as_wavelengths(name, found, unit or said)
+    with read_from(path):
+        check_spectra(lengths, weights)
+    return lengths, weights
+
+
+def check_spectra(lengths: np.ndarray, weights: np.ndarray) -> None:
+    """Refuse what is no spectrum: float64 wavelengths (angstrom), (channels,) or (shots, channels), and photons.
+
+    Raises
+    ------
+    InputError
+        For shapes that do not fit, numbers that are not finite or out of range, and spectra without photons.
+    """
+    if weights.ndim not in (1, 2) or lengths.shape not in (weights.shape, weights.shape[-1:]):
+        rule = "must have the shape of their channels, or (shots, channels)"
+        raise InputError("Spectrum.weights", rule, weights.shape, f"there are {lengths.shape} channels")
+    if not weights.size:
+        raise InputError("Spectrum.weights", "must hold at least one channel", weights.shape)
+    outside = ~((lengths >= SHORTEST_OF_ALL_A) & (lengths <= LONGEST_OF_ALL_A))
+    if outside.any():
+        rule = f"must be wavelengths between {SHORTEST_OF_ALL_A:g} and {LONGEST_OF_ALL_A:g} angstrom"
+        raise InputError("Spectrum.wavelengths_A", rule, float(lengths[outside][0]))
+    if not np.isfinite(weights).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(weights))[0])
+        raise InputError("Spectrum.weights", "must be finite", place)
+    if weights.min() < 0.0:
+        hint = "subtract the background of a measured one and leave what is below 0 at 0"
+        raise InputError("Spectrum.weights", "must be at least 0", float(weights.min()), hint)
+    with np.errstate(over="ignore"):
+        sums = np.atleast_1d(weights.sum(axis=-1))
+    if not (np.isfinite(sums) & (sums > 0.0)).all():
+        shot = int(np.flatnonzero(~(np.isfinite(sums) & (sums > 0.0)))[0])
+        where = f" in every shot; shot {shot} has not" if weights.ndim == 2 else ""
+        raise InputError("Spectrum.weights", f"must have a finite sum above 0{where}")
 
 
 def _unit_of(text: str) -> str | None:
