@@ -8,7 +8,7 @@ from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.plan.plan import make_plan
 
 EPS32 = np.finfo(np.float32).eps
-WORDS = "-cell 100 -default_F 100 -N 5 -detpixels 64 -pixel 0.8 -lambda 1.3 -oversample 1 -misset 10 20 30"
+WORDS = "-cell 100 -default_F 100 -N 5 -detpixels 32 -pixel 0.8 -lambda 1.3 -oversample 1 -misset 10 20 30"
 
 SPECTRA = {
     "gaussian": Spectrum.gaussian(1.0, channels=5),
@@ -206,7 +206,7 @@ def test_spectra_of_a_table_keep_their_photons_and_move_where_they_are_wanted():
 
 def notes_of(channels, **more):
     experiment = with_spectrum(Spectrum.tophat(1.0, channels=channels, **more))
-    counts = experiment.crystal.replace(cell_counts=(200, 200, 200))
+    counts = experiment.crystal.replace(cell_counts=(2000, 2000, 2000))
     return [note for note in make_plan(experiment.replace(crystal=counts)).notes if "channels" in note]
 
 
@@ -214,15 +214,18 @@ def test_coarse_channels_are_said_with_the_number_that_would_do():
     (note,) = notes_of(5)
     wanted = int(note.split(" channels would do")[0].split()[-1])
     # dE / E < d^2 / (N a lambda) at the detector's corner.
-    angle = np.arctan(np.hypot(25.6, 25.6) / 100.0)
+    x, y, z = with_spectrum(None).pixel_positions_m().reshape(-1, 3).T
+    away = np.linalg.norm([x, y, z], axis=0)
+    beam = np.array([x, y, z])[:, np.argmin(away)] / away.min()
+    angle = np.arccos((beam @ np.array([x, y, z]) / away).min())
     d = 1.3 / (2.0 * np.sin(angle / 2.0))
-    assert wanted == pytest.approx(0.01 * 200 * 100 * 1.3 / d**2, abs=2.0)
+    assert wanted == pytest.approx(0.01 * 2000 * 100 * 1.3 / d**2, rel=0.08)  # pixels have corners beyond their centres
     assert not notes_of(wanted + 1) and notes_of(wanted - 2) and not notes_of(5, channel_jitter=True)
 
 
 def test_mosaic_domains_allow_coarser_channels():
     experiment = with_spectrum(Spectrum.tophat(1.0, channels=5))
-    crystal = experiment.crystal.replace(cell_counts=(400, 400, 400), mosaic_spread_deg=0.0)
+    crystal = experiment.crystal.replace(cell_counts=(4000, 4000, 4000), mosaic_spread_deg=0.0)
     assert any("channels would do" in note for note in make_plan(experiment.replace(crystal=crystal)).notes)
     mosaic = crystal.replace(mosaic_spread_deg=0.5, mosaic_domains=20)
     assert not any("channels would do" in note for note in make_plan(experiment.replace(crystal=mosaic)).notes)
