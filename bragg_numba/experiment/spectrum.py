@@ -46,8 +46,15 @@ class Pulse(NamedTuple):
         return float(np.average(self.wavelength_m, weights=self.weight)) * 1e10
 
 
+class _Known(Noun):
+    """What a table's mean is, found when it is first wanted: every frame of a series asks for it again."""
+
+    __slots__ = ("_means",)
+    _means: tuple[float, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Spectrum(Noun):
+class Spectrum(_Known):
     """Channels of photon energy and how many photons each has; docs/spectra.md holds the formulas.
 
     All shapes but tables lie about ``Beam.wavelength_A``; channels are evenly spaced in photon energy. What is drawn
@@ -300,8 +307,20 @@ class Spectrum(Noun):
             return lengths, weights, 1.0
         if not 0 <= shot < len(weights):
             raise InputError("Beam.shot", f"must be below {len(weights)}, the number of spectra", shot)
-        photons = 1.0 if self.equal_energy else float(weights[shot].sum() / weights.sum(axis=1).mean())
+        photons = 1.0 if self.equal_energy else float(weights[shot].sum()) / self._mean_of_table()[0]
         return lengths[shot] if lengths.ndim == 2 else lengths, weights[shot], photons
+
+    def _mean_of_table(self) -> tuple[float, float]:
+        """Mean photons of a table's spectra, and the mean photon energy of all of them, eV."""
+        try:
+            return self._means
+        except AttributeError:
+            assert self.wavelengths_A is not None and self.weights is not None
+            weights = np.atleast_2d(self.weights)
+            energies = np.broadcast_to(ENERGY_WAVELENGTH_EV_A / self.wavelengths_A, weights.shape)
+            means = float(weights.sum(axis=1).mean()), float(np.average(energies, weights=weights))
+            self._set("_means", means)
+            return means
 
     def _moved(self, energies: np.ndarray, centre: float, shot: int) -> np.ndarray:
         """Photon energies of the channels, eV, as recentring and jitters have them."""
@@ -309,9 +328,7 @@ class Spectrum(Noun):
             half = _half_widths(energies)
             energies = energies + half * (2.0 * self._stream(shot, "channel").random(len(energies)) - 1.0)
         if self.recentre:
-            assert self.wavelengths_A is not None and self.weights is not None
-            all_energies = np.broadcast_to(ENERGY_WAVELENGTH_EV_A / self.wavelengths_A, self.weights.shape)
-            energies = energies + (centre - float(np.average(all_energies, weights=self.weights)))
+            energies = energies + (centre - self._mean_of_table()[1])
         if self.centre_jitter_percent:
             moved = 0.01 * self.centre_jitter_percent * self._stream(shot, "centre").standard_normal()
             energies = energies + moved * centre

@@ -126,14 +126,15 @@ def list_sources(beam: Beam, detector: PlacedDetector, *, physical: bool) -> Sou
                 wavelength = central * (1.0 + dispersion.step * i - dispersion.range / 2.0)
                 rows.append((place, wavelength, 1.0))
     if pulse is not None:
-        n = len(directions)
+        n, waves = len(directions), pulse.wavelength_m
+        span = float(np.ptp(waves)) / central
         return Sources(
             incident=-np.repeat(np.array(directions), channels, axis=0),
-            wavelength=np.tile(pulse.wavelength_m, n),
+            wavelength=np.tile(waves, n),
             weight=np.tile(_mean_one(pulse.weight), n),
             horizontal=horizontal,
             vertical=vertical,
-            dispersion=dispersion,
+            dispersion=Steps(n=channels, range=span, step=span / max(channels - 1, 1)),
             divergence_points=points,
         )
     return Sources(

@@ -214,10 +214,8 @@ def test_coarse_channels_are_said_with_the_number_that_would_do():
     (note,) = notes_of(5)
     wanted = int(note.split(" channels would do")[0].split()[-1])
     # dE / E < d^2 / (N a lambda) at the detector's corner.
-    x, y, z = with_spectrum(None).pixel_positions_m().reshape(-1, 3).T
-    away = np.linalg.norm([x, y, z], axis=0)
-    beam = np.array([x, y, z])[:, np.argmin(away)] / away.min()
-    angle = np.arccos((beam @ np.array([x, y, z]) / away).min())
+    places = with_spectrum(None).pixel_positions_m()
+    angle = np.arccos((places[..., 0] / np.linalg.norm(places, axis=-1)).min())  # the beam runs along x
     d = 1.3 / (2.0 * np.sin(angle / 2.0))
     assert wanted == pytest.approx(0.01 * 2000 * 100 * 1.3 / d**2, rel=0.08)  # pixels have corners beyond their centres
     assert not notes_of(wanted + 1) and notes_of(wanted - 2) and not notes_of(5, channel_jitter=True)
