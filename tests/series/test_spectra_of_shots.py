@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from bragg_numba import Experiment, InputError, Series, Spectrum, load_plan, simulate, still_series
+from bragg_numba.cli import nanobragg
 from bragg_numba.cli.bragg import main
+from bragg_numba.plan.plan import make_plan
 from bragg_numba.series.series_plan import read_back
+from bragg_numba.trace.pixel import trace_pixel
 
 WORDS = "-cell 100 -default_F 100 -N 5 -detpixels 64 -pixel 0.8 -lambda 1.3 -oversample 1"
 SASE = {"shape": "sase", "bandwidth_percent": 0.4, "pulse_fs": 20, "channels": 6, "centre_jitter_percent": 0.1}
@@ -166,3 +169,23 @@ def test_thousands_of_frames_check_their_spectra_once(monkeypatch):
     for index in range(len(series)):
         series.experiment_of(index)
     assert len(checks) == 1
+
+
+def test_info_render_and_trace_know_the_spectrum_of_a_frame(tmp_path, capsys):
+    frame, again = str(tmp_path / "f.h5"), str(tmp_path / "g.h5")
+    words = f"{WORDS} -spectrum pink -bandwidth 2 -channels 4"
+    assert nanobragg.main([*words.split(), "-o", frame]) == 0
+    capsys.readouterr()
+    assert main(["info", frame]) == 0
+    said = capsys.readouterr().out
+    assert "pink" in said and "bandwidth_percent" in said
+    assert main(["render", frame, "-o", again]) == 0
+    with h5py.File(frame) as one, h5py.File(again) as other:
+        assert (one["/entry/data/data"][()] == other["/entry/data/data"][()]).all()
+    experiment = Experiment.load(frame)
+    for fidelity in ("nanobragg", "physical"):
+        told = experiment.replace(fidelity=fidelity)
+        image = simulate(told, precision="float64")
+        slow, fast = np.unravel_index(image.argmax(), image.shape)
+        value = trace_pixel(make_plan(told), slow, fast, max_steps=0).final["I_pixel_final"]
+        assert np.float32(value) == image[slow, fast]
