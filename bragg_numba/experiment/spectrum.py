@@ -29,7 +29,10 @@ SPIKE_EV_FS = 2.0 * math.log(2.0) / math.pi * 4.135667696
 #: Channels reach this many sigmas from a Gaussian's centre, and this many tails below a pink line's.
 SIGMAS, TAILS = 3.0, 5.0
 
-#: Most channels, and most spectra of a table: a table holds no more than their product.
+#: A narrower bandwidth than this is none.
+NARROWEST_PERCENT = 1e-9
+
+#: Most channels of a shape.
 MOST_CHANNELS = 1_000_000
 
 
@@ -91,7 +94,7 @@ class Spectrum(_Known):
         limits = {
             "bandwidth_percent": (0.0, 100.0),
             "second_percent": (-50.0, 50.0),
-            "seeded_percent": (1e-9, 100.0),
+            "seeded_percent": (NARROWEST_PERCENT, 100.0),
             "centre_jitter_percent": (0.0, 10.0),
             "energy_jitter_percent": (0.0, 1000.0),
             "second_share": (0.0, 1.0),
@@ -104,8 +107,9 @@ class Spectrum(_Known):
         self._refuse_what_has_no_effect()
         if self.shape == "table":
             self._clean_table()
-        elif self.shape != "monochromatic" and self.bandwidth_percent == 0.0:
-            raise InputError("Spectrum.bandwidth_percent", f"must be above 0 for shape {self.shape}")
+        elif self.shape != "monochromatic" and self.bandwidth_percent < NARROWEST_PERCENT:
+            rule = f"must be above 0 for shape {self.shape}, {NARROWEST_PERCENT:g} at least"
+            raise InputError("Spectrum.bandwidth_percent", rule)
         if self.shape == "sase" and self.pulse_fs is None:
             raise InputError("Spectrum.pulse_fs", "must be given for shape sase", hint="its spikes' width is 1.8 eV fs")
         if self.second_share + self.seeded_share > 1.0:
@@ -281,7 +285,7 @@ class Spectrum(_Known):
         if self.recentre or self.channel_jitter or self.centre_jitter_percent:
             lengths = ENERGY_WAVELENGTH_EV_A / self._moved(ENERGY_WAVELENGTH_EV_A / lengths, centre, shot)
         if self.energy_jitter_percent:
-            photons *= self._gamma(shot, "energy", (0.01 * self.energy_jitter_percent) ** -2)
+            photons *= self._gamma(shot, "energy", 1.0 / max(0.01 * self.energy_jitter_percent, 1e-9) ** 2)
         there = weights > 0.0
         if not there.all():
             lengths, weights = lengths[there], weights[there]
