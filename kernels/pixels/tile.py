@@ -327,6 +327,8 @@ def weigh_source(panel, rules, incident, wavelength, weight, place, work, exact)
     elif rules.weighted:
         if panel.polarized and seeks_polarization(panel, rules):
             keep_first_polarizations(panel, incident, work, exact)
+        elif panel.polarized:  # FACTOR has it
+            fill(1.0, POLAR, work)
         weigh_cached(weight, work)
     return kept
 
