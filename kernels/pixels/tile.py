@@ -303,6 +303,8 @@ def fill_factors(factors, panel, rules, first, layer, depth, incident, work, exa
     if not rules.per_term and first and layer == 0:
         if panel.polarized and not seeks_polarization(panel, rules):
             polarized_solid_angles(panel, panel.close_distance, rules.scale, incident, work, exact)
+            if rules.weighted:  # FACTOR has it: no term has one of its own
+                fill(1.0, POLAR, work)
         else:
             solid_angles(panel, panel.close_distance, rules.scale, work)
     if factors is not None:
@@ -327,8 +329,6 @@ def weigh_source(panel, rules, incident, wavelength, weight, place, work, exact)
     elif rules.weighted:
         if panel.polarized and seeks_polarization(panel, rules):
             keep_first_polarizations(panel, incident, work, exact)
-        elif panel.polarized:  # FACTOR has it
-            fill(1.0, POLAR, work)
         weigh_cached(weight, work)
     return kept
 
