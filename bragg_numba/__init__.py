@@ -24,6 +24,7 @@ _HOMES = {
     "Sampling": "experiment",
     "Series": "series",
     "Simulator": "render",
+    "Spectrum": "experiment",
     "Statistics": "render",
     "StructureFactors": "experiment",
     "background_of_frame": "render.profile",

@@ -118,7 +118,9 @@ class Rules(NamedTuple):
     running_polar: bool
     running_omega: bool
     running: bool  #: any of the three
-    weighted: bool  #: terms carry factors of their own: physical, or some are left out beyond dmin
+    weighted: (
+        bool  #: terms carry factors of their own: physical, a spectrum's weights, or some are left out beyond dmin
+    )
     skip_zero: bool  #: no water: a zero lattice factor skips nanoBragg's running products
     background: float  #: in units of F^2 per step sum, before scaling
     scale: float  #: r_e^2 fluence / steps

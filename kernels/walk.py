@@ -259,11 +259,12 @@ def structure_factor(has_table, interpolate, lookup, table, h, k, l):  # noqa: E
 def add_running(rules, total, term, square, keep, captured, polar, omega):
     """Add a term as nanoBragg's running products do: the whole sum times each factor, each step.
 
-    Without water nanoBragg skips a term whose lattice factor ``square`` is 0 altogether.
+    ``keep`` is 0 beyond dmin, else the source's weight. Without water nanoBragg skips a term whose lattice factor
+    ``square`` is 0 altogether.
     """
     if keep == 0.0 or (rules.skip_zero and square == 0.0):
         return total
-    total += term
+    total += keep * term
     if rules.running_thick:
         total *= captured
     if rules.running_polar:

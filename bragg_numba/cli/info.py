@@ -233,6 +233,10 @@ def _describe_experiment(experiment) -> dict:
 def _short(value):
     if isinstance(value, str) and len(value) > MOST_LETTERS:
         return f"text of {len(value.splitlines())} lines"
+    if hasattr(value, "to_dict"):  # a noun within a noun
+        from bragg_numba.experiment.faces import given
+
+        return {name: _short(part) for name, part in given(value)}
     if hasattr(value, "shape"):
         return f"{value.dtype} {value.shape}"
     if isinstance(value, tuple) and value and hasattr(value[0], "to_dict"):

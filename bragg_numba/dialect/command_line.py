@@ -90,7 +90,13 @@ _OF_SENSOR = ("detector_thick", "detector_abs")
 _BESIDE = {
     "geom": ("geom_data", "geom_event", "geom_value"),
     "expt": ("expt_index", "expt_image"),
+    "spectrum": (
+        *("bandwidth", "channels", "pink_tail", "pulse_fs", "second_colour", "self_seeded", "centre_jitter"),
+        *("energy_jitter", "channel_jitter", "recentre", "spectrum_unit", "spectrum_seed", "shot"),
+    ),
 }
+#: What -spectrum may be beside a file's name.
+_SPECTRUM_SHAPES = ("monochromatic", "gaussian", "tophat", "pink", "sase")
 
 #: Which flags set a field, so that an error can name what was typed.
 FLAGS_OF_FIELD = {
@@ -109,6 +115,23 @@ FLAGS_OF_FIELD = {
     "Beam.horizontal_divergence_steps": "divsteps hdivsteps",
     "Beam.vertical_divergence_steps": "divsteps vdivsteps",
     "Beam.sources": "sourcefile",
+    "Beam.spectrum": "spectrum",
+    "Beam.shot": "shot",
+    "Spectrum.shape": "spectrum",
+    "Spectrum.bandwidth_percent": "bandwidth",
+    "Spectrum.channels": "channels",
+    "Spectrum.tail_percent": "pink_tail",
+    "Spectrum.pulse_fs": "pulse_fs",
+    "Spectrum.second_percent": "second_colour",
+    "Spectrum.second_share": "second_colour",
+    "Spectrum.seeded_percent": "self_seeded",
+    "Spectrum.seeded_share": "self_seeded",
+    "Spectrum.centre_jitter_percent": "centre_jitter",
+    "Spectrum.energy_jitter_percent": "energy_jitter",
+    "Spectrum.recentre": "recentre",
+    "Spectrum.seed": "spectrum_seed",
+    "Spectrum.wavelengths_A": "spectrum",
+    "Spectrum.weights": "spectrum",
     "Crystal.cell": "cell",
     "Crystal.mosflm_matrix": "mat",
     "Crystal.misset_deg": "misset",
@@ -363,6 +386,10 @@ class CommandLine:
             steps = self.last_of("divsteps", f"{letter}divsteps")
             if steps and self.get(steps):
                 fields[f"{axis}_divergence_steps"] = self.get(steps)
+        if "spectrum" in self:
+            fields["spectrum"] = self._spectrum
+            if "shot" in self:
+                fields["shot"] = self.get("shot")
         if "sourcefile" in self:
             from bragg_numba.io.text_files import read_sources
 
@@ -373,17 +400,58 @@ class CommandLine:
                 self.notes.append(f"{', '.join(replaced)} {verb} no effect beside -sourcefile, as in nanoBragg")
         return fields
 
+    @cached_property
+    def _spectrum(self) -> Fields:
+        """Fields of ``Spectrum``; a file is read."""
+        word = self.get("spectrum")
+        fields: Fields = {"channel_jitter": "channel_jitter" in self, "recentre": "recentre" in self}
+        if word in _SPECTRUM_SHAPES:
+            fields["shape"] = word
+            if "spectrum_unit" in self:
+                raise InputError("-spectrum_unit", f"has no effect on -spectrum {word}, which is no file")
+        else:
+            from bragg_numba.io.spectra import read_spectra
+
+            with _saying({"unit": "-spectrum_unit"}):
+                lengths, weights = read_spectra(self.path(word), self.get("spectrum_unit"))
+            fields |= {"shape": "table", "wavelengths_A": lengths, "weights": weights}
+            flag = self.last_of("lambda", "energy")
+            if flag and "recentre" not in self:
+                self.notes.append(f"-{flag} has no effect beside -spectrum {word}; -recentre moves the spectrum there")
+        simple = {
+            "bandwidth": "bandwidth_percent",
+            "channels": "channels",
+            "pink_tail": "tail_percent",
+            "pulse_fs": "pulse_fs",
+            "centre_jitter": "centre_jitter_percent",
+            "energy_jitter": "energy_jitter_percent",
+            "spectrum_seed": "seed",
+        }
+        fields |= {name: self.get(key) for key, name in simple.items() if key in self}
+        for key, name in (("second_colour", "second"), ("self_seeded", "seeded")):
+            if key in self:
+                fields[f"{name}_percent"], fields[f"{name}_share"] = self.last[key]
+        if fields.get("channels") == 0:  # choose for me
+            del fields["channels"]
+        return fields
+
     def _beam_of_file(self) -> Fields:
         """What -geom or -expt say of the beam; its spread of wavelengths gives way to flags that say one."""
         found = dict(self._described.get("beam", {}))
-        if "geom" in self and "wavelength_A" not in found and "sourcefile" not in self:
+        if "geom" in self and "wavelength_A" not in found and not self._fixes_wavelengths:
             raise InputError(
                 "-geom", "finds no wavelength in the file", self.get("geom"), hint="give -lambda or -energy"
             )
-        if {"dispersion", "dispsteps", "sourcefile"} & set(self.last):
+        if {"dispersion", "dispsteps", "sourcefile", "spectrum"} & set(self.last):
             found.pop("dispersion_percent", None)
             found.pop("dispersion_steps", None)
         return found
+
+    @property
+    def _fixes_wavelengths(self) -> bool:
+        """Whether a file tells the wavelengths, whatever -lambda may say."""
+        own_spectrum = "spectrum" in self and self.get("spectrum") not in _SPECTRUM_SHAPES and "recentre" not in self
+        return "sourcefile" in self or own_spectrum
 
     @cached_property
     def crystal(self) -> Fields:

@@ -10,6 +10,7 @@ from bragg_numba.experiment.lattice import Lattice
 from bragg_numba.experiment.panel import Panel
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
+from bragg_numba.experiment.spectrum import Spectrum
 from bragg_numba.experiment.structure_factors import StructureFactors
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Panel",
     "Rotation",
     "Sampling",
+    "Spectrum",
     "StructureFactors",
 ]

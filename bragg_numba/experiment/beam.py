@@ -9,6 +9,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
+from bragg_numba.experiment.spectrum import Pulse, Spectrum, as_spectrum
 
 #: Photons per square metre at which r_e^2 * fluence is 1, so that an image is in units of F^2.
 UNIT_FLUENCE_PER_M2 = 125932015286227086360700780544.0
@@ -41,6 +42,8 @@ class Beam(Noun):
     sources: tuple | None = None  #: rows (x, y, z, weight, wavelength_m) instead of a grid; None in a row: default
     direction: tuple | None = None  #: downstream; None: the detector convention's
     polarization_axis: tuple | None = None  #: of the E-vector; None: the detector convention's
+    spectrum: Spectrum | None = None  #: instead of a dispersion; of a table wavelength_A becomes the shot's mean
+    shot: int = 0  #: which shot of a spectrum whose shots differ; a series counts its frames
 
     def __post_init__(self) -> None:
         put, pre = self._set, "Beam."
@@ -71,10 +74,37 @@ class Beam(Noun):
         put("polarization_axis", axis)
         if self.sources is not None:
             put("sources", _clean_sources(self.sources))
+        put("shot", check.count(pre + "shot", self.shot, low=0, high=2**63 - 1))
+        if self.spectrum is not None:
+            self._fit_spectrum()
+
+    def _fit_spectrum(self) -> None:
+        """Refuse what would name wavelengths a second time; take the mean of those that a table has."""
+        spectrum = as_spectrum("Beam.spectrum", self.spectrum)
+        self._set("spectrum", spectrum)
+        if self.sources is not None:
+            raise InputError("Beam.spectrum", "cannot be combined with sources, which have their own wavelengths")
+        if self.dispersion_percent or self.dispersion_steps is not None:
+            hint = "Spectrum.tophat is the spectrum that a dispersion stands for"
+            raise InputError("Beam.spectrum", "cannot be combined with a dispersion", hint=hint)
+        pulse = spectrum.pulse(self.wavelength_A, self.shot)  # refuses a shot that a table lacks
+        if spectrum.is_absolute:
+            self._set("wavelength_A", pulse.mean_A)
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """The spectrum of this shot; None without a spectrum."""
+        return None if self.spectrum is None else self.spectrum.pulse(self.wavelength_A, self.shot)
 
     @property
     def photons_per_m2(self) -> float:
-        """Fluence in photons per square metre, from the flux where that is given (eq. 28)."""
+        """Fluence of this shot in photons per square metre: the mean one times the pulse's share of it."""
+        pulse = self.pulse
+        return self.mean_photons_per_m2 if pulse is None else self.mean_photons_per_m2 * pulse.energy
+
+    @property
+    def mean_photons_per_m2(self) -> float:
+        """Fluence in photons per square metre, from the flux where that is given (eq. 28); of a mean pulse."""
         if self.flux_per_s != 0.0:
             size_m = self.beam_size_mm / 1000
             return self.flux_per_s * self.exposure_s / size_m / size_m

@@ -266,7 +266,7 @@ class Experiment(Noun):
             return self.replace(crystal=self.crystal.replace(water_um=0.0), backgrounds=())
         lattice, beam, sampling = self.lattices[index], self.beam, self.sampling
         if lattice.weight != 1.0:
-            beam = beam.replace(fluence_per_m2=beam.photons_per_m2 * lattice.weight, flux_per_s=0.0)
+            beam = beam.replace(fluence_per_m2=beam.mean_photons_per_m2 * lattice.weight, flux_per_s=0.0)
         if sampling.cutoff_photons > 0.0 and n > 1:
             sampling = sampling.replace(cutoff_photons=sampling.cutoff_photons / n)
         crystal = lattice.crystal if lattice.crystal.water_um == 0.0 else lattice.crystal.replace(water_um=0.0)

@@ -19,6 +19,7 @@ UNITS = {
     "_A": "angstrom",
     "_F": "electrons",
     "_deg": "deg",
+    "_fs": "fs",
     "_m": "m",
     "_mm": "mm",
     "_mrad": "mrad",

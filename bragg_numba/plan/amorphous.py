@@ -96,7 +96,7 @@ def flatten_backgrounds(
     # A background is smooth: what the crystal's fringes would need, it does not.
     oversample = sampling.oversample or 1
     panels = list_panels(experiment, detector, sensors, oversample, physical=physical)
-    weights = _shares(experiment.beam)
+    weights = _shares(experiment.beam, sources)
     return amorphous_of(
         experiment.backgrounds, experiment.beam, detector, panels, sources, roi, mask, weights=weights, tables=tables
     )
@@ -134,15 +134,16 @@ def amorphous_of(
     )
 
 
-def _shares(beam: Beam) -> np.ndarray | None:
-    """How the sources of a list share the fluence: weights of mean 1; None: evenly."""
-    return None if beam.sources is None else mean_one([row[3] for row in beam.sources])
+def _shares(beam: Beam, sources: Sources) -> np.ndarray:
+    """How the sources share the fluence: weights of mean 1, with either fidelity."""
+    if beam.sources is not None:
+        return mean_one(np.array([1.0 if row[3] is None else row[3] for row in beam.sources]))
+    return np.ones(len(sources.wavelength)) if beam.spectrum is None else sources.weight
 
 
 def list_rays(beam: Beam, sources: Sources, detector: Axes) -> np.ndarray:
     """The rays of an experiment, rows of ``Amorphous.rays``."""
-    weights = _shares(beam)
-    weights = np.ones(len(sources.wavelength)) if weights is None else weights
+    weights = _shares(beam, sources)
     return _rays(sources, weights, np.array(detector.polarization))
 
 

@@ -45,6 +45,7 @@ def list_doubts(
     ``counts`` are the cells along a, b, c and ``gram`` is the lattice's metric (eq. 14), float64 (3, 3).
     """
     doubts = [_wavelength(cell, counts, sources), _divergence(experiment, sources), _pixel(detector)]
+    doubts += [coarse_channels(experiment, detector, cell, counts, sources), _fine_channels(experiment)]
     doubts += [_other_cell(experiment, cell), _lean_of_c(experiment, cell)]
     if experiment.fidelity == "nanobragg" and experiment.crystal.shape in ("gauss", "tophat"):
         doubts.append(_narrow_spots(experiment, counts, gram))
@@ -62,6 +63,65 @@ def _lean_of_c(experiment: Experiment, cell: Cell) -> str:
     return (
         "the cell's angles come out as {:.3f} {:.3f} {:.3f} degrees: nanoBragg's c* is that of cells with "
         "sin gamma = sin gamma*; -fidelity physical, or -mat, gives those of -cell".format(*made)
+    )
+
+
+def coarse_channels(
+    experiment: Experiment, detector: PlacedDetector, cell: Cell, counts: tuple[int, int, int], sources: Sources
+) -> str:
+    """Say that a spectrum's channels are too far apart: a spot would be a row of stripes (docs/spectra.md).
+
+    A step of wavelength moves a reflection's distance from the sphere by |q|^2 / 2 of it; it should stay below half a
+    fringe of the crystal, or below what the mosaic domains smear.
+    """
+    spectrum = experiment.beam.spectrum
+    waves = np.unique(sources.wavelength)
+    if spectrum is None or spectrum.channel_jitter or len(waves) < 3:
+        return ""
+    energies = np.sort(1.0 / waves)
+    energies /= energies.mean()
+    # The usual gap: two colours far apart are no coarse sampling of one.
+    gap, span = float(np.median(np.diff(energies))), float(energies[-1] - energies[0])
+    wavelength_A = float(sources.wavelength.mean()) * 1e10
+    length_A = max(n * edge * 1e10 for n, edge in zip(counts, cell.edges_m, strict=True))
+    d_A = max(_smallest_spacing_A(detector, wavelength_A), experiment.sampling.dmin_A)
+    crystal = experiment.crystal
+    spread = math.radians(crystal.mosaic_spread_deg or 0.0) if crystal.mosaic_domains != 1 else 0.0
+    allowed = max(d_A * d_A / (length_A * wavelength_A), 2.0 * d_A * spread / wavelength_A)
+    if gap < allowed:
+        return ""
+    centre_eV = ENERGY_WAVELENGTH_EV_A / wavelength_A
+    return (
+        f"the spectrum's channels are {gap * centre_eV:.3g} eV apart, where spots at {d_A:.3g} A of a crystal of "
+        f"{length_A:.4g} A want less than {allowed * centre_eV:.3g} eV: {math.floor((span + gap) / allowed) + 1} "
+        "channels would do, or -channel_jitter, which turns stripes into noise"
+    )
+
+
+def _smallest_spacing_A(detector: PlacedDetector, wavelength_A: float) -> float:
+    """The spacing of planes that scatter to the farthest corner of the panels, angstrom."""
+    beam, least = np.array(detector.beam), 1.0
+    for panel in detector.panels:
+        across = panel.n_fast * panel.pitch_fast * np.array(panel.fast)
+        down = panel.n_slow * panel.pitch_slow * np.array(panel.slow)
+        for corner in (0.0 * down, across, down, across + down):
+            at = np.array(panel.origin) + corner
+            least = min(least, float(at @ beam / np.linalg.norm(at)))
+    return wavelength_A / (2.0 * max(math.sqrt((1.0 - least) / 2.0), 1e-6))
+
+
+def _fine_channels(experiment: Experiment) -> str:
+    """Say that SASE channels are narrower than a spike: neighbours of a true pulse would rise and fall together."""
+    spectrum = experiment.beam.spectrum
+    if spectrum is None or spectrum.shape != "sase":
+        return ""
+    width = spectrum.channel_eV(experiment.beam.wavelength_A)
+    if width >= spectrum.spike_eV:
+        return ""
+    most = max(1, math.floor(spectrum.channels * width / spectrum.spike_eV))
+    return (
+        f"SASE channels of {width:.3g} eV are narrower than a spike of {spectrum.spike_eV:.3g} eV, and neighbours are "
+        f"drawn apart where a pulse of {spectrum.pulse_fs:g} fs ties them together: {most} channels hold all of it"
     )
 
 

@@ -226,7 +226,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
             interpolate=interpolate,
             default_F=experiment.structure_factors.default_F,
         ),
-        rules=_rules(experiment, steps, physical=physical),
+        rules=_rules(experiment, steps, sources, physical=physical),
         phi=phi,
         layers=layers,
         domains=domains,
@@ -401,7 +401,7 @@ def _lattice(experiment: Experiment, gram: np.ndarray, counts) -> parameters.Lat
     )
 
 
-def _rules(experiment: Experiment, steps: int, *, physical: bool) -> parameters.Rules:
+def _rules(experiment: Experiment, steps: int, sources: Sources, *, physical: bool) -> parameters.Rules:
     """What is done once a term and once a pixel (eq. 21), and the background of water (eq. 29)."""
     sampling = experiment.sampling
     fluence = experiment.beam.photons_per_m2
@@ -416,7 +416,7 @@ def _rules(experiment: Experiment, steps: int, *, physical: bool) -> parameters.
         running_polar=running[1],
         running_omega=running[2],
         running=any(running),
-        weighted=physical or sampling.dmin_A > 0.0,
+        weighted=physical or sampling.dmin_A > 0.0 or bool(np.ptp(sources.weight) > 0.0),
         skip_zero=water == 0.0,
         background=0.0 if physical else background,
         scale=physics.R_E_SQUARED * fluence / steps,

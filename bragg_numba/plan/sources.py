@@ -75,9 +75,8 @@ def _milliradians(value: float | None) -> float | None:
     return None if value is None else value / 1000.0
 
 
-def mean_one(weights: list[float | None]) -> np.ndarray:
-    """Weights scaled to a mean of 1; a weight that is not given counts as 1."""
-    found = np.array([1.0 if weight is None else weight for weight in weights])
+def mean_one(found: np.ndarray) -> np.ndarray:
+    """Weights, not all of them 0, scaled to a mean of 1."""
     found = found / found.max()  # the sum of any finite weights is then finite
     return found * (len(found) / found.sum())
 
@@ -94,7 +93,11 @@ class Axes(Protocol):
 
 
 def list_sources(beam: Beam, detector: Axes, *, physical: bool) -> Sources:
-    """List every source of the beam (eq. 30); under fidelity nanobragg all of them weigh the same, as in C."""
+    """List every source of the beam (eq. 30).
+
+    Under fidelity nanobragg ``Beam.sources`` weigh the same, as in C; the channels of a spectrum, which C does not
+    know, have their weights in both.
+    """
     central = beam.wavelength_A / 1.0e10
     horizontal = scan_steps(
         _milliradians(beam.horizontal_divergence_mrad),
@@ -109,11 +112,14 @@ def list_sources(beam: Beam, detector: Axes, *, physical: bool) -> Sources:
         lone_range=1.0,
     )
     dispersion = scan_steps(beam.dispersion_percent / 100.0, None, beam.dispersion_steps, lone_range=1.0)
-    grid = horizontal.n * vertical.n * dispersion.n
-    shown = f"{horizontal.n} x {vertical.n} directions x {dispersion.n} wavelengths"
+    pulse = beam.pulse
+    channels = dispersion.n if pulse is None else len(pulse.weight)
+    grid = horizontal.n * vertical.n * channels
+    shown = f"{horizontal.n} x {vertical.n} directions x {channels} wavelengths"
     require_listable("the number of sources", 0 if beam.sources is not None else grid, shown)
     upstream = scale(detector.beam, -SOURCE_DISTANCE)
-    rows = []
+    rows: list[tuple] = []
+    directions: list[Vector] = []
     points = 0
     if beam.sources is not None:
         for x, y, z, weight, wavelength in beam.sources:
@@ -124,13 +130,30 @@ def list_sources(beam: Beam, detector: Axes, *, physical: bool) -> Sources:
             points += 1
             place = rotate_about(detector.polarization, upstream, up)
             place = unit(rotate_about(detector.vertical, place, across))
+            if pulse is not None:
+                directions.append(place)
+                continue
             for i in range(dispersion.n):
                 wavelength = central * (1.0 + dispersion.step * i - dispersion.range / 2.0)
                 rows.append((place, wavelength, 1.0))
+    if pulse is not None:
+        n, waves = len(directions), pulse.wavelength_m
+        span = float(np.ptp(waves)) / central
+        return Sources(
+            incident=-np.repeat(np.array(directions), channels, axis=0),
+            wavelength=np.tile(waves, n),
+            weight=np.tile(mean_one(pulse.weight), n),
+            horizontal=horizontal,
+            vertical=vertical,
+            dispersion=Steps(n=channels, range=span, step=span / max(channels - 1, 1)),
+            divergence_points=points,
+        )
     return Sources(
         incident=-np.array([row[0] for row in rows]),
         wavelength=np.array([row[1] for row in rows]),
-        weight=mean_one([row[2] for row in rows]) if physical else np.ones(len(rows)),
+        weight=mean_one(np.array([1.0 if row[2] is None else row[2] for row in rows]))
+        if physical
+        else np.ones(len(rows)),
         horizontal=horizontal,
         vertical=vertical,
         dispersion=dispersion,

@@ -124,7 +124,7 @@ def group_sources(plan: Plan) -> Beams:
     With a resolution limit every source is a direction of its own: which pixels it reaches is its own, too.
     """
     sources, rules = plan.sources, plan.rules
-    weights = sources.weight if rules.per_term else np.ones(len(sources.wavelength))
+    weights = sources.weight
     waves = 1.0 / sources.wavelength
     if plan.experiment.sampling.dmin_A > 0.0:
         order, firsts = np.arange(len(waves)), np.arange(len(waves) + 1)
@@ -140,7 +140,7 @@ def group_sources(plan: Plan) -> Beams:
     firsts = firsts.astype(np.int64)
     weight = np.add.reduceat(weights[order], firsts[:-1])
     share = weights[order] / np.repeat(np.where(weight > 0.0, weight, 1.0), np.diff(firsts))
-    if not rules.per_term:
+    if not rules.weighted:
         # Without weights of its own a term counts as 1.
         weight, share = np.ones(len(weight)), np.ones(len(share))
     return Beams(
@@ -222,14 +222,9 @@ def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, stars: np.ndarr
     bright = np.where(extents[:, candidates.STEPS] > 0.0, squares * extents[:, candidates.STEPS], -1.0)
     tried = np.argsort(-bright, kind="stable")[:PROBED]
     indices, squares, extents = indices[tried], squares[tried], extents[tried]
-    weights = (
-        plan.sources.arrays
-        if plan.rules.per_term
-        else plan.sources.arrays._replace(weight=np.ones(len(plan.sources.wavelength)))
-    )
     panels = panel_array(plan.panels)
     sums, rays = candidates.probe_pixels(
-        indices, squares, extents, panels, plan.roi, plan.mask, plan.lattice, weights, plan.cells
+        indices, squares, extents, panels, plan.roi, plan.mask, plan.lattice, plan.sources.arrays, plan.cells
     )
     best = int(np.argmax(sums))
     if sums[best] <= 0.0:

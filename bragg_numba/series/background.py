@@ -57,10 +57,29 @@ def list_backgrounds(series) -> list[Backgrounds]:
     return found
 
 
+def _of_shots(beams, *, whole: bool) -> np.ndarray:
+    """What a background depends on of each shot's spectrum, a row each: all of it, or how many channels there are."""
+    pulses = [beam.pulse for beam in beams]
+    if not whole:
+        return np.array([[len(pulse.weight)] for pulse in pulses])
+    most = max(len(pulse.weight) for pulse in pulses)
+    rows = np.full((len(pulses), 2, most), np.nan)
+    for row, pulse in zip(rows, pulses, strict=True):
+        row[0, : len(pulse.weight)], row[1, : len(pulse.weight)] = pulse.wavelength_m, pulse.weight
+    return rows.reshape(len(pulses), -1)
+
+
 def _sort(series, columns_that_count, power: int) -> Backgrounds:
     """Sort the frames by the columns that count; the fluence is a factor, to this power."""
     n, table = len(series), series.frames
     columns = [np.asarray(table[name]).reshape(n, -1) for name in columns_that_count if name in table]
+    spectrum = series.experiment.beam.spectrum
+    fluence = table.columns.get("fluence_per_m2")
+    if spectrum is not None and spectrum.varies:
+        beams = [series.experiment_of(index).beam for index in range(n)]
+        fluence = np.array([beam.photons_per_m2 for beam in beams])
+        # Of each shot what the background depends on: nanoBragg's water on how many terms there are, else the spectrum.
+        columns.append(_of_shots(beams, whole=columns_that_count is _OF_AMORPHOUS))
     if columns:
         # Padding is NaN, which is like no other number, not even itself.
         rows = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float64), nan=-1.0)
@@ -72,8 +91,7 @@ def _sort(series, columns_that_count, power: int) -> Backgrounds:
     else:
         frames, index = np.zeros(1, dtype=np.int64), np.zeros(n, dtype=np.int64)
     scale = np.ones(n)
-    if "fluence_per_m2" in table:
-        fluence = table["fluence_per_m2"]
+    if fluence is not None:
         base = fluence[frames][index]
         # A frame without a beam has no background; one that is compared with it keeps an image of its own.
         if not (base > 0.0).all():

@@ -13,6 +13,7 @@ from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfa
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
 from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
+from bragg_numba.plan.doubts import coarse_channels
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
@@ -40,6 +41,9 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     geometry = mcstas_geometry(experiment, plan.detector)
     if not geometry.is_single:
         notes += _panel_notes(geometry, experiment.detector)
+    coarse = coarse_channels(experiment, plan.detector, plan.cell, plan.cell_counts, plan.sources)
+    if coarse:
+        notes.append(coarse)
     omega = _omega(series, plan, notes)
     wavelength, spectra = _wavelengths(series, plan)
     beam, detector, cell = experiment.beam, plan.detector, plan.cell
@@ -127,7 +131,9 @@ def _wavelengths(series, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
         lines = table["spectrum"]
         mean = np.nansum(lines[..., 0] * lines[..., 1], axis=1) / np.nansum(lines[..., 1], axis=1)
         return mean, lines
-    weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
+    if beam.spectrum is not None and (beam.spectrum.varies or "wavelength_A" in table):
+        return _pulses(series)
+    weights = plan.sources.weight
     wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
     if len(wavelengths) == 1:
         if "wavelength_A" in table:
@@ -140,6 +146,16 @@ def _wavelengths(series, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
         lines = np.repeat(lines, len(ratio), axis=0)
         lines[..., 0] *= ratio[:, None]
     return np.sum(lines[..., 0] * lines[..., 1], axis=1), lines
+
+
+def _pulses(series) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean wavelength and lines of every frame's shot; NaN fills up those that have fewer lines than others."""
+    pulses = [series.experiment_of(index).beam.pulse for index in range(len(series))]
+    lines = np.full((len(pulses), max(len(pulse.weight) for pulse in pulses), 2), np.nan)
+    for row, pulse in zip(lines, pulses, strict=True):
+        row[: len(pulse.weight), 0] = pulse.wavelength_m * 1e10
+        row[: len(pulse.weight), 1] = pulse.weight / pulse.weight.sum()
+    return np.array([pulse.mean_A for pulse in pulses]), lines if lines.shape[1] > 1 else None
 
 
 def _pixel_mask(plan: Plan) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Crystal, Detector, Experiment, Lattice, Panel
+from bragg_numba.experiment import Crystal, Detector, Experiment, Lattice, Panel, Spectrum
 from bragg_numba.experiment.noun import plain_value, unpack_array
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.text_files import read_text
@@ -27,6 +27,7 @@ COLUMNS: dict[str, tuple[type, tuple]] = {
     "phi_deg": (np.float64, ()),
     "wavelength_A": (np.float64, ()),
     "spectrum": (np.float64, (None, 2)),
+    "shot": (np.int64, ()),
     "fluence_per_m2": (np.float64, ()),
     "cell_counts": (np.int64, (3,)),
     "mosaic_spread_deg": (np.float64, ()),
@@ -151,9 +152,13 @@ class FrameTable:
         raise InputError("frames", "must be a table: array, CSV file, columns or rows", type(frames).__name__)
 
 
-def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
+def apply_frame(
+    experiment: Experiment, row: Mapping[str, Any], index: int = 0, spectra: Spectrum | None = None
+) -> Experiment:
     """Return the experiment of one frame.
 
+    ``index`` counts the shots of a spectrum that differ from frame to frame, unless ``row`` has ``shot``; ``spectra``
+    are those of the column ``spectrum`` (``spectra_of``).
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
     sizes in millimetres. What changes the crystal changes that of every lattice; of a frame with several ``crystal`` is
     the first.
@@ -170,10 +175,10 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
         crystal["orientation"] = tuple(tuple(line) for line in row["orientation"].tolist())
     if "wavelength_A" in row:
         beam["wavelength_A"] = float(row["wavelength_A"])
-    if "spectrum" in row:
-        lines = row["spectrum"][np.isfinite(row["spectrum"]).all(axis=1)]
-        beam["sources"] = tuple((None, None, None, weight, length * 1e-10) for length, weight in lines.tolist())
-        beam["wavelength_A"] = float(np.average(lines[:, 0], weights=lines[:, 1]))
+    if spectra is not None:
+        beam["spectrum"] = spectra.alone(index)
+    elif experiment.beam.spectrum is not None and experiment.beam.spectrum.varies:
+        beam["shot"] = int(row["shot"]) if "shot" in row else experiment.beam.shot + index
     if "fluence_per_m2" in row:
         beam.update(fluence_per_m2=float(row["fluence_per_m2"]), flux_per_s=0.0)
     place = {name: float(row[name]) for name in ("beam_x_mm", "beam_y_mm") if name in row}
@@ -196,6 +201,20 @@ def apply_frame(experiment: Experiment, row: Mapping[str, Any]) -> Experiment:
     if "phi_deg" in row:
         changes["rotation"] = experiment.rotation.replace(phi_deg=float(row["phi_deg"]))
     return experiment.replace(**changes) if changes else experiment
+
+
+def spectra_of(table: FrameTable) -> Spectrum | None:
+    """The column ``spectrum`` as a Spectrum with a shot for each frame, checked once for all of them."""
+    if "spectrum" not in table:
+        return None
+    lengths, weights = table["spectrum"][..., 0], table["spectrum"][..., 1]
+    padding = np.isnan(weights)
+    lengths = np.where(padding, lengths[:, :1], lengths)
+    try:
+        # What a frame's photons are is the fluence's business.
+        return Spectrum.table(np.where(padding, 0.0, weights), wavelengths_A=lengths, equal_energy=True)
+    except InputError as error:
+        raise InputError("frames.spectrum:", str(error)) from None
 
 
 def moved_detector(experiment: Experiment, shift_mm) -> Detector:
@@ -253,6 +272,8 @@ def check_against(experiment: Experiment, table: FrameTable) -> None:
         raise InputError("frames.orientation", "has no effect: every lattice has an orientation of its own")
     if "wavelength_A" in table and any(row[4] is not None for row in beam.sources or ()):
         raise InputError("frames.wavelength_A", "has no effect: Beam.sources fixes the wavelengths")
+    if "wavelength_A" in table and beam.spectrum is not None and beam.spectrum.is_absolute:
+        raise InputError("frames.wavelength_A", "has no effect: Beam.spectrum fixes the wavelengths")
     if "wavelength_A" in table and experiment.crystal.mosflm_matrix is not None and experiment.crystal.cell is None:
         raise InputError(
             "frames.wavelength_A",
@@ -262,14 +283,10 @@ def check_against(experiment: Experiment, table: FrameTable) -> None:
     if "spectrum" in table:
         if "wavelength_A" in table:
             raise InputError("frames", "must hold either wavelength_A or spectrum, not both")
-        if beam.sources is not None or beam.dispersion_percent or _diverges(beam):
-            raise InputError("frames.spectrum", "cannot be combined with a divergence, dispersion or Beam.sources")
-        weights = table["spectrum"][..., 1]
-        if experiment.fidelity != "physical" and not _equal_weights(weights):
-            raise InputError(
-                "frames.spectrum",
-                "needs fidelity physical: like nanoBragg, fidelity nanobragg ignores the weights of sources",
-            )
+        if beam.sources is not None or beam.dispersion_percent or beam.spectrum is not None:
+            raise InputError("frames.spectrum", "cannot be combined with a dispersion, Beam.spectrum or Beam.sources")
+    if "shot" in table and ("spectrum" in table or beam.spectrum is None or not beam.spectrum.varies):
+        raise InputError("frames.shot", "has no effect: it counts the shots of a Beam.spectrum that differ")
     if "detector_shift_mm" in table:
         if "beam_x_mm" in table or "beam_y_mm" in table:
             raise InputError("frames", "must hold either detector_shift_mm or beam_x_mm and beam_y_mm, not both")
@@ -278,18 +295,6 @@ def check_against(experiment: Experiment, table: FrameTable) -> None:
     centred = "beam_x_mm" in table or "beam_y_mm" in table
     if centred and detector.origin_mm is not None:
         raise InputError("frames.beam_x_mm", "has no effect: Detector.origin_mm fixes where the detector is")
-
-
-def _diverges(beam) -> bool:
-    return any(
-        getattr(beam, f"{axis}_divergence_{part}") is not None
-        for axis in ("horizontal", "vertical")
-        for part in ("mrad", "step_mrad", "steps")
-    )
-
-
-def _equal_weights(weights: np.ndarray) -> bool:
-    return bool(np.all((weights == weights[:, :1]) | np.isnan(weights)))
 
 
 def rotation_of_quaternion(values) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
-from bragg_numba.experiment import Experiment
+from bragg_numba.experiment import Experiment, Spectrum
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.io.text_files import json_text
 from bragg_numba.series.draws import draw, draw_lattices, generator_of, random_rotations
@@ -33,9 +33,9 @@ class Series(SeriesPlan):
         What changes: a numpy structured array, a CSV file, a dict of columns or an iterable of dicts, with
         columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), or ``lattices`` (a list of dicts with
         ``orientation`` or ``quaternion``, ``weight`` and ``cell``, empty where no crystal is hit), ``phi_deg``,
-        ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``fluence_per_m2``, ``cell_counts``,
-        ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the
-        noise).
+        ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``shot`` (of ``Beam.spectrum``),
+        ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``,
+        ``beam_y_mm`` and ``seed`` (of the noise).
 
     Raises
     ------
@@ -172,14 +172,14 @@ def _parsed(text: str) -> dict:
 def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
     values = _parsed(text)
-    known = {"format", "version", "experiment", "nanobragg", *_CRYSTFEL_PARTS, *_WAYS, "output"}
+    known = {"format", "version", "experiment", "nanobragg", "spectrum", *_CRYSTFEL_PARTS, *_WAYS, "output"}
     _need_known("series plan", "part", values, known)
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
     ways = [name for name in _WAYS if name in values]
     if any(name in values for name in _CRYSTFEL_PARTS):
         made = _of_crystfel(values, ways, folder, _experiment(values, folder) if "experiment" in values else None)
     else:
-        experiment = _experiment(values, folder)
+        experiment = _with_spectrum(_experiment(values, folder), values, folder)
         _need_one(ways)
         made = _series(experiment, ways[0], values[ways[0]], folder)
     output = values.get("output", {})
@@ -209,6 +209,7 @@ def _of_crystfel(values: dict, ways: list[str], folder: Path, saved: Experiment 
     _need_one(ways)
     template = read_template(values["template"], folder) if "template" in values else None
     experiment, notes = base_experiment(values, folder, template, saved)
+    experiment = _with_spectrum(experiment, values, folder)
     if template is None:
         made = _series(experiment, ways[0], values[ways[0]], folder)
     else:
@@ -229,6 +230,26 @@ def _experiment(values: dict, folder: Path) -> Experiment:
     if isinstance(given, str):
         return Experiment.load(folder / given)
     return Experiment.from_json(json.dumps(given))
+
+
+def _with_spectrum(experiment: Experiment, values: dict, folder: Path) -> Experiment:
+    """The experiment with the spectrum that a plan has: a file's name, or fields of Spectrum with one or without."""
+    if "spectrum" not in values:
+        return experiment
+    given = values["spectrum"]
+    given = {"file": given} if isinstance(given, str) else given
+    if not isinstance(given, dict):
+        raise InputError("series plan: spectrum", "must be a JSON object, or a file's name", given)
+    if "file" in given:
+        known = ("unit", "centre_jitter_percent", "energy_jitter_percent", "channel_jitter", "equal_energy", "recentre")
+        _need_known("series plan: spectrum", "part of a file's spectrum", given, ("file", "seed", *known))
+        if not isinstance(given["file"], str) or not isinstance(given.get("unit", ""), str):
+            raise InputError("series plan: spectrum", "must have texts as file and unit", given)
+        more = {name: value for name, value in given.items() if name != "file"}
+        spectrum = Spectrum.from_file(folder / given["file"], **more)
+    else:
+        spectrum = Spectrum.from_dict(given)
+    return experiment.replace(beam=experiment.beam.replace(spectrum=spectrum))
 
 
 def _series(experiment: Experiment, way: str, given, folder: Path) -> Series:

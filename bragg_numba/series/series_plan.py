@@ -10,7 +10,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment, faces
-from bragg_numba.series.frames import FrameTable, apply_frame, check_against
+from bragg_numba.series.frames import FrameTable, apply_frame, check_against, spectra_of
 
 FORMAT = "bragg_numba series"
 VERSION = 1
@@ -28,6 +28,7 @@ class SeriesPlan:
         self.experiment = experiment
         self.frames = FrameTable.from_any(frames)
         check_against(experiment, self.frames)
+        self._spectra = spectra_of(self.frames)
         for index in _first_middle_last(len(self)):
             self.experiment_of(index)
 
@@ -57,7 +58,7 @@ class SeriesPlan:
         if not 0 <= index < len(self):
             raise InputError("frame", f"must lie between 0 and {len(self) - 1}", index)
         try:
-            return apply_frame(self.experiment, self.frames.row(index))
+            return apply_frame(self.experiment, self.frames.row(index), index, self._spectra)
         except InputError as error:
             raise InputError(f"frames[{index}]", str(error)) from None
 

@@ -110,8 +110,7 @@ def _say_crystal(record, plan: Plan) -> None:
 
 def mean_wavelength(plan: Plan) -> float:
     """Weighted mean of the sources' wavelengths, angstrom."""
-    weights = plan.sources.weight if plan.rules.per_term else None
-    return float(np.average(plan.sources.wavelength, weights=weights)) * 1e10
+    return float(np.average(plan.sources.wavelength, weights=plan.sources.weight)) * 1e10
 
 
 def orientation_matrix(plan: Plan) -> np.ndarray:

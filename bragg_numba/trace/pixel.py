@@ -261,6 +261,8 @@ class _Walk:
             share = walk.share_of_term(self.omega, self.polar, self.capture, weight)
             self.flat += share
             keep *= share
+        else:
+            keep *= weight
         ray = {
             "pix0_vector_meters": (g.origin_x, g.origin_y, g.origin_z),
             "fdet_vec": (g.fast_x, g.fast_y, g.fast_z),

@@ -123,6 +123,8 @@ def sum_pixel(kind, panel, lattice, lookup, rules, sources, cells, table, row, c
                     share = walk.share_of_term(omega, polar, captured, sources.weight[at])
                     shares += share
                     keep *= share
+                else:
+                    keep *= sources.weight[at]
                 if rules.weighted:
                     count = end_round(count)
                 for step in range(cells.shape[0]):

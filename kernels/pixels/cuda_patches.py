@@ -289,6 +289,8 @@ def weigh_source(kind, panel, rules, single, sources, source, sub, first, second
             share = float32(float32(sources.weight[source]) * shared.factors[at] * shared.polars[at])
             shared.shares[at] += share
             keep = float32(keep * share)
+        else:
+            keep = float32(keep * float32(sources.weight[source]))
         shared.keeps[at] = keep
 
 

@@ -156,6 +156,9 @@ def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, 
                         share = walk.share_of_term(omegas[pixel], polars[pixel], captures[pixel], weight[source])
                         shares[pixel] += share
                         keeps[pixel] *= share
+                else:
+                    for pixel in range(n):
+                        keeps[pixel] *= weight[source]
                 for step in range(len(cells)):
                     c = cells[step]
                     cell = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])

@@ -162,6 +162,14 @@ def flush(weighted, begun, work, exact):
 
 
 @fused_kernel
+def weigh_cached(weight, work):
+    """Multiply the source's weight into WEIGHT, where all other factors are the pixel's own."""
+    factor = np.float32(weight)
+    for pixel in range(PIXELS):
+        work[WEIGHT + pixel] *= factor
+
+
+@fused_kernel
 def weigh_terms(weight, polarized, work, exact):
     """Multiply solid angle with capture, polarization and the source's weight into WEIGHT; keep the sum."""
     factor = np.float32(weight)
@@ -281,14 +289,22 @@ def strength_of(lattice, lookup):
 
 
 @device_function
+def seeks_polarization(panel, rules):
+    """Whether nanoBragg's one polarization factor waits for the first term within dmin (eq. 8)."""
+    return rules.weighted and panel.dmin > 0.0
+
+
+@device_function
 def fill_factors(factors, panel, rules, first, layer, depth, incident, work, exact):
     """Fill FACTOR with the factors of a sub-pixel that do not depend on the source (eq. 5, 6).
 
     Under nanobragg those of the ``first`` sub-pixel of the first layer serve for all, and the capture of the last.
     """
     if not rules.per_term and first and layer == 0:
-        if panel.polarized and not rules.weighted:
+        if panel.polarized and not seeks_polarization(panel, rules):
             polarized_solid_angles(panel, panel.close_distance, rules.scale, incident, work, exact)
+            if rules.weighted:  # FACTOR has it: no term has one of its own
+                fill(1.0, POLAR, work)
         else:
             solid_angles(panel, panel.close_distance, rules.scale, work)
     if factors is not None:
@@ -304,14 +320,16 @@ def weigh_source(panel, rules, incident, wavelength, weight, place, work, exact)
     kept = True
     if panel.dmin > 0.0:
         kept = keep_within_dmin(panel, incident, wavelength, place, work)
-    elif rules.per_term:
+    elif rules.weighted:
         fill(1.0, WEIGHT, work)
     if rules.per_term:
         if panel.polarized:
             polarizations(panel, incident, POLAR, work, exact)
         weigh_terms(weight, panel.polarized, work, exact)
-    elif rules.weighted and panel.polarized:
-        keep_first_polarizations(panel, incident, work, exact)
+    elif rules.weighted:
+        if panel.polarized and seeks_polarization(panel, rules):
+            keep_first_polarizations(panel, incident, work, exact)
+        weigh_cached(weight, work)
     return kept
 
 
@@ -329,7 +347,7 @@ def finish_tile(factors, panel, strength, rules, n_sources, begun, work, exact):
             sum_weighted_totals(rules.scale * strength, flat, work, exact)
             fill(1.0, FACTOR, work)
             background, strength = 0.0, 1.0
-        elif rules.weighted and panel.polarized:
+        elif panel.polarized and seeks_polarization(panel, rules):
             multiply_factors(POLAR, work)
     return background, strength
 

@@ -253,6 +253,8 @@ def weigh_beam(nouns, rules, beam, found, thread, pixels):
         share = walk.share_of_term(omega, polar, captured, beams.weight[beam])
         pixels[at + uint32(SHARES)] += share
         keep *= share
+    else:
+        keep *= beams.weight[beam]
     pixels[at + uint32(TOTAL)] += keep * found
 
 

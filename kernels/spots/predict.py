@@ -437,7 +437,7 @@ def measure_spot(
             if out[RESOLUTION] < panel.dmin:
                 return False
         for source in range(len(wavelength)):
-            share = weight[source] if rules.per_term else 1.0
+            share = weight[source]
             all_weights += share
             per_wavelength = 1.0 / wavelength[source]
             i_x, i_y, i_z = incident[source, 0], incident[source, 1], incident[source, 2]

@@ -159,6 +159,7 @@ WITHOUT_UNIT = {
     *("oversample_polar", "oversample_thick", "phi_steps", "pivot", "pixel_average", "point_pixel"),
     "polarization",
     *("polarization_axis", "polarized", "round_divergence", "shape", "slow_axis", "sources", "thickness_steps"),
+    *("shot", "spectrum"),
     *("twotheta_axis", "vertical_divergence_steps", "counts", "origin", "space_group"),
 }
 

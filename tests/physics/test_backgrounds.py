@@ -419,3 +419,32 @@ def test_noise_of_negative_photons_is_refused_before_anything_is_written(tmp_pat
     words = ["-stol", "t.stol", "-detpixels", "8", "-pixel", "4", "-floatfile", "o", "-noisefile", "n"]
     assert main(["background", "--", *words]) == 2
     assert not (tmp_path / "o").exists() and not (tmp_path / "n").exists()
+
+
+# --- spectra
+
+
+@pytest.mark.parametrize("fidelity", ["nanobragg", "physical"])
+def test_a_background_sees_the_spectrum_as_the_crystal_does(fidelity):
+    from bragg_numba import Spectrum, simulate
+
+    water = Background(material="water", thickness_mm=0.1)
+    crystal = Crystal(cell=(50.0,), cell_counts=(2, 2, 2))
+    base = Experiment(
+        crystal=crystal,
+        detector=Detector(n_fast=40, n_slow=30, pixel_mm=1.0),
+        backgrounds=(water,),
+        structure_factors=StructureFactors(indices=np.zeros((1, 3), np.int32), amplitudes=np.zeros(1)),
+        fidelity=fidelity,
+    )
+    wavelengths, weights = (0.9, 1.0, 1.3), (1.0, 3.0, 2.0)
+    spectrum = Spectrum.table(weights, wavelengths_A=wavelengths)
+    image = simulate(base.replace(beam=base.beam.replace(spectrum=spectrum)), backend="cpu").astype(np.float64)
+    alone = [
+        simulate(base.replace(beam=base.beam.replace(wavelength_A=one)), backend="cpu").astype(np.float64)
+        for one in wavelengths
+    ]
+    expected = np.average(alone, axis=0, weights=weights)
+
+    assert image.max() > 0.0
+    assert np.abs(image - expected).max() <= 1e-6 * image.max()

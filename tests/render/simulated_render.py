@@ -20,7 +20,7 @@ if importlib.util.find_spec("numba_cuda") is None:
 
 from sample_panels import crooked, lit
 
-from bragg_numba import Experiment, InputError, Sampling, Simulator
+from bragg_numba import Experiment, InputError, Sampling, Simulator, Spectrum
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render import cuda, devices
 from bragg_numba.tolerances import allowed
@@ -334,3 +334,12 @@ def test_crystals_of_a_frame_are_added_up_on_the_host():
     assert_agrees(np.concatenate([rows.copy() for _, rows in gpu.tiles(3)]), expected)
     with pytest.raises(InputError, match="must be left to the host"):
         gpu.render(device_array=True)
+
+
+@pytest.mark.parametrize("precision", ["tile", "float64"])
+def test_the_channels_of_a_spectrum_have_their_weights(precision):
+    experiment = Experiment.from_nanobragg(f"{CUBIC} -detpixels 20 -polar 0.5 -hdivrange 5 -hdivsteps 2")
+    spectrum = Spectrum.table([1.0, 9.0, 3.0], wavelengths_A=[0.99, 1.0, 1.02])
+    experiment = experiment.replace(beam=experiment.beam.replace(spectrum=spectrum))
+    image = Simulator(experiment, backend="cuda", precision=precision).render()
+    assert_agrees(image, Simulator(experiment, backend="cpu", precision="float64").render())

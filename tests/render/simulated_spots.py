@@ -63,6 +63,7 @@ OPTIONS = {
     "energies": "-dispersion 4 -dispsteps 5",
     "divergence": "-hdivrange 20 -hdivstep 10",
     "energies and divergence": "-dispersion 4 -dispsteps 3 -hdivrange 20 -hdivstep 20 -nopolar",
+    "spectrum and divergence": "-spectrum pink -bandwidth 4 -channels 3 -hdivrange 20 -hdivstep 20 -polar 0.5",
     "rotation": "-osc 4 -phisteps 3",
     "tilted": "-twotheta 20 -detector_rotx 3 -detector_roty 5 -detector_rotz 7",
     "point pixel": "-point_pixel",

@@ -85,9 +85,9 @@ def test_a_spectrum_becomes_sources_on_the_axis():
     experiment = Experiment.from_nanobragg(WORDS).replace(fidelity="physical")
     series = Series(experiment, [{"spectrum": [(1.0, 1.0), (1.01, 3.0)]}, {"spectrum": [(1.02, 2.0)]}])
     beam = series.experiment_of(0).beam
-    assert [row[3] for row in beam.sources] == [1.0, 3.0]
+    assert beam.pulse.weight.tolist() == [1.0, 3.0]
     assert beam.wavelength_A == pytest.approx(1.0075, rel=4 * EPS)
-    assert len(series.experiment_of(1).beam.sources) == 1
+    assert len(series.experiment_of(1).beam.pulse.weight) == 1
 
 
 def test_a_saved_plan_gives_the_same_series(experiment, tmp_path):
@@ -108,7 +108,8 @@ def test_a_saved_plan_gives_the_same_series(experiment, tmp_path):
         ([{"cell_counts": (1.5, 2, 3)}], "whole numbers"),
         ([{"orientation": np.diag([1.0, 1.0, -1.0])}], "rotation matrix"),
         ([{"quaternion": (0, 0, 0, 0)}], "not 0"),
-        ([{"spectrum": [(1.0, 1.0), (1.1, 2.0)]}], "needs fidelity physical"),
+        ([{"spectrum": [(1.0, 1.0), (1.1, -2.0)]}], "at least 0"),
+        ([{"shot": 3}], "shots of a Beam.spectrum"),
         ([{"wavelength_A": 1.0, "spectrum": [(1.0, 1.0)]}], "either wavelength_A or spectrum"),
         ({"phi_deg": [1.0, 2.0], "wavelength_A": [1.0]}, "one length"),
         ([{"seed": -1}], "from 0"),

@@ -299,7 +299,7 @@ def test_a_bandwidth_is_a_spectrum_of_that_deviation(tmp_path):
     lines = series.frames["spectrum"][0, :, 0]
     assert lines.std() / lines.mean() == pytest.approx(2e-3, rel=1e-9)
     assert np.isfinite(series.frames["spectrum"][1]).all(axis=1).sum() == 1
-    assert len(series.experiment_of(0).beam.sources) == 5
+    assert len(series.experiment_of(0).beam.pulse.weight) == 5
 
 
 def test_what_a_chunk_does_not_say_is_that_of_the_geometry_or_of_the_others(tmp_path):
