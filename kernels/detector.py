@@ -16,9 +16,12 @@ from bragg_numba.kernels.random.effects import (
     tail_deviate,
 )
 from bragg_numba.kernels.random.philox import (
+    BLOCK,
     CHUNK,
     CHUNKS_AT_ONCE,
     GROUP_BITS,
+    HALF_BITS,
+    HALF_UNIT,
     LOW_WORD,
     WORD_BITS,
     chunk_limits,
@@ -150,6 +153,37 @@ def rate_corrected(count, dead, paralyzable):
 def count_chunk(counts, words, dead, paralyzable, corrected, limit, top, first_pixel, frame, k0, k1):
     """Replace the photons ``counts`` of a part of a chunk by what is counted; return how many are overloaded."""
     overloads = 0
+    # Nearly all pixels are what they were. These bounds are never below those that decide.
+    chance, change = np.float32(dead * 1.000001), np.float32(min(limit, top)) * np.float32(0.999999)
+    if corrected:
+        change = min(change, np.float32(min(0.4999 / math.sqrt(dead), 1e30) if dead > 0.0 else 1e30))
+    for start in range(0, len(counts), BLOCK):
+        touched, end = np.uint32(0), min(start + BLOCK, len(counts))
+        for i in range(start, end):
+            photons = np.float32(counts[i])
+            u = np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
+            touched += np.uint32((u <= photons * photons * chance) | (photons >= change))
+        if touched > 0:
+            overloads += count_block(
+                counts[start:end],
+                words[start:end],
+                dead,
+                paralyzable,
+                corrected,
+                limit,
+                top,
+                first_pixel + np.uint64(start),
+                frame,
+                k0,
+                k1,
+            )
+    return overloads
+
+
+@serial_kernel
+def count_block(counts, words, dead, paralyzable, corrected, limit, top, first_pixel, frame, k0, k1):
+    """``count_chunk`` for a few pixels, each by itself."""
+    overloads = 0
     for i in range(len(counts)):
         photons = np.float64(counts[i])
         count = photons
@@ -255,7 +289,7 @@ def record_charge(
 
     Parameters
     ----------
-    charge : (n,) float32, photons, not whole where they were spread
+    charge : (n,) float32, photons where they were spread and are not whole any more; (0,): ``counts`` holds them
     gains : (n,) float32, the gain of each pixel over their mean; (0,) where all are 1
     excess : float32, variance of the charge of one photon, in photons squared
     stages : (5, 3) float32, see ``digitise_chunk``
@@ -268,7 +302,7 @@ def record_charge(
     overloads : (chunks,) int64, written
     """
     k0, k1 = np.uint64(seed) & LOW_WORD, np.uint64(seed) >> WORD_BITS
-    n, n_chunks = len(charge), len(overloads)
+    n, n_chunks = len(counts), len(overloads)
     aligned = np.uint64(first_pixel) & ~np.uint64(CHUNK - 1)
     noisy = stages[2, 0] > _0 or stages[2, 1] > _0 or stages[2, 2] > _0
     for part in prange((n_chunks + CHUNKS_AT_ONCE - 1) // CHUNKS_AT_ONCE):
@@ -277,8 +311,10 @@ def record_charge(
         for chunk in range(part * CHUNKS_AT_ONCE, min((part + 1) * CHUNKS_AT_ONCE, n_chunks)):
             start, low, high = chunk_limits(chunk, first_pixel, n)
             place = aligned + np.uint64(chunk * CHUNK)
-            for i in range(low, high):
-                amount[i] = charge[start + i]
+            if len(charge):
+                amount[low:high] = charge[start + low : start + high]
+            else:
+                amount[low:high] = counts[start + low : start + high]
             if excess > _0:
                 fill_effect(place >> GROUP_BITS, np.uint64(frame), CASCADE, k0, k1, words)
                 normals_of_words(words, table, normals)

@@ -37,6 +37,7 @@ def record(
     first_row: int = 0,
     scale: float = 1.0,
     top: int | None = None,
+    out: np.ndarray | None = None,
 ) -> Recorded:
     """Let a detector see expected photons; what it says follows from seed, frame and pixel alone.
 
@@ -62,6 +63,8 @@ def record(
         Photons are multiplied by it first.
     top
         The largest value; default: the largest that uint32 may hold here.
+    out
+        (slow, fast) uint32, C-contiguous; filled and part of what is returned. Default: a new array.
 
     Raises
     ------
@@ -81,7 +84,9 @@ def record(
         raise InputError("first_row", "must be 0 where there is a point spread", first_row, "which needs whole frames")
     if mask is not None and np.shape(mask) != image.shape:
         raise InputError("mask", f"must have the shape of photons, {image.shape}", np.shape(mask))
-    counts = np.empty(image.shape, dtype=np.uint32)
+    counts = np.empty(image.shape, dtype=np.uint32) if out is None else out
+    if counts.shape != image.shape or counts.dtype != np.uint32 or not counts.flags.c_contiguous:
+        raise InputError("out", f"must be a contiguous uint32 array of shape {image.shape}", counts.shape)
     expected, away, was = _expected(response, image, scale, seed, frame, first, spread)
     rest = scale * response.quantum_efficiency if expected is image else 1.0
     # No photons are lost to an end of the counter here: it has its own.
@@ -167,8 +172,9 @@ def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, 
     from bragg_numba.kernels.detector import record_charge
     from bragg_numba.kernels.random.philox import chunks_of
 
-    charge, away = counts.astype(np.float32), 0.0
+    charge, away = np.empty(0, dtype=np.float32), 0.0
     if response.spread_counts and spread is not None and counts.size:
+        charge = counts.astype(np.float32)
         before = charge.sum(dtype=np.float64)
         charge = np.ascontiguousarray(spread(charge))
         away = float(before - charge.sum(dtype=np.float64))

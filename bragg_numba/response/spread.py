@@ -17,7 +17,7 @@ FIBRE_WIDTH = 2.0 * math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 WHOLE_SIDE = 1100
 
 #: Pixels of a coarse square where the far tail of a larger one is added.
-COARSE = 16
+COARSE = 8
 
 
 def gauss_weights(sigma_px: float) -> np.ndarray:
@@ -61,7 +61,7 @@ def spread_fibre(image: np.ndarray, fwhm_px: float) -> np.ndarray:
     """Return an image spread by a fibre taper; its tail is not cut at any distance.
 
     Small frames are padded to twice their size, so that what leaves at one edge does not come back at the other. Of
-    larger ones only what lies within a quarter of the longer side is spread pixel by pixel; the far tail, which is
+    larger ones only what lies within an eighth of the longer side is spread pixel by pixel; the far tail, which is
     smooth, is added between squares of ``COARSE`` pixels (below 1e-6 of the photons of a spot are then elsewhere).
     """
     length = fwhm_px / FIBRE_WIDTH
@@ -69,7 +69,7 @@ def spread_fibre(image: np.ndarray, fwhm_px: float) -> np.ndarray:
         shape = _padded(image.shape, [n - 1 for n in image.shape])
         transform = _fibre_transform(length, image.shape, shape, 0, "f8")
         return _transformed(image.astype(np.float64), transform, shape).astype(image.dtype)
-    reach = max(image.shape) // 4
+    reach = max(image.shape) // 8
     shape = _padded(image.shape, [reach, reach])
     near = _transformed(image, _fibre_transform(length, image.shape, shape, reach, "f4"), shape)
     return _with_far_tail(image, length, reach, near)
@@ -89,11 +89,14 @@ def _transform(there: np.ndarray) -> np.ndarray:
 
 
 def _transformed(image: np.ndarray, transform: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    from scipy.fft import irfft2, rfft2
+    from scipy.fft import fft, ifft, irfft, rfft
 
-    found = rfft2(image, shape, workers=_threads())
+    # Row by row, then column by column: rows of nothing but padding are never transformed.
+    workers = _threads()
+    found = fft(rfft(image, shape[1], axis=1, workers=workers), shape[0], axis=0, workers=workers, overwrite_x=True)
     found *= transform
-    return irfft2(found, shape, workers=_threads(), overwrite_x=True)[: image.shape[0], : image.shape[1]]
+    found = ifft(found, axis=0, workers=workers, overwrite_x=True)[: image.shape[0]]
+    return irfft(found, shape[1], axis=1, workers=workers)[:, : image.shape[1]]
 
 
 def _threads() -> int:

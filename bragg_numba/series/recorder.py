@@ -35,8 +35,10 @@ class Recorder:
             mask=self.mask,
             scale=scale,
             top=top,
+            out=counts if counts.dtype == np.uint32 else None,
         )
-        counts[:] = found.counts
+        if found.counts is not counts:
+            counts[:] = found.counts
         return Drawn(found.photons, found.most, found.overloads)
 
 
