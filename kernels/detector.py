@@ -28,7 +28,7 @@ from bragg_numba.kernels.random.philox import (
 )
 from numba import prange
 
-__all__ = ["add_coarse", "lose_counts", "record_charge"]
+__all__ = ["add_coarse", "lose_counts", "record_charge", "sum_coarse"]
 
 # Expected losses of a pixel below which their number is taken from the Poisson distribution, whose chance of no loss
 # is exact then: two losses are wrong by the third power of this.
@@ -332,9 +332,47 @@ def record_charge(
             overloads[chunk] = digitise_chunk(amount[low:high], normals[low:high], stages, adc_top, offset, top, these)
 
 
+@serial_kernel
+def add_weighted(row, weight, total):
+    """Add ``weight`` times a row to ``total``, both (n,) float32."""
+    for i in range(len(row)):
+        total[i] += weight * row[i]
+
+
+@cpu_kernel
+def sum_coarse(image, step, coarse):
+    """Share each pixel of ``image`` (slow, fast) float32 out among the four nearest middles of squares of ``step``.
+
+    The transpose of ``add_coarse``, whose layout ``coarse`` float64 (written) has: a spot keeps its centre of mass.
+    """
+    for i in prange(coarse.shape[0]):
+        total = np.zeros(image.shape[1], dtype=np.float32)
+        first = (2 * i - 3) * step // 2  # the row in the middle of the square before
+        for row in range(max(first, 0), min(first + 2 * step, image.shape[0])):
+            weight = 1.0 - abs((row + 0.5) / step + 0.5 - i)
+            add_weighted(image[row], np.float32(weight), total)
+        for j in range(coarse.shape[1]):
+            begin, found = (2 * j - 3) * step // 2, 0.0
+            for column in range(max(begin, 0), min(begin + 2 * step, len(total))):
+                found += (1.0 - abs((column + 0.5) / step + 0.5 - j)) * total[column]
+            coarse[i, j] = found
+
+
+@serial_kernel
+def add_line(line, step, out):
+    """Add to a row ``out`` what lies between the values of ``line`` in the middles of ``step`` (even) pixels."""
+    half, per_step = step // 2, np.float32(1.0 / step)
+    for j in range(len(line) - 1):
+        # From the middle of one square to that of the next; the first begins half a square before the row.
+        first = j * step - half
+        value, rise = line[j], (line[j + 1] - line[j]) * per_step
+        for i in range(max(first, 0), min(first + step, len(out))):
+            out[i] += value + rise * (np.float32(i - first) + _1_2)
+
+
 @cpu_kernel
 def add_coarse(coarse, step, out):
-    """Add to ``out`` (slow, fast) float32 a smooth image known at the middles of squares of ``step`` pixels.
+    """Add to ``out`` (slow, fast) float32 a smooth image known at the middles of squares of ``step`` (even) pixels.
 
     ``coarse`` float32 begins with the squares before the first row and column, and ends with those after the last.
     """
@@ -342,10 +380,7 @@ def add_coarse(coarse, step, out):
         at = (row + 0.5) / step + 0.5
         i = int(at)
         down = np.float32(at - i)
-        for column in range(out.shape[1]):
-            along = (column + 0.5) / step + 0.5
-            j = int(along)
-            right = np.float32(along - j)
-            upper = coarse[i, j] + right * (coarse[i, j + 1] - coarse[i, j])
-            lower = coarse[i + 1, j] + right * (coarse[i + 1, j + 1] - coarse[i + 1, j])
-            out[row, column] += upper + down * (lower - upper)
+        line = np.empty(coarse.shape[1], dtype=np.float32)
+        for j in range(coarse.shape[1]):
+            line[j] = coarse[i, j] + down * (coarse[i + 1, j] - coarse[i, j])
+        add_line(line, step, out[row])

@@ -175,9 +175,9 @@ def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, 
     charge, away = np.empty(0, dtype=np.float32), 0.0
     if response.spread_counts and spread is not None and counts.size:
         charge = counts.astype(np.float32)
-        before = charge.sum(dtype=np.float64)
+        before = float(counts.sum(dtype=np.uint64))
         charge = np.ascontiguousarray(spread(charge))
-        away = float(before - charge.sum(dtype=np.float64))
+        away = before - float(charge.sum(dtype=np.float64))
     gains = np.empty(0, dtype=np.float32)
     if response.calibration > 0.0 and not response.calibrate_photons:
         gains = pixel_gains(response.calibration, response.detector_seed, counts.shape, first).reshape(-1)
