@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", metavar="S", default="1", help="photons are multiplied by this first; default 1")
     add("--background", metavar="B", default="1", help="the water's photons are multiplied by this; default 1")
     add("--response", metavar="R", help="the detector: ideal, eiger2, jungfrau ..., or a JSON file (docs/response.md)")
-    add("--counts", metavar="TYPE", help="uint16 or uint32; larger counts saturate; default: the response's, else uint16")
+    add(
+        "--counts",
+        metavar="TYPE",
+        help="uint16 or uint32; larger ones saturate; default: the response's, or uint16",
+    )
     add("--compression", metavar="C", default="bslz4", help="bslz4, none, gzip or zstd; default bslz4")
 
 

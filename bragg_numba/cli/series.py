@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--counts", metavar="TYPE", help="uint16 or uint32: write Poisson counts too; none: do not")
     add("--no-photons", action="store_true", help="write counts alone")
     add("--seed", metavar="N", help="of the noise")
-    add("--response", metavar="R", help="the detector of the counts: jungfrau ..., or a JSON file; default: Poisson counts")
+    add(
+        "--response",
+        metavar="R",
+        help="the detector of the counts: jungfrau ..., or a JSON file (docs/response.md)",
+    )
     add("--scale", metavar="S", help="photons are multiplied by this before noise")
     add("--compression", metavar="C", help="bslz4, none, gzip or zstd; default bslz4")
     add("--frames-per-file", metavar="N", help="default 100")

@@ -151,7 +151,9 @@ def filler(dtype) -> np.generic:
 class FrameWriter:
     """Appends packed frames to one dataset, one chunk a frame."""
 
-    def __init__(self, file, frames: int, shape: tuple[int, int], dtype: str, codec: Codec, recorded: bool = False) -> None:
+    def __init__(
+        self, file, frames: int, shape: tuple[int, int], dtype: str, codec: Codec, recorded: bool = False
+    ) -> None:
         self._file, self._codec = file, codec
         entry = file.require_group("entry")
         set_attributes(entry, NX_class="NXentry")

@@ -179,7 +179,7 @@ class Response(Noun):
         """Return which pixels of a frame (slow, fast) are dead and which hot, two arrays of bool."""
         from bragg_numba.response.maps import bad_pixels
 
-        return bad_pixels(self, tuple(int(n) for n in shape))
+        return bad_pixels(self, (int(shape[0]), int(shape[1])))
 
     def spread(self, photons, *, pixel_um: float | None = None) -> tuple[np.ndarray, float]:
         """Return photons (slow, fast) after the point spread, float32, and how many of them left the frame."""

@@ -15,8 +15,8 @@ from bragg_numba.io.geometry import Geometry
 from bragg_numba.io.nxmx import DEAD, GAP, NOISY, USER, Description, McStasGeometry, RecordedBy
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
-from bragg_numba.series.recorder import response_of
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
+from bragg_numba.series.recorder import response_of
 from bragg_numba.versions import versions
 
 
