@@ -11,7 +11,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.response.counter import draw_counts
 from bragg_numba.response.maps import bad_pixels, pixel_gains, quantile_table
 from bragg_numba.response.photons import as_image
-from bragg_numba.response.response import LARGEST, STAGES, Response
+from bragg_numba.response.stages import LARGEST, STAGES, Stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Recorded:
 
 
 def record(
-    response: Response,
+    response: Stages,
     photons,
     seed: int,
     frame: int = 0,
@@ -135,7 +135,7 @@ def _expected(response, image, scale, seed, frame, first, spread):
     return np.ascontiguousarray(expected), away, (found.photons, found.most)
 
 
-def _flicker(response: Response, seed: int, frame: int) -> float:
+def _flicker(response: Stages, seed: int, frame: int) -> float:
     """Return the factor of all pixels of a frame, not below 0."""
     if response.flicker == 0.0:
         return 1.0
@@ -148,8 +148,8 @@ def _flicker(response: Response, seed: int, frame: int) -> float:
 
 def _count(response, counts, exposure_s, seed, frame, first, top) -> int:
     """Turn photons into what a counter says, in place; return how many pixels are overloaded."""
-    from bragg_numba.kernels.detector import lose_counts
     from bragg_numba.kernels.random.philox import chunks_of
+    from bragg_numba.kernels.response.losses import lose_counts
 
     overloads = np.zeros(chunks_of(counts.size, first), dtype=np.int64)
     lose_counts(
@@ -169,8 +169,8 @@ def _count(response, counts, exposure_s, seed, frame, first, top) -> int:
 
 def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, float]:
     """Turn photons into digits, in place; return how many pixels are overloaded, and photons that were spread away."""
-    from bragg_numba.kernels.detector import record_charge
     from bragg_numba.kernels.random.philox import chunks_of
+    from bragg_numba.kernels.response.charge import record_charge
 
     charge, away = np.empty(0, dtype=np.float32), 0.0
     if response.spread_counts and spread is not None and counts.size:
@@ -200,7 +200,7 @@ def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, 
     return int(overloads.sum()), away
 
 
-def _stages(response: Response) -> np.ndarray:
+def _stages(response: Stages) -> np.ndarray:
     """Return the gain stages as the kernel takes them, (5, 3) float32; those that are not there are never reached."""
     n = len(response.adu_per_photon)
     stages = np.zeros((5, STAGES))

@@ -131,7 +131,7 @@ def _fibre_transform(
 
 def _with_far_tail(image: np.ndarray, length: float, reach: int, near: np.ndarray) -> np.ndarray:
     """Add what lies beyond the near part of a fibre's spread to ``near`` (slow, fast) float32; return it."""
-    from bragg_numba.kernels.detector import add_coarse, sum_coarse
+    from bragg_numba.kernels.response.coarse import add_coarse, sum_coarse
 
     # One more square on each side, between which and the outermost ones the last pixels lie.
     rows, columns = (-(-n // COARSE) + 2 for n in image.shape)

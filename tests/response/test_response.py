@@ -7,8 +7,8 @@ import json
 import numba
 import numpy as np
 import pytest
-from bragg_numba.kernels import detector as kernels
 from bragg_numba.kernels.random import effects
+from bragg_numba.kernels.response.losses import rate_corrected
 from scipy import signal, stats
 
 from bragg_numba import InputError, Response
@@ -479,6 +479,6 @@ def test_rate_correction_inverts_the_mean_count():
     for paralyzable in (False, True):
         for photons in (1e3, 1e5, 1e6, 5e6):
             mean = photons * np.exp(-photons * 1e-7) if paralyzable else photons / (1 + photons * 1e-7)
-            assert kernels.rate_corrected(mean, 1e-7, paralyzable) == pytest.approx(photons, rel=1e-9)
-    assert kernels.rate_corrected(1e7, 1e-7, False) == np.inf
-    assert kernels.rate_corrected(4e6, 1e-7, True) == np.inf
+            assert rate_corrected(mean, 1e-7, paralyzable) == pytest.approx(photons, rel=1e-9)
+    assert rate_corrected(1e7, 1e-7, False) == np.inf
+    assert rate_corrected(4e6, 1e-7, True) == np.inf
