@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from bragg_numba.response.presets import preset_fields
-from bragg_numba.response.recording import record
+from bragg_numba.response.recording import Recorded, record
 from bragg_numba.response.stages import Stages
 
 
@@ -32,5 +32,17 @@ class Response(Stages):
         return cls(**{**preset_fields(name, photon_keV), **changes})
 
     def apply(self, photons, seed: int, frame: int = 0, **where) -> np.ndarray:
-        """Return what the detector says of expected photons, (slow, fast) uint32; see ``record`` for ``where``."""
+        """Return what the detector says of expected photons (slow, fast) float32, as uint32.
+
+        ``where``: exposure_s, pixel_um, mask, first_row, scale, top, out, as ``recording.record`` explains them.
+
+        Raises
+        ------
+        InputError
+            If a pixel is NaN, infinite or negative, or an argument lies outside its range.
+        """
         return record(self, photons, seed, frame, **where).counts
+
+    def record(self, photons, seed: int, frame: int = 0, **where) -> Recorded:
+        """Return the same with what is known of it: overloads, and photons that were spread out of the frame."""
+        return record(self, photons, seed, frame, **where)

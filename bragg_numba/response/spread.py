@@ -57,12 +57,14 @@ def spread_kernel(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return _transformed(image.astype(np.float64), _transform(there), shape).astype(image.dtype)
 
 
-def spread_fibre(image: np.ndarray, fwhm_px: float) -> np.ndarray:
+def spread_fibre(image: np.ndarray, fwhm_px: float, *, exact: bool = True) -> np.ndarray:
     """Return an image spread by a fibre taper; its tail is not cut at any distance.
 
     Small frames are padded to twice their size, so that what leaves at one edge does not come back at the other. Of
     larger ones only what lies within an eighth of the longer side is spread pixel by pixel; the far tail, which is
     smooth, is added between squares of ``COARSE`` pixels (below 1e-6 of the photons of a spot are then elsewhere).
+    Unless ``exact``, larger frames are transformed in float32, whose rounding, some 1e-8 of the brightest pixel, is of
+    no account beside a detector's noise.
     """
     length = fwhm_px / FIBRE_WIDTH
     if max(image.shape) <= WHOLE_SIDE:
@@ -71,7 +73,8 @@ def spread_fibre(image: np.ndarray, fwhm_px: float) -> np.ndarray:
         return _transformed(image.astype(np.float64), transform, shape).astype(image.dtype)
     reach = max(image.shape) // 8
     shape = _padded(image.shape, [reach, reach])
-    near = _transformed(image, _fibre_transform(length, image.shape, shape, reach, "f4"), shape)
+    transform = _fibre_transform(length, image.shape, shape, reach, "f8" if exact else "f4")
+    near = _transformed(image.astype(np.float64) if exact else image, transform, shape)
     near = np.ascontiguousarray(near, dtype=np.float32)
     return _with_far_tail(image, length, reach, near)
 
@@ -174,12 +177,14 @@ def check_kernel(name: str, kernel) -> np.ndarray:
     return found
 
 
-def spreader(kind: str | None, fwhm_px: float, kernel: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return what spreads an image, or None where nothing does."""
+def spreader(
+    kind: str | None, fwhm_px: float, kernel: np.ndarray | None, *, exact: bool
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what spreads an image, or None where nothing does; ``exact`` as for ``spread_fibre``."""
     if kind == "kernel" and kernel is not None:
         return lambda image: spread_kernel(image, kernel)
     if kind == "gauss" and fwhm_px > 0.0:
         return lambda image: spread_gauss(image, fwhm_px)
     if kind == "fibre" and fwhm_px > 0.0:
-        return lambda image: spread_fibre(image, fwhm_px)
+        return lambda image: spread_fibre(image, fwhm_px, exact=exact)
     return None

@@ -177,7 +177,9 @@ class Stages(Noun):
     def spreader(self, pixel_um: float | None = None):
         """Return what spreads an image of pixels of this size, or None."""
         pitch = self.pixel_um if pixel_um is None else check.number("pixel_um", pixel_um, above=0.0, high=1e7)
-        return spread.spreader(self.point_spread, self.point_spread_um / pitch, self.point_spread_kernel)
+        # Where expected photons are spread, what rounding leaves of a dark pixel would be drawn from.
+        kernel, exact = self.point_spread_kernel, not self.spread_counts
+        return spread.spreader(self.point_spread, self.point_spread_um / pitch, kernel, exact=exact)
 
 
 def _numbers(name: str, values, **limits) -> tuple[float, ...]:

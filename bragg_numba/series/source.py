@@ -221,6 +221,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
             pixels=int(np.count_nonzero(description.pixel_mask == 0)),
             counts=dtype,
             dark=dark_frames(source.series),
+            most=None if description.recorded is None else description.largest_valid,
         )
     return {"frames": n, "photons": total, "overloads": sum(one.overloads for one in drawings), "notes": notes}
 

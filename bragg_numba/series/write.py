@@ -352,6 +352,7 @@ def publish_masters(
         pixels=int(np.count_nonzero(description.pixel_mask == 0)),
         counts=options.counts,
         dark=dark_frames(series),
+        most=None if description.recorded is None else description.largest_valid,
     )
     return masters, exports, notes
 
