@@ -53,7 +53,9 @@ def number(name: str, text: str) -> float:
 
 
 def response(name: str, text: str) -> str | dict:
-    """Return the detector response that an argument names: a preset, or the fields in a JSON file."""
+    """Return the detector response that an argument names: a preset, the fields in a JSON file, or "none"."""
+    if text.lower() == "none":
+        return "none"
     if not text.lower().endswith(".json"):
         from bragg_numba.response.presets import check_preset
 

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     say_notes(done["notes"])
-    what = "photons" if arguments.response is None else "units"
+    what = "photons" if arguments.response in (None, "none") else "units"
     print(f"{done['photons']:.0f} {what} on {done['frames']} frames ({done['overloads']} overloads)")
     print(f"wrote {arguments.output}")
     return 0

@@ -197,7 +197,7 @@ def _changes(arguments: argparse.Namespace) -> dict:
     }
     found = {name: value for name, value in given.items() if value is not None}
     if arguments.counts is not None:
-        found["counts"] = None if arguments.counts == "none" else arguments.counts
+        found["counts"] = arguments.counts
     if arguments.no_photons:
         found["photons"] = False
     if arguments.no_spots:

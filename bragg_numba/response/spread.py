@@ -16,13 +16,19 @@ FIBRE_WIDTH = 2.0 * math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 #: Pixels of a side up to which a frame is spread by one transform that no tail is folded in.
 WHOLE_SIDE = 1100
 
+#: Weights of a row up to which they are added up one by one.
+FEW_WEIGHTS = 129
+
 #: Pixels of a coarse square where the far tail of a larger one is added.
 COARSE = 8
 
 
-def gauss_weights(sigma_px: float) -> np.ndarray:
-    """Return the parts of a photon that 2 n + 1 pixels in a row get, all of it in float64; it hits the middle one."""
-    reach = max(1, math.ceil(9.0 * sigma_px + 0.5))
+def gauss_weights(sigma_px: float, most: int) -> np.ndarray:
+    """Return the parts of a photon that 2 n + 1 pixels in a row get; it hits the middle one.
+
+    In float64 nothing is left beyond; ``most`` is the largest n that anybody asks for.
+    """
+    reach = max(1, min(math.ceil(9.0 * sigma_px + 0.5), most))
     edges = (np.arange(-reach, reach + 2) - 0.5) / (sigma_px * math.sqrt(2.0))
     inside = np.array([math.erf(edge) for edge in edges])
     return 0.5 * np.diff(inside)
@@ -42,10 +48,20 @@ def fibre_weights(length_px: float, half: int, wide: int) -> np.ndarray:
 def spread_gauss(image: np.ndarray, fwhm_px: float) -> np.ndarray:
     """Return an image (slow, fast) spread by a Gauss function; float32 stays float32."""
     from scipy.ndimage import convolve1d
+    from scipy.signal import fftconvolve
 
-    weights = gauss_weights(fwhm_px / (2.0 * math.sqrt(2.0 * math.log(2.0))))
-    along = convolve1d(image, weights, axis=1, mode="constant")
-    return convolve1d(along, weights, axis=0, mode="constant")
+    sigma, spread = fwhm_px / (2.0 * math.sqrt(2.0 * math.log(2.0))), image
+    for axis in (1, 0):
+        weights = gauss_weights(sigma, image.shape[axis] - 1)
+        if len(weights) <= FEW_WEIGHTS:
+            spread = convolve1d(spread, weights, axis=axis, mode="constant")
+        else:
+            wide = weights[:, None] if axis == 0 else weights[None, :]
+            full = fftconvolve(spread.astype(np.float64), wide, axes=axis)
+            first = len(weights) // 2
+            kept = slice(first, first + image.shape[axis])
+            spread = (full[kept] if axis == 0 else full[:, kept]).astype(image.dtype)
+    return spread
 
 
 def spread_kernel(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ class OutputOptions:
         put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
         put("photons", check.flag(pre + "photons", self.photons))
         # As the command line says it, a plan may say it.
+        put("response", None if self.response == "none" else self.response)
         if self.response is not None:
             from bragg_numba.response.choice import plain_response, resolve
 

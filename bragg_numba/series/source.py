@@ -115,7 +115,7 @@ def write_counts(
     """
     from bragg_numba.series.options import OutputOptions
 
-    if counts is None and response is None:
+    if counts is None and (response is None or response == "none"):
         counts = "uint16"
     options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression, response=response)
     background = check.number("--background", background, low=0.0, high=1e30)

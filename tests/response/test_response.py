@@ -220,9 +220,23 @@ def test_a_gauss_conserves_photons_and_has_its_width():
     # A pixel's own width adds 1/12.
     assert np.sum(profile * (np.arange(101) - 50.0) ** 2) == pytest.approx(sigma**2 + 1 / 12, rel=1e-5)
     corner, gone = response.spread(spot((101, 101), (0, 0)))
-    inside = 0.5 + 0.5 * spread.gauss_weights(sigma)[len(spread.gauss_weights(sigma)) // 2]
+    inside = 0.5 + 0.5 * spread.gauss_weights(sigma, 100)[len(spread.gauss_weights(sigma, 100)) // 2]
     assert gone == pytest.approx(1e6 * (1 - inside**2), rel=1e-5)
     assert gone + corner.sum(dtype=np.float64) == pytest.approx(1e6, rel=1e-7)
+
+
+def test_a_wide_gauss_is_the_product_of_error_functions():
+    for shape in ((90, 140), (1, 3)):
+        image = np.random.default_rng(3).random(shape).astype(np.float32)
+        out, away = Response(point_spread="gauss", point_spread_um=3000.0).spread(image)
+        direct = image.astype(np.float64)
+        for axis in (0, 1):
+            weights = spread.gauss_weights(40.0 / (2 * np.sqrt(2 * np.log(2))), 10**6)
+            direct = np.apply_along_axis(
+                lambda row, w=weights: np.convolve(row, w)[len(w) // 2 :][: len(row)], axis, direct
+            )
+        assert np.allclose(out, direct, rtol=1e-5)
+        assert away == pytest.approx(image.sum(dtype=np.float64) - direct.sum(), rel=1e-5)
 
 
 def test_any_kernel_spreads_as_it_is():

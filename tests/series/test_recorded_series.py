@@ -113,6 +113,15 @@ def test_a_response_that_is_none_is_refused_in_one_sentence(written, tmp_path, c
     assert not (tmp_path / "c.h5").exists()
 
 
+def test_no_counts_and_a_response_contradict_each_other(tmp_path, capsys):
+    sweep(n=1).save(tmp_path / "plan.json")
+    command = ["series", str(tmp_path / "plan.json"), "-o", str(tmp_path / "s"), "--counts", "none", "--response"]
+    assert main([*command, "eiger2"]) == 2
+    assert "needs counts" in capsys.readouterr().err
+    assert not list(tmp_path.glob("s*"))
+    assert OutputOptions(response="none").response is None
+
+
 def test_options_with_a_response_are_those_they_were_without_one():
     assert "response" not in OutputOptions(counts="uint32").pixel_options()
     options = OutputOptions(response=Response.preset("rayonix"))
