@@ -20,6 +20,7 @@ _HOMES = {
     "Lattice": "experiment",
     "OutputOptions": "series",
     "Panel": "experiment",
+    "Response": "response.response",
     "Rotation": "experiment",
     "Sampling": "experiment",
     "Series": "series",

@@ -148,6 +148,7 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
     from bragg_numba.render.statistics import StatisticsCollector
     from bragg_numba.response.classic import noise_image
     from bragg_numba.response.counter import draw_counts, poisson
+    from bragg_numba.response.response import Response
 
     plan = make_plan(_experiment("square", placed=True))
     photons = np.ones(plan.shape, np.float32)
@@ -161,6 +162,11 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
         poisson(photons, 1)
         for kind in (np.uint16, np.uint32):
             draw_counts(photons, 1, 0, np.empty(photons.shape, kind), top=100)
+
+    def responses() -> None:
+        response = Response.preset("rayonix", point_spread_um=1.0)
+        for one in (response, Response.preset("eiger2", hot_pixels=0.1, flicker=0.1)):
+            one.apply(photons, 1)
 
     def orientations() -> None:
         crystal = plan.experiment.crystal.replace(misset_deg="random", mosaic_spread_deg=1.0, mosaic_domains=2)
@@ -187,5 +193,6 @@ def _other_jobs() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "structure factors of atoms", waves
     yield "random orientations and mosaic domains", orientations
     yield "counts", counts
+    yield "responses of detectors", responses
     yield "nanoBragg's noise", lambda: noise_image(photons, 1)
     yield "spots", lambda: spot_table(plan)

@@ -52,6 +52,36 @@ def number(name: str, text: str) -> float:
         raise InputError(name, "must be a number", text) from None
 
 
+def response(name: str, text: str) -> str | dict:
+    """Return the detector response that an argument names: a preset, the fields in a JSON file, or "none"."""
+    if text.lower() == "none":
+        return "none"
+    if not text.lower().endswith(".json"):
+        from bragg_numba.response.presets import check_preset
+
+        return check_preset(name, text)
+    from bragg_numba.errors import read_from
+    from bragg_numba.response.choice import plain_response
+
+    with read_from(text):
+        return plain_response(name, _json_object(text))
+
+
+def _json_object(path: str) -> dict:
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        raise InputError("it", f"cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError("it", f"is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError("it", "must hold a JSON object of fields")
+    return found
+
+
 def if_given(read: Callable[[str, str], Given], name: str, text: str | None) -> Given | None:
     """Read an argument's text with ``whole`` or ``number``; None where the argument was left out."""
     return None if text is None else read(name, text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bragg_numba.cli.console import compilation_announced, if_given, number, progress_bar, say_notes, whole
+from bragg_numba.cli.console import compilation_announced, if_given, number, progress_bar, response, say_notes, whole
 
-HELP = "Draw the Poisson counts of a file of photons: a series' master, or a frame."
+HELP = "Draw the counts of a file of photons, a series' master or a frame, as a detector would."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1",
         help="photons of water and other backgrounds are multiplied by this; default 1",
     )
-    add("--counts", metavar="TYPE", default="uint16", help="uint16 or uint32; larger counts saturate; default uint16")
+    add("--response", metavar="R", help="the detector: ideal, eiger2, jungfrau ..., or a JSON file (docs/response.md)")
+    add(
+        "--counts",
+        metavar="TYPE",
+        help="uint16 or uint32; larger ones saturate; default: the response's, or uint16",
+    )
     add("--compression", metavar="C", default="bslz4", help="bslz4, none, gzip or zstd; default bslz4")
 
 
@@ -39,9 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
             background=number("--background", arguments.background),
             counts=arguments.counts,
             compression=arguments.compression,
+            response=if_given(response, "--response", arguments.response),
             progress=progress,
         )
     say_notes(done["notes"])
-    print(f"{done['photons']:.0f} photons on {done['frames']} frames ({done['overloads']} overloads)")
+    what = "photons" if arguments.response in (None, "none") else "units"
+    print(f"{done['photons']:.0f} {what} on {done['frames']} frames ({done['overloads']} overloads)")
     print(f"wrote {arguments.output}")
     return 0

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 
-from bragg_numba.cli.console import UsageError, if_given, number, whole
+from bragg_numba.cli.console import UsageError, if_given, number, response, whole
 
 HELP = "Render a series of frames into NXmx files: masters and data files for DIALS, XDS and CrystFEL."
 
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--counts", metavar="TYPE", help="uint16 or uint32: write Poisson counts too; none: do not")
     add("--no-photons", action="store_true", help="write counts alone")
     add("--seed", metavar="N", help="of the noise")
+    add(
+        "--response",
+        metavar="R",
+        help="the detector of the counts: jungfrau ..., or a JSON file (docs/response.md)",
+    )
     add("--scale", metavar="S", help="photons are multiplied by this before noise")
     add("--compression", metavar="C", help="bslz4, none, gzip or zstd; default bslz4")
     add("--frames-per-file", metavar="N", help="default 100")
@@ -188,10 +193,11 @@ def _changes(arguments: argparse.Namespace) -> dict:
         "precision": arguments.precision,
         "backend": arguments.backend,
         "layout": arguments.layout,
+        "response": if_given(response, "--response", arguments.response),
     }
     found = {name: value for name, value in given.items() if value is not None}
     if arguments.counts is not None:
-        found["counts"] = None if arguments.counts == "none" else arguments.counts
+        found["counts"] = arguments.counts
     if arguments.no_photons:
         found["photons"] = False
     if arguments.no_spots:

@@ -127,11 +127,14 @@ def _lead_nowhere(file) -> None:
         os.close(nowhere)
 
 
-def pixel_meaning(dtype: str) -> dict[str, str]:
+def pixel_meaning(dtype: str, recorded: bool = False) -> dict[str, str]:
     """Attributes that say what the pixels of photons (float32) or counts are."""
     if dtype == "float32":
         meaning = "expected photons a pixel: Bragg reflections and background together, no noise"
         return {"units": "photons", "long_name": "photons (frame, slow, fast)", "meaning": meaning}
+    if recorded:
+        meaning = "what a detector says of the expected photons times the scale: /entry/process/response"
+        return {"units": "counts", "long_name": "counts (frame, slow, fast)", "meaning": meaning}
     meaning = "Poisson counts of the expected photons times the scale, cut at one more than saturation_value"
     return {"units": "counts", "long_name": "counts (frame, slow, fast)", "meaning": meaning}
 
@@ -148,7 +151,9 @@ def filler(dtype) -> np.generic:
 class FrameWriter:
     """Appends packed frames to one dataset, one chunk a frame."""
 
-    def __init__(self, file, frames: int, shape: tuple[int, int], dtype: str, codec: Codec) -> None:
+    def __init__(
+        self, file, frames: int, shape: tuple[int, int], dtype: str, codec: Codec, recorded: bool = False
+    ) -> None:
         self._file, self._codec = file, codec
         entry = file.require_group("entry")
         set_attributes(entry, NX_class="NXentry")
@@ -162,7 +167,7 @@ class FrameWriter:
             fillvalue=filler(dtype),
             **codec.dataset_options(),
         )
-        set_attributes(self._data, **pixel_meaning(dtype))
+        set_attributes(self._data, **pixel_meaning(dtype, recorded))
 
     def write(self, index: int, frame: np.ndarray, packed) -> None:
         """Write frame ``index`` of this file; ``packed`` is what ``Codec.pack`` made of it."""

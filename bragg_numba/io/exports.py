@@ -49,7 +49,7 @@ def crystfel_geom(description: Description) -> str:
             "; Give a master to indexamajig; HDF5_PLUGIN_PATH must lead to bitshuffle unless compression is none.",
             *_geom_polarization(description),
             *_geom_wavelength(description),
-            "adu_per_photon = 1",
+            f"adu_per_photon = {plain(description.adu_per_photon, 9)}",
             *_geom_place(description),
             *([f"res = {plain(1.0 / g.pixel_size, 9)}"] if g.is_single else []),
             "",
@@ -177,7 +177,7 @@ def _geom_saturation(description: Description) -> list[str]:
     """Values that are no measurements. max_adu would mark reflections too; CrystFEL wants it when merging."""
     if description.dtype == "float32":
         return []
-    valid = LARGEST_VALID[description.dtype]
+    valid = description.largest_valid
     lines = [f"; Counts above {valid} are cut: give --max-adu={valid} to partialator and process_hkl."]
     if description.dtype == "uint16":
         # Photons, which are not cut, share this file. 65535 is what a missing data file reads as.
@@ -226,25 +226,30 @@ def _phil_beam(description: Description) -> list[str]:
 
 
 def _phil_sensor(description: Description) -> list[str]:
-    if description.sensor_um is not None:
+    if description.sensor_um is not None and description.recorded is None:
         return []
     n = len(description.geometry.panels)
     return [
         "  detector {",
-        *(line for number in range(n) for line in _phil_panel(number if n > 1 else None)),
+        *(line for number in range(n) for line in _phil_panel(description, number if n > 1 else None)),
         "  }",
     ]
 
 
-def _phil_panel(number: int | None) -> list[str]:
-    return [
-        "    panel {",
-        *([] if number is None else [f"      id = {number}"]),
-        "      # No sensor: all photons are caught, at the surface. DIALS divides by 1 - exp(-mu t / cos).",
-        f"      thickness = {_ABSORBS_ALL_MM}",
-        "      parallax_correction = False",
-        "    }",
-    ]
+def _phil_panel(description: Description, number: int | None) -> list[str]:
+    lines = ["    panel {", *([] if number is None else [f"      id = {number}"])]
+    if description.recorded is not None:
+        lines += [
+            f"      gain = {plain(description.adu_per_photon, 9)}",
+            f"      pedestal = {plain(description.pedestal_adu, 9)}",
+        ]
+    if description.sensor_um is None:
+        lines += [
+            "      # No sensor: all photons are caught, at the surface. DIALS divides by 1 - exp(-mu t / cos).",
+            f"      thickness = {_ABSORBS_ALL_MM}",
+            "      parallax_correction = False",
+        ]
+    return [*lines, "    }"]
 
 
 def pyfai_poni(description: Description) -> str:
@@ -312,7 +317,7 @@ def xds_input(description: Description, template: str) -> str:
     sensor = 0.0 if description.sensor_um is None else description.sensor_um / 1000.0
     pixel_mm = g.pixel_size * 1000.0
     # Of photons, counts may be made: uint16, unless somebody asks for more.
-    overload = LARGEST_VALID["uint16" if description.dtype == "float32" else description.dtype]
+    overload = LARGEST_VALID["uint16"] if description.dtype == "float32" else description.largest_valid
     fraction = 0.5 if description.polarization is None else (1.0 + description.polarization) / 2.0
     lines = [
         "! Written by bragg_numba: the part of XDS.INP that these frames fix. Add JOB, SPACE_GROUP_NUMBER, LIB.",

@@ -24,6 +24,9 @@ LARGEST_VALID = {**{dtype: cut - 1 for dtype, cut in SATURATION.items()}, "float
 #: Bits of the pixel mask: no pixel there, and masked by the user. XDS's plugin takes bit 0 alone for "no data".
 GAP, USER = 1, 1 << 8
 
+#: Pixels that a detector has and that measure nothing: dead ones, and hot ones, which NXmx calls noisy.
+DEAD, NOISY = 1 << 1, 1 << 4
+
 #: DIALS refuses 0. It corrects parallax from the thickness, and this much shifts no spot; it also divides
 #: intensities by 1 - exp(-mu t / cos), which is then about mu t / cos: its import file says otherwise (io/exports.py).
 NO_SENSOR_M = 1e-9
@@ -91,6 +94,18 @@ class McStasGeometry:
     is_single: bool  #: whether one panel of square pixels is the whole image
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBy:
+    """What a master of counts says of the detector response that they went through."""
+
+    text: str  #: its parameters, JSON
+    adu_per_photon: float  #: mean value of an absorbed photon
+    pedestal_adu: float  #: mean value of a pixel without photons
+    saturation: int  #: least value that is an overload
+    rate_corrected: bool
+    bad_bits: np.ndarray | None  #: uint32 (slow, fast), ``DEAD`` and ``NOISY``; None: no bad pixels
+
+
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """What a master says about its frames, besides their pixels: plain numbers and arrays.
@@ -119,6 +134,34 @@ class Description:
     stokes: np.ndarray  #: (1, 4), I = 1, with Q along x and U along x = y of the McStas frame
     process: dict[str, str]  #: text by name, for /entry/process
     layout: Geometry | None = None  #: the .geom that the detector was read from
+    recorded: RecordedBy | None = None  #: the response of counts that are not Poisson counts alone
+
+    def with_pixels(self, dtype: str) -> Description:
+        """The same for another product of the series; photons did not go through the detector."""
+        return replace(self, dtype=dtype, recorded=None if dtype == "float32" else self.recorded)
+
+    @property
+    def largest_valid(self) -> int:
+        """Largest pixel that is a measurement."""
+        most = LARGEST_VALID[self.dtype]
+        return most if self.recorded is None else max(0, min(most, self.recorded.saturation - 1))
+
+    @property
+    def adu_per_photon(self) -> float:
+        """Mean value of a photon: the gain of DIALS and CrystFEL."""
+        return 1.0 if self.recorded is None else self.recorded.adu_per_photon
+
+    @property
+    def pedestal_adu(self) -> float:
+        """Mean value of a pixel without photons."""
+        return 0.0 if self.recorded is None else self.recorded.pedestal_adu
+
+    @property
+    def whole_mask(self) -> np.ndarray:
+        """``pixel_mask`` with the detector's bad pixels."""
+        if self.recorded is None or self.recorded.bad_bits is None:
+            return self.pixel_mask
+        return self.pixel_mask | self.recorded.bad_bits
 
     @property
     def mask_path(self) -> str:
@@ -129,7 +172,7 @@ class Description:
         g = self.geometry
         aside = any((panel.first_column, panel.n_fast) != (0, g.n_fast) for panel in g.panels)
         needed = not aside or any(
-            self.pixel_mask[p.first_row : p.first_row + p.n_slow, p.first_column : p.first_column + p.n_fast].any()
+            self.whole_mask[p.first_row : p.first_row + p.n_slow, p.first_column : p.first_column + p.n_fast].any()
             for p in g.panels
         )
         return _MASK if g.is_single or needed else f"{_SPECIFIC}/pixel_mask"
@@ -193,6 +236,8 @@ def write_head(file, description: Description, start_time: str) -> None:
     process["program"] = "bragg_numba"
     for name, text in description.process.items():
         process[name] = text
+    if description.recorded is not None:
+        process["response"] = description.recorded.text
 
 
 def group(parent, name: str, nx_class: str, **attributes):
@@ -250,24 +295,31 @@ def _write_detector(detector, description: Description) -> None:
     bits = 16 if description.dtype == "uint16" else 32
     detector["bit_depth_readout"] = np.int64(bits)
     detector["bit_depth_image"] = np.int64(bits)
-    detector["saturation_value"] = np.int64(LARGEST_VALID[description.dtype])
+    detector["saturation_value"] = np.int64(description.largest_valid)
     detector["underload_value"] = np.int64(0)
     exposure = description.exposure_s
     _put(detector, "count_time", exposure, "s")
     _put(detector, "frame_time", exposure, "s")
-    for name in ("countrate_correction_applied", "flatfield_applied", "pixel_mask_applied"):
+    recorded = description.recorded
+    detector["countrate_correction_applied"] = recorded is not None and recorded.rate_corrected
+    for name in ("flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
     specific = group(detector, "detectorSpecific", "NXcollection")
     # A filter that every HDF5 has: a mask that cannot be read would stop who can read the frames.
     mask = detector.file.create_dataset(
         description.mask_path,
-        data=description.pixel_mask,
+        data=description.whole_mask,
         chunks=(min(g.n_slow, 256), g.n_fast),
         shuffle=True,
         compression="gzip",
         compression_opts=1,
     )
     bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
+    if recorded is not None:
+        bits_text += "; 1: dead; 4: hot"
+        detector["gain_setting"] = "standard"
+        _put(specific, "adu_per_photon", recorded.adu_per_photon)
+        _put(specific, "pedestal_adu", recorded.pedestal_adu)
     set_attributes(mask, bits=bits_text)
     import h5py
 
@@ -281,7 +333,7 @@ def _write_detector(detector, description: Description) -> None:
     if description.dtype == "float32":  # which XDS takes in no case
         specific["pixel_mask"] = h5py.SoftLink(_MASK)
     else:
-        specific.create_dataset("pixel_mask", data=(description.pixel_mask & XDS_BITS).astype(np.uint8))
+        specific.create_dataset("pixel_mask", data=(description.whole_mask & XDS_BITS).astype(np.uint8))
 
 
 def _write_module(detector, transformations, g: McStasGeometry, base: str) -> None:

@@ -12,11 +12,12 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
-from bragg_numba.io.nxmx import GAP, USER, Description, McStasGeometry
+from bragg_numba.io.nxmx import DEAD, GAP, NOISY, USER, Description, McStasGeometry, RecordedBy
 from bragg_numba.plan.doubts import coarse_channels
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
+from bragg_numba.series.recorder import response_of
 from bragg_numba.versions import versions
 
 
@@ -71,7 +72,24 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
             "structure_factors": json.dumps(report_holes(plan)),
         },
         layout=_layout(experiment.detector),
+        recorded=_recorded(plan, dtype, output.get("response")),
     ), notes
+
+
+def _recorded(plan: Plan, dtype: str, response: str | dict | None) -> RecordedBy | None:
+    """What a master of counts says of the detector that recorded them; None for photons and Poisson counts."""
+    if response is None or dtype == "float32":
+        return None
+    found = response_of(plan, response)
+    dead, hot = found.bad_pixels(plan.shape)
+    return RecordedBy(
+        text=json.dumps(found.to_dict()),
+        adu_per_photon=found.adu_of_photon,
+        pedestal_adu=found.offset,
+        saturation=found.saturation(plan.experiment.beam.exposure_s),
+        rate_corrected=found.rate_correction and found.dead_time_ns > 0.0,
+        bad_bits=dead * np.uint32(DEAD) + hot * np.uint32(NOISY) if dead.any() or hot.any() else None,
+    )
 
 
 def _layout(detector: Detector) -> Geometry | None:

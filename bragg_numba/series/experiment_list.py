@@ -23,7 +23,7 @@ from bragg_numba.io.expt_models import (
     mcstas,
 )
 from bragg_numba.io.geometry import Vector
-from bragg_numba.io.nxmx import LARGEST_VALID, Description
+from bragg_numba.io.nxmx import Description
 
 
 def experiment_list(
@@ -138,7 +138,9 @@ def _panels(description: Description, detector: Detector) -> tuple[ExptPanel, ..
                 pixel_mm=(panel.pitch_fast * 1000.0, panel.pitch_slow * 1000.0),
                 image_size=(panel.n_fast, panel.n_slow),
                 raw_image_offset=(panel.first_column, panel.first_row),
-                trusted_range=(0.0, float(LARGEST_VALID[description.dtype])),
+                trusted_range=(0.0, float(description.largest_valid)),
+                gain=description.adu_per_photon,
+                pedestal=description.pedestal_adu,
                 type="SENSOR_PAD",
                 groups=paths.get(panel.name, ()),
                 **sensor,

@@ -8,7 +8,13 @@ from bragg_numba.io.nxmx import SATURATION
 
 
 def exposure_notes(
-    *, overloads: np.ndarray, expected: np.ndarray, pixels: int, counts: str | None, dark: np.ndarray
+    *,
+    overloads: np.ndarray,
+    expected: np.ndarray,
+    pixels: int,
+    counts: str | None,
+    dark: np.ndarray,
+    most: int | None = None,
 ) -> list[str]:
     """Say how many frames of a series are mostly saturated, and how many are empty; a sentence each, or none.
 
@@ -24,13 +30,16 @@ def exposure_notes(
         "uint16" or "uint32"; None: photons alone, which do not saturate.
     dark
         (n,) bool: frames that are meant to be empty.
+    most
+        The largest valid value of a detector; None: where ``counts`` ends.
     """
     notes, n = [], len(expected)
     full = np.flatnonzero(2 * overloads > pixels)
     if counts is not None and len(full):
         first = int(full[0])
-        limit = f"{SATURATION[counts]}, where {counts} ends"
-        wider = ", or write uint32" if counts == "uint16" else ""
+        ends = most is None or most == SATURATION[counts] - 1
+        limit = f"{SATURATION[counts]}, where {counts} ends" if ends else f"{most}, where the detector ends"
+        wider = ", or write uint32" if counts == "uint16" and ends else ""
         notes.append(
             f"{len(full)} of {n} frames are saturated in more than half of their pixels: the first is frame {first}, "
             f"where {overloads[first]} of {pixels} pixels have more counts than {limit}; "

@@ -120,7 +120,7 @@ def write_layout(source, prefix, *, progress: Callable[[float], None] | None = N
     geometry, lengths, clen_m = layout_of_series(series)
     names = _mask_names(geometry, prefix)
     layout = GeomLayout(own_masks(completed(geometry, clen_m=clen_m, wavelengths_A=wavelengths), names))
-    good = describe(series, source.dtype, n, source.output)[0].pixel_mask == 0
+    good = describe(series, source.dtype, n, source.output)[0].whole_mask == 0
     codec = Codec(source.output.get("compression", "bslz4"))
     stem = prefix.with_name(f"{prefix.name}_layout")
     groups = [range(n)] if layout.way != "file" else [range(i, i + 1) for i in range(n)]

@@ -32,12 +32,22 @@ class OutputOptions:
     backend: str = "auto"
     precision: str = "auto"
     exports: bool = True  #: write text files for CrystFEL, DIALS, pyFAI and XDS beside the masters
+    response: str | dict | None = None  #: the detector: a preset, or fields (docs/response.md); None: Poisson counts
     layout: str = "nxmx"  #: or "geom": the frames once more, in the layout of the .geom that the detector is from
 
     def __post_init__(self) -> None:
         put, pre = (lambda name, value: object.__setattr__(self, name, value)), "output."
         put("photons", check.flag(pre + "photons", self.photons))
         # As the command line says it, a plan may say it.
+        put("response", None if self.response == "none" else self.response)
+        if self.response is not None:
+            from bragg_numba.response.choice import plain_response, resolve
+
+            put("response", plain_response(pre + "response", self.response))
+            if self.counts == "none":
+                raise InputError(pre + "response", "needs counts, which are what a detector says", self.response)
+            if self.counts is None:
+                put("counts", resolve(self.response).pixel_type())
         put("counts", None if self.counts == "none" else self.counts)
         put("counts", check.optional(check.choice, pre + "counts", self.counts, allowed=COUNT_TYPES))
         if not self.photons and self.counts is None:
@@ -63,7 +73,9 @@ class OutputOptions:
 
     def pixel_options(self) -> dict:
         """Return the options that the data files depend on, by name."""
-        without = {"exports", "layout"} if self.labels else {"exports", "layout", "labels"}  # as before there were any
+        # Those that are off are left out: digests are as before there were any.
+        off = {name for name in ("labels", "response") if not getattr(self, name)}
+        without = {"exports", "layout", *off}
         return {name: value for name, value in self.to_dict().items() if name not in without}
 
     @classmethod

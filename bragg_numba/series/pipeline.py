@@ -27,6 +27,7 @@ from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.amorphous import KeptBackground
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
+from bragg_numba.series.recorder import Recorder, recorder_of
 from bragg_numba.series.stages import StageClock
 
 #: Frames take turns, whole ones, where kernels have to, and on a GPU, which gains nothing from two at the same time.
@@ -69,15 +70,17 @@ class Slot:
         return codec.pack(frame, self.packed[product])
 
 
-def draw_counts(slot: Slot, seed: int, frame: int, scale: float):
+def draw_counts(slot: Slot, seed: int, frame: int, scale: float, recorder: Recorder | None = None):
     """Draw the Poisson counts of ``slot.photons`` times ``scale`` into ``slot.counts``; return ``Drawn``.
 
-    Counts are cut at their type's ``SATURATION``.
+    Counts are cut at their type's ``SATURATION``. A recorder makes them what its detector says.
     """
     from bragg_numba.io.nxmx import SATURATION
     from bragg_numba.response import counter
 
     top = SATURATION[slot.counts.dtype.name]
+    if recorder is not None:
+        return recorder.draw(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
     return counter.draw_counts(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
 
 
@@ -130,6 +133,7 @@ class Renderer:
         self.stop = threading.Event()
         self._plan: Plan | None = None
         self._background = KeptBackground()
+        self._recorder = recorder_of(series, options.response)
 
     def plan(self, index: int):
         """The plan of one frame."""
@@ -169,7 +173,7 @@ class Renderer:
         from bragg_numba.render.cpu import threads
 
         with self._kernels(), threads(self.layout.threads):
-            return draw_counts(slot, self.seed(index), index, self.options.scale)
+            return draw_counts(slot, self.seed(index), index, self.options.scale, self._recorder)
 
     def sum_photons(self, slot: Slot):
         """What ``draw_counts`` returns, without drawing."""
@@ -248,7 +252,9 @@ def _write_parts(parts: dict[str, PartFile], job: Job, lanes: _Lanes, prefix, on
                 files[product] = stack.enter_context(create_hdf5(part.part, prefix))
                 set_attributes(files[product], NX_class="NXroot", default="entry", **{DIGEST: job.digest})
             writers = {
-                product: FrameWriter(files[product], n, lanes.shape, dtype, lanes.codec)
+                product: FrameWriter(
+                    files[product], n, lanes.shape, dtype, lanes.codec, product == "counts" and bool(options.response)
+                )
                 for product, dtype in options.products.items()
             }
             tables_of = {"spots": options.spots, "lattices": lanes.renderer.series.has_lattices}

@@ -78,9 +78,10 @@ def write_counts(
     *,
     seed: int | None = None,
     scale: float = 1.0,
-    counts: str = "uint16",
+    counts: str | None = None,
     background: float = 1.0,
     compression: str = "bslz4",
+    response=None,
     progress=None,
 ) -> dict:
     """Draw the Poisson counts of photons that were written before, into one NXmx file.
@@ -99,9 +100,11 @@ def write_counts(
     scale
         The photons are multiplied by it first.
     counts
-        "uint16" or "uint32"; larger counts become the largest valid one.
+        "uint16" or "uint32"; larger counts become the largest valid one. None: what the response needs, or uint16.
     background
         The part of the photons that is not Bragg scattering is multiplied by it; 0 leaves Bragg photons alone.
+    response
+        The detector that records them: a preset's name, fields or a ``Response`` (docs/response.md). None: none.
     progress
         Called with the fraction done.
 
@@ -112,7 +115,9 @@ def write_counts(
     """
     from bragg_numba.series.options import OutputOptions
 
-    options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression)
+    if counts is None and (response is None or response == "none"):
+        counts = "uint16"
+    options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression, response=response)
     background = check.number("--background", background, low=0.0, high=1e30)
     with open_source(source_path) as source:
         if source.dtype != "float32":
@@ -134,6 +139,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
     from bragg_numba.series.describe import describe
     from bragg_numba.series.exposure import dark_frames, exposure_notes
     from bragg_numba.series.pipeline import Slot, draw_counts
+    from bragg_numba.series.recorder import recorder_of
     from bragg_numba.series.truth import TruthWriter
 
     source.require_other(path)
@@ -144,17 +150,20 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
     default_seed = int(source.output.get("seed", 1)) if seed is None else seed
     output = {**source.output, "photons": not drawn, "counts": options.counts, "scale": options.scale}
     output["seed"] = default_seed
+    if drawn:
+        output["response"] = options.response
     description, _ = describe(source.series, dtype, n, output)
     codec = Codec(options.compression)
     part = PartFile(os.path.realpath(path))  # through a link to its file, as any program that opens it would go
     reader = None if background == 1.0 else BackgroundReader(source.file, source.series)
+    recorder = recorder_of(source.series, options.response)
     slots = [Slot(shape, {"counts": dtype} if drawn else {}) for _ in range(2)]
     total = 0.0
     drawings: list[Drawn] = []
     try:
         with create_hdf5(part.part, path) as file, ThreadPoolExecutor(max_workers=1) as pool:
             nxmx.write_head(file, description, nxmx.now())
-            writer = FrameWriter(file, n, shape, dtype, codec)
+            writer = FrameWriter(file, n, shape, dtype, codec, description.recorded is not None)
             has_truth = source.truth(0)[0] is not None
             tables = None
             if has_truth:
@@ -180,7 +189,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
                         frame += np.float32(background - 1.0) * reader.of(index)
                         np.maximum(frame, 0.0, out=frame)
                     its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
-                    drawings.append(draw_counts(slot, its_seed, index, options.scale))
+                    drawings.append(draw_counts(slot, its_seed, index, options.scale, recorder))
                     frame = slot.counts
                     total += float(frame.sum(dtype=np.uint64))
                     if row is not None:
@@ -212,6 +221,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
             pixels=int(np.count_nonzero(description.pixel_mask == 0)),
             counts=dtype,
             dark=dark_frames(source.series),
+            most=None if description.recorded is None else description.largest_valid,
         )
     return {"frames": n, "photons": total, "overloads": sum(one.overloads for one in drawings), "notes": notes}
 

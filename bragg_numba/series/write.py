@@ -338,7 +338,7 @@ def publish_masters(
         part = PartFile(master_path(prefix, product, options))
         try:
             rows, note = _write_master(
-                part, replace(description, dtype=dtype), options, prefix, product, jobs, series, place
+                part, description.with_pixels(dtype), options, prefix, product, jobs, series, place
             )
             part.publish()
         finally:
@@ -352,6 +352,7 @@ def publish_masters(
         pixels=int(np.count_nonzero(description.pixel_mask == 0)),
         counts=options.counts,
         dark=dark_frames(series),
+        most=None if description.recorded is None else description.largest_valid,
     )
     return masters, exports, notes
 
@@ -411,7 +412,7 @@ def _write_master(
                 set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
         # What another program reads where a data file is missing, in place of HDF5's zeros.
         frames = data.create_virtual_dataset("data", layout, fillvalue=filler(description.dtype))
-        set_attributes(frames, **pixel_meaning(description.dtype))
+        set_attributes(frames, **pixel_meaning(description.dtype, description.recorded is not None))
         file[DIGESTS] = np.array([job.digest for job in jobs], dtype="S")
         table = np.concatenate(rows)
         truth["frames"] = table

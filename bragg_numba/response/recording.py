@@ -1,0 +1,212 @@
+"""One frame through the stages of a response, in the order of docs/response.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bragg_numba import checks as check
+from bragg_numba.errors import InputError
+from bragg_numba.response.counter import draw_counts
+from bragg_numba.response.maps import bad_pixels, pixel_gains, quantile_table
+from bragg_numba.response.photons import as_image
+from bragg_numba.response.stages import LARGEST, STAGES, Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a detector said of a frame, and what is known of it."""
+
+    counts: np.ndarray  #: (slow, fast) uint32
+    photons: float  #: expected ones, in all pixels together, before everything
+    most: float  #: expected in one pixel
+    overloads: int  #: pixels that are saturated, without the hot ones
+    spread_away: float  #: photons that the point spread moved out of the frame, expected or drawn
+
+
+def record(
+    response: Stages,
+    photons,
+    seed: int,
+    frame: int = 0,
+    *,
+    exposure_s: float = 1.0,
+    pixel_um: float | None = None,
+    mask: np.ndarray | None = None,
+    first_row: int = 0,
+    scale: float = 1.0,
+    top: int | None = None,
+    out: np.ndarray | None = None,
+) -> Recorded:
+    """Let a detector see expected photons; what it says follows from seed, frame and pixel alone.
+
+    Parameters
+    ----------
+    response
+        The detector.
+    photons
+        (slow, fast) float32, expected photons; finite and not negative.
+    seed
+        Of the noise, 0 to 2^64 - 1.
+    frame
+        Number of the frame in its series, 0 to 2^32 - 1.
+    exposure_s
+        Seconds in which the photons come, evenly.
+    pixel_um
+        Side of a pixel; default: the response's.
+    mask
+        (slow, fast) bool; False where there is no pixel, which becomes 0.
+    first_row
+        The frame's row that ``photons[0]`` is; only 0 where there is a point spread.
+    scale
+        Photons are multiplied by it first.
+    top
+        The largest value; default: the largest that uint32 may hold here.
+    out
+        (slow, fast) uint32, C-contiguous; filled and part of what is returned. Default: a new array.
+
+    Raises
+    ------
+    InputError
+        If a pixel is NaN, infinite or negative, or an argument lies outside its range.
+    """
+    image = as_image(photons)
+    exposure_s = check.number("exposure_s", exposure_s, above=0.0, high=1e12)
+    scale = check.number("scale", scale, low=0.0, high=1e30)
+    seed = check.whole_number("seed", seed, 0, 2**64 - 1)
+    frame = check.whole_number("frame", frame, 0, 2**32 - 1)
+    first = check.whole_number("first_row", first_row, 0, 2**32 - 1) * image.shape[1]
+    top = LARGEST["uint32"] if top is None else check.count("top", top, low=6, high=LARGEST["uint32"])
+    top = min(top, response.saturation(exposure_s))
+    spread = response.spreader(pixel_um)
+    if spread is not None and first_row:
+        raise InputError("first_row", "must be 0 where there is a point spread", first_row, "which needs whole frames")
+    if mask is not None and np.shape(mask) != image.shape:
+        raise InputError("mask", f"must have the shape of photons, {image.shape}", np.shape(mask))
+    counts = np.empty(image.shape, dtype=np.uint32) if out is None else out
+    if counts.shape != image.shape or counts.dtype != np.uint32 or not counts.flags.c_contiguous:
+        raise InputError("out", f"must be a contiguous uint32 array of shape {image.shape}", counts.shape)
+    expected, away, was = _expected(response, image, scale, seed, frame, first, spread)
+    rest = scale * response.quantum_efficiency if expected is image else 1.0
+    # No photons are lost to an end of the counter here: it has its own.
+    drawn = draw_counts(expected, seed, frame, counts, top=2**32 - 1, scale=rest, first_pixel=first)
+    total, most = was if was is not None else (drawn.photons, drawn.most)
+    if response.kind == "counter":
+        overloads = _count(response, counts, exposure_s, seed, frame, first, top)
+    else:
+        overloads, lost = _integrate(response, counts, seed, frame, first, top, spread)
+        away += lost
+    if response.dead_pixels > 0.0 or response.hot_pixels > 0.0:
+        dead, hot = bad_pixels(response, image.shape, first)
+        overloads -= int(np.count_nonzero((counts >= top) & (dead | hot)))
+        counts[dead] = 0
+        counts[hot] = top
+    if mask is not None:
+        there = np.asarray(mask, dtype=bool)
+        overloads -= int(np.count_nonzero((counts >= top) & ~there))
+        counts[~there] = 0
+    return Recorded(counts, total, most, max(overloads, 0), away)
+
+
+def _expected(response, image, scale, seed, frame, first, spread):
+    """Return the photons to be drawn, how many the point spread moved away, and sum and maximum before all that.
+
+    The image itself is returned where all that there is to do is one factor.
+    """
+    gains = None
+    if response.calibration > 0.0 and (response.kind == "counter" or response.calibrate_photons):
+        gains = pixel_gains(response.calibration, response.detector_seed, image.shape, first)
+    spread = None if response.spread_counts else spread
+    if spread is None and gains is None and response.flicker == 0.0:
+        return image, 0.0, None
+    from bragg_numba.response.counter import sum_photons
+
+    found = sum_photons(image)
+    factor = scale * response.quantum_efficiency * _flicker(response, seed, frame)
+    expected = image * np.float32(factor)
+    away = 0.0
+    if spread is not None and image.size:
+        before = expected.sum(dtype=np.float64)
+        expected = np.maximum(spread(expected), np.float32(0.0))  # a transform's rounding may leave less than nothing
+        away = float(before - expected.sum(dtype=np.float64))
+    if gains is not None:
+        expected = expected * gains
+    return np.ascontiguousarray(expected), away, (found.photons, found.most)
+
+
+def _flicker(response: Stages, seed: int, frame: int) -> float:
+    """Return the factor of all pixels of a frame, not below 0."""
+    if response.flicker == 0.0:
+        return 1.0
+    from bragg_numba.kernels.random.effects import FLICKER, fill_normals
+
+    deviate = np.empty(1, dtype=np.float32)
+    fill_normals(np.uint64(seed), np.uint32(frame), FLICKER, np.uint64(0), quantile_table(), deviate)
+    return max(0.0, 1.0 + response.flicker * float(deviate[0]))
+
+
+def _count(response, counts, exposure_s, seed, frame, first, top) -> int:
+    """Turn photons into what a counter says, in place; return how many pixels are overloaded."""
+    from bragg_numba.kernels.random.philox import chunks_of
+    from bragg_numba.kernels.response.losses import lose_counts
+
+    overloads = np.zeros(chunks_of(counts.size, first), dtype=np.int64)
+    lose_counts(
+        counts.reshape(-1),
+        response.dead_time_ns * 1e-9 / exposure_s,
+        response.paralyzable,
+        response.rate_correction,
+        response.raw_limit(exposure_s),
+        float(top),
+        np.uint64(seed),
+        np.uint32(frame),
+        np.uint64(first),
+        overloads,
+    )
+    return int(overloads.sum())
+
+
+def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, float]:
+    """Turn photons into digits, in place; return how many pixels are overloaded, and photons that were spread away."""
+    from bragg_numba.kernels.random.philox import chunks_of
+    from bragg_numba.kernels.response.charge import record_charge
+
+    charge, away = np.empty(0, dtype=np.float32), 0.0
+    if response.spread_counts and spread is not None and counts.size:
+        charge = counts.astype(np.float32)
+        before = float(counts.sum(dtype=np.uint64))
+        charge = np.ascontiguousarray(spread(charge))
+        away = before - float(charge.sum(dtype=np.float64))
+    gains = np.empty(0, dtype=np.float32)
+    if response.calibration > 0.0 and not response.calibrate_photons:
+        gains = pixel_gains(response.calibration, response.detector_seed, counts.shape, first).reshape(-1)
+    overloads = np.zeros(chunks_of(counts.size, first), dtype=np.int64)
+    record_charge(
+        charge.reshape(-1),
+        gains,
+        np.float32(response.excess_variance),
+        _stages(response),
+        np.float32(response.adc_top),
+        np.float32(response.offset),
+        np.float32(top),
+        np.uint64(seed),
+        np.uint32(frame),
+        np.uint64(first),
+        quantile_table(),
+        counts.reshape(-1),
+        overloads,
+    )
+    return int(overloads.sum()), away
+
+
+def _stages(response: Stages) -> np.ndarray:
+    """Return the gain stages as the kernel takes them, (5, 3) float32; those that are not there are never reached."""
+    n = len(response.adu_per_photon)
+    stages = np.zeros((5, STAGES))
+    stages[0] = np.inf
+    stages[0, 1:n] = response.switch_photons
+    stages[1, :n], stages[2, :n] = response.adu_per_photon, response.readout_noise_adu
+    stages[3, :n] = response.pedestal_adu
+    stages[4, :n] = np.array(response.adu_per_photon[0]) / response.adu_per_photon
+    return stages.astype(np.float32)

@@ -1,0 +1,92 @@
+"""The charge of an integrating detector's pixels: amplified, digitised, brought to one scale."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
+from bragg_numba.kernels.random.effects import CASCADE, READOUT, fill_effect, normals_of_words
+from bragg_numba.kernels.random.philox import CHUNK, CHUNKS_AT_ONCE, GROUP_BITS, LOW_WORD, WORD_BITS, chunk_limits
+from numba import prange
+
+__all__ = ["record_charge"]
+
+_0, _1_2 = np.float32(0.0), np.float32(0.5)
+
+
+@serial_kernel
+def digitise_chunk(charge, normals, stages, adc_top, offset, top, counts):
+    """Amplify, digitise and linearise the charge of a chunk; return how many pixels are overloaded.
+
+    ``charge`` (m,) float32 in photons; ``stages`` (5, 3) float32: the charge from which on a stage is used, ADU a
+    photon, noise in ADU, pedestal in ADU, and by what the ADU above it are multiplied.
+    """
+    overloads = 0
+    switch_1, switch_2 = stages[0, 1], stages[0, 2]
+    for i in range(len(charge)):
+        q = charge[i]
+        first, last = q < switch_1, q >= switch_2
+        gain = stages[1, 0] if first else (stages[1, 2] if last else stages[1, 1])
+        noise = stages[2, 0] if first else (stages[2, 2] if last else stages[2, 1])
+        pedestal = stages[3, 0] if first else (stages[3, 2] if last else stages[3, 1])
+        scale = stages[4, 0] if first else (stages[4, 2] if last else stages[4, 1])
+        adu = math.floor(pedestal + gain * q + noise * normals[i] + _1_2)
+        over = adu >= adc_top
+        adu = max(adu, _0)
+        value = max(math.floor((adu - pedestal) * scale + offset + _1_2), _0)
+        over = over | (value >= top)
+        overloads += over
+        counts[i] = np.uint32(np.int64(top if over else value))
+    return overloads
+
+
+@cpu_kernel
+def record_charge(
+    charge, gains, excess, stages, adc_top, offset, top, seed, frame, first_pixel, table, counts, overloads
+):
+    """Turn the photons absorbed by each pixel of an integrating detector into digits.
+
+    Parameters
+    ----------
+    charge : (n,) float32, photons where they were spread and are not whole any more; (0,): ``counts`` holds them
+    gains : (n,) float32, the gain of each pixel over their mean; (0,) where all are 1
+    excess : float32, variance of the charge of one photon, in photons squared
+    stages : (5, 3) float32, see ``digitise_chunk``
+    adc_top : float32, least value of the converter that is an overload
+    offset : float32, added to every value
+    top : float32, what an overloaded pixel becomes, and the least that is one
+    seed, frame, first_pixel : as for ``poisson_counts``
+    table : (STEPS, 2) float32, ``effects.normal_table``
+    counts : (n,) uint32, written
+    overloads : (chunks,) int64, written
+    """
+    k0, k1 = np.uint64(seed) & LOW_WORD, np.uint64(seed) >> WORD_BITS
+    n, n_chunks = len(counts), len(overloads)
+    aligned = np.uint64(first_pixel) & ~np.uint64(CHUNK - 1)
+    noisy = stages[2, 0] > _0 or stages[2, 1] > _0 or stages[2, 2] > _0
+    for part in prange((n_chunks + CHUNKS_AT_ONCE - 1) // CHUNKS_AT_ONCE):
+        words = np.empty(CHUNK, dtype=np.uint32)
+        normals, amount = np.zeros(CHUNK, dtype=np.float32), np.empty(CHUNK, dtype=np.float32)
+        for chunk in range(part * CHUNKS_AT_ONCE, min((part + 1) * CHUNKS_AT_ONCE, n_chunks)):
+            start, low, high = chunk_limits(chunk, first_pixel, n)
+            place = aligned + np.uint64(chunk * CHUNK)
+            if len(charge):
+                amount[low:high] = charge[start + low : start + high]
+            else:
+                amount[low:high] = counts[start + low : start + high]
+            if excess > _0:
+                fill_effect(place >> GROUP_BITS, np.uint64(frame), CASCADE, k0, k1, words)
+                normals_of_words(words, table, normals)
+                for i in range(low, high):
+                    amount[i] += math.sqrt(max(amount[i], _0) * excess) * normals[i]
+            if len(gains):
+                for i in range(low, high):
+                    amount[i] *= gains[start + i]
+            if noisy:
+                fill_effect(place >> GROUP_BITS, np.uint64(frame), READOUT, k0, k1, words)
+                normals_of_words(words, table, normals)
+            else:
+                normals[:] = _0
+            these = counts[start + low : start + high]
+            overloads[chunk] = digitise_chunk(amount[low:high], normals[low:high], stages, adc_top, offset, top, these)
