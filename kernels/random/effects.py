@@ -36,6 +36,8 @@ EFFECT_BITS = np.uint64(24)
 STEPS = 2048
 TAIL_STEPS = 16
 _INDEX_BITS = np.uint32(21)  # 32 - 11
+_FIRST_WORD = np.uint32(TAIL_STEPS * 2**21)
+_WORDS_BETWEEN = np.uint32((STEPS - 2 * TAIL_STEPS) * 2**21)
 _REST = np.uint32(2**21 - 1)
 _REST_UNIT = np.float32(2.0**-21)
 
@@ -87,15 +89,14 @@ def effect_uniform(pixel, frame, effect, k0, k1):
 def tail_deviate(p):
     """Return the normal deviate below which lies the probability ``p``, at most 0.02, to 1e-9 of itself.
 
-    An asymptotic start, and steps of Halley's method on the complementary error function.
+    A rational start, right to 5e-4, and a step of Halley's method on the complementary error function: its error is
+    about the third power.
     """
     t = math.sqrt(-2.0 * math.log(p))
     x = -(t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))))
-    for _ in range(2):
-        error = 0.5 * math.erfc(-x / math.sqrt(2.0)) - p
-        step = error * math.sqrt(2.0 * math.pi) * math.exp(0.5 * x * x)
-        x -= step / (1.0 + 0.5 * x * step)
-    return x
+    error = 0.5 * math.erfc(-x / math.sqrt(2.0)) - p
+    step = error * math.sqrt(2.0 * math.pi) * math.exp(0.5 * x * x)
+    return x - step / (1.0 + 0.5 * x * step)
 
 
 @serial_kernel
@@ -110,11 +111,10 @@ def normals_of_words(words, table, normals):
     """Fill ``normals`` (CHUNK,) float32 with the normal deviates of ``words``; table (STEPS, 2) float32."""
     for i in range(CHUNK):
         word = words[i]
-        step = np.intp(word >> _INDEX_BITS)
+        step = np.uint64(word >> _INDEX_BITS)
         normals[i] = table[step, 0] + table[step, 1] * (np.float32(np.int32(word & _REST)) * _REST_UNIT)
     for i in range(CHUNK):
-        step = np.intp(words[i] >> _INDEX_BITS)
-        if step < TAIL_STEPS or step >= STEPS - TAIL_STEPS:
+        if words[i] - _FIRST_WORD >= _WORDS_BETWEEN:  # those below wrap around
             normals[i] = np.float32(exact_tail(words[i]))
 
 

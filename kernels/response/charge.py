@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from bragg_numba.kernels._jit import cpu_kernel, serial_kernel
+from bragg_numba.kernels._jit import cpu_kernel, device_function, serial_kernel
 from bragg_numba.kernels.random.effects import CASCADE, READOUT, fill_effect, normals_of_words
 from bragg_numba.kernels.random.philox import CHUNK, CHUNKS_AT_ONCE, GROUP_BITS, LOW_WORD, WORD_BITS, chunk_limits
 from numba import prange
@@ -13,6 +13,7 @@ from numba import prange
 __all__ = ["record_charge"]
 
 _0, _1_2 = np.float32(0.0), np.float32(0.5)
+_LARGEST = np.float32(2.0**31 - 128)  #: of an int32
 
 
 @serial_kernel
@@ -22,7 +23,40 @@ def digitise_chunk(charge, normals, stages, adc_top, offset, top, counts):
     ``charge`` (m,) float32 in photons; ``stages`` (5, 3) float32: the charge from which on a stage is used, ADU a
     photon, noise in ADU, pedestal in ADU, and by what the ADU above it are multiplied.
     """
-    overloads = 0
+    beyond = np.uint32(0)
+    for i in range(len(charge)):
+        beyond += np.uint32(charge[i] >= stages[0, 1])
+    if beyond == 0:
+        return digitise_first(charge, normals, stages, adc_top, offset, top, counts)
+    return digitise_any(charge, normals, stages, adc_top, offset, top, counts)
+
+
+@device_function
+def digits(q, normal, gain, noise, pedestal, scale, adc_top, offset, top):
+    """Return the value of a pixel, and whether it is an overload."""
+    adu = math.floor(pedestal + gain * q + noise * normal + _1_2)
+    over = adu >= adc_top
+    adu = max(adu, _0)
+    value = max(math.floor((adu - pedestal) * scale + offset + _1_2), _0)
+    return np.uint32(np.int32(min(value, _LARGEST))), over | (value >= np.float32(top))
+
+
+@serial_kernel
+def digitise_first(charge, normals, stages, adc_top, offset, top, counts):
+    """``digitise_chunk`` where all pixels are in the first stage."""
+    overloads = np.uint32(0)
+    gain, noise, pedestal, scale = stages[1, 0], stages[2, 0], stages[3, 0], stages[4, 0]
+    for i in range(len(charge)):
+        value, over = digits(charge[i], normals[i], gain, noise, pedestal, scale, adc_top, offset, top)
+        overloads += np.uint32(over)
+        counts[i] = top if over else value
+    return int(overloads)
+
+
+@serial_kernel
+def digitise_any(charge, normals, stages, adc_top, offset, top, counts):
+    """``digitise_chunk`` whatever the stages."""
+    overloads = np.uint32(0)
     switch_1, switch_2 = stages[0, 1], stages[0, 2]
     for i in range(len(charge)):
         q = charge[i]
@@ -31,14 +65,10 @@ def digitise_chunk(charge, normals, stages, adc_top, offset, top, counts):
         noise = stages[2, 0] if first else (stages[2, 2] if last else stages[2, 1])
         pedestal = stages[3, 0] if first else (stages[3, 2] if last else stages[3, 1])
         scale = stages[4, 0] if first else (stages[4, 2] if last else stages[4, 1])
-        adu = math.floor(pedestal + gain * q + noise * normals[i] + _1_2)
-        over = adu >= adc_top
-        adu = max(adu, _0)
-        value = max(math.floor((adu - pedestal) * scale + offset + _1_2), _0)
-        over = over | (value >= top)
-        overloads += over
-        counts[i] = np.uint32(np.int64(top if over else value))
-    return overloads
+        value, over = digits(q, normals[i], gain, noise, pedestal, scale, adc_top, offset, top)
+        overloads += np.uint32(over)
+        counts[i] = top if over else value
+    return int(overloads)
 
 
 @cpu_kernel
@@ -55,7 +85,7 @@ def record_charge(
     stages : (5, 3) float32, see ``digitise_chunk``
     adc_top : float32, least value of the converter that is an overload
     offset : float32, added to every value
-    top : float32, what an overloaded pixel becomes, and the least that is one
+    top : uint32, what an overloaded pixel becomes, and the least that is one
     seed, frame, first_pixel : as for ``poisson_counts``
     table : (STEPS, 2) float32, ``effects.normal_table``
     counts : (n,) uint32, written
