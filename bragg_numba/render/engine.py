@@ -125,7 +125,7 @@ def require_servable(plan: Plan) -> None:
 def require_averages(plan: Plan) -> None:
     """Raise InputError if spots of a plan cannot be integrated over pixels."""
     if why := cannot_average(plan):
-        hint = "cutoff_photons says where they end" if why.startswith("fringes") else "leave it out"
+        hint = "cutoff_photons, or -cutoff, says where they end" if why.startswith("fringes") else "leave it out"
         raise InputError("Sampling.pixel_average", f"cannot be: {why}", hint=hint)
 
 
