@@ -189,6 +189,19 @@ IMPOSSIBLE = {
     "geom_value": ["/z=3"],
     "expt_index": ["-1", "1.5", "0"],
     "expt_image": ["1.5", "1"],
+    "spectrum": ["no_such_file"],
+    # Beside no -spectrum.
+    "bandwidth": ["-1", "1"],
+    "channels": ["0", "1.5", "10"],
+    "pink_tail": ["-1", "1"],
+    "pulse_fs": ["0", "10"],
+    "second_colour": ["1 2", "1 0.5"],
+    "self_seeded": ["1 2", "1 0.5"],
+    "centre_jitter": ["-1", "1"],
+    "energy_jitter": ["-1", "1"],
+    "spectrum_unit": ["mile", "eV"],
+    "spectrum_seed": ["1.5", "1"],
+    "shot": ["1.5", "1"],
 }
 #: Any finite number is possible here.
 UNBOUNDED = {
@@ -238,6 +251,7 @@ SAID = {
     ("divsteps", "100000"): "the number of sources must not be more than",
     ("max-memory", "1"): "bytes of memory where 1 are allowed",
     ("threads", "100000"): "threads must lie between",
+    ("spectrum", "no_such_file"): "no_such_file cannot be read",
 }
 
 
