@@ -20,6 +20,36 @@ _TYPE_KEYS = ("TYPE", "Data_type", "DATA_TYPE")
 _UNSIGNED_SHORT = "u2"
 
 
+def _first_entries(header: SmvHeader | NonbraggHeader, header_bytes: int) -> list[tuple[str, str]]:
+    """What both programs' headers begin with: the pixels, and where the beam is."""
+    return [
+        ("HEADER_BYTES", f"{header_bytes}"),
+        ("DIM", "2"),
+        ("BYTE_ORDER", "little_endian"),
+        ("TYPE", "unsigned_short"),
+        ("SIZE1", f"{header.size1:d}"),
+        ("SIZE2", f"{header.size2:d}"),
+        ("PIXEL_SIZE", f"{header.pixel_size_mm:g}"),
+        ("DISTANCE", f"{header.distance_mm:g}"),
+        ("WAVELENGTH", f"{header.wavelength_A:g}"),
+        ("BEAM_CENTER_X", f"{header.beam_center_x_mm:g}"),
+        ("BEAM_CENTER_Y", f"{header.beam_center_y_mm:g}"),
+    ]
+
+
+def _last_entries(header: SmvHeader | NonbraggHeader, osc_start_deg: float) -> list[tuple[str, str]]:
+    """What both end with: the sweep."""
+    return [
+        ("CLOSE_DISTANCE", f"{header.close_distance_mm:g}"),
+        ("PHI", f"{header.phi_deg:g}"),
+        ("OSC_START", f"{osc_start_deg:g}"),
+        ("OSC_RANGE", f"{header.osc_range_deg:g}"),
+        ("TWOTHETA", f"{header.twotheta_deg:g}"),
+        ("DETECTOR_SN", "000"),
+        ("BEAMLINE", "fake"),
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmvHeader:
     """What the header of an image says, in the units of the file."""
@@ -59,17 +89,7 @@ class SmvHeader:
 
     def _text(self, header_bytes: int) -> bytes:
         entries = [
-            ("HEADER_BYTES", f"{header_bytes}"),
-            ("DIM", "2"),
-            ("BYTE_ORDER", "little_endian"),
-            ("TYPE", "unsigned_short"),
-            ("SIZE1", f"{self.size1:d}"),
-            ("SIZE2", f"{self.size2:d}"),
-            ("PIXEL_SIZE", f"{self.pixel_size_mm:g}"),
-            ("DISTANCE", f"{self.distance_mm:g}"),
-            ("WAVELENGTH", f"{self.wavelength_A:g}"),
-            ("BEAM_CENTER_X", f"{self.beam_center_x_mm:g}"),
-            ("BEAM_CENTER_Y", f"{self.beam_center_y_mm:g}"),
+            *_first_entries(self, header_bytes),
             ("ADXV_CENTER_X", f"{self.adxv_center_x_mm:g}"),
             ("ADXV_CENTER_Y", f"{self.adxv_center_y_mm:g}"),
             ("MOSFLM_CENTER_X", f"{self.mosflm_center_x_mm:g}"),
@@ -79,13 +99,7 @@ class SmvHeader:
             ("DIALS_ORIGIN", ",".join(f"{value:g}" for value in self.dials_origin_mm)),
             ("XDS_ORGX", f"{self.xds_orgx:g}"),
             ("XDS_ORGY", f"{self.xds_orgy:g}"),
-            ("CLOSE_DISTANCE", f"{self.close_distance_mm:g}"),
-            ("PHI", f"{self.phi_deg:g}"),
-            ("OSC_START", f"{self.osc_start_deg:g}"),
-            ("OSC_RANGE", f"{self.osc_range_deg:g}"),
-            ("TWOTHETA", f"{self.twotheta_deg:g}"),
-            ("DETECTOR_SN", "000"),
-            ("BEAMLINE", "fake"),
+            *_last_entries(self, self.osc_start_deg),
         ]
         # nanoBragg forgets the semicolon of DIALS_ORIGIN; readers of its images have learned to live with it.
         lines = [f"{key}={value}{'' if key == 'DIALS_ORIGIN' else ';'}\n" for key, value in entries]
@@ -113,26 +127,10 @@ class NonbraggHeader:
     def encode(self) -> bytes:
         """Return the header's bytes, filled with blanks to 512, equal to nonBragg's byte for byte."""
         entries = [
-            ("HEADER_BYTES", f"{HEADER_BYTES}"),
-            ("DIM", "2"),
-            ("BYTE_ORDER", "little_endian"),
-            ("TYPE", "unsigned_short"),
-            ("SIZE1", f"{self.size1:d}"),
-            ("SIZE2", f"{self.size2:d}"),
-            ("PIXEL_SIZE", f"{self.pixel_size_mm:g}"),
-            ("DISTANCE", f"{self.distance_mm:g}"),
-            ("WAVELENGTH", f"{self.wavelength_A:g}"),
-            ("BEAM_CENTER_X", f"{self.beam_center_x_mm:g}"),
-            ("BEAM_CENTER_Y", f"{self.beam_center_y_mm:g}"),
+            *_first_entries(self, HEADER_BYTES),
             ("ORGX", f"{self.orgx:g}"),
             ("ORGY", f"{self.orgy:g}"),
-            ("CLOSE_DISTANCE", f"{self.close_distance_mm:g}"),
-            ("PHI", f"{self.phi_deg:g}"),
-            ("OSC_START", f"{self.phi_deg:g}"),
-            ("OSC_RANGE", f"{self.osc_range_deg:g}"),
-            ("TWOTHETA", f"{self.twotheta_deg:g}"),
-            ("DETECTOR_SN", "000"),
-            ("BEAMLINE", "fake"),
+            *_last_entries(self, self.phi_deg),
         ]
         text = "{\n" + "".join(f"{key}={value};\n" for key, value in entries) + "}\f"
         return text.encode("ascii").ljust(HEADER_BYTES)

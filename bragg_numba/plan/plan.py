@@ -328,14 +328,14 @@ def _distance_of(panel: PlacedPanel, beam: Vector) -> float:
 
 def _oversampling(experiment, cell, counts, closest, notes) -> tuple[int, int]:
     """Sub-pixels along an edge: enough for three points per interference fringe (eq. 9)."""
+    if experiment.sampling.pixel_average:
+        return 1, 1
     size = max(n * edge for n, edge in zip(counts, cell.edges_m, strict=True))
     wavelength = experiment.beam.wavelength_A / 1.0e10
     pixel, distance = closest
     reciprocal_pixel = wavelength * distance / pixel
     recommended = max(1, math.ceil(min(3.0 * size / reciprocal_pixel, 1e9)))
     chosen = experiment.sampling.oversample
-    if experiment.sampling.pixel_average:
-        return 1, 1
     if chosen is None:
         return recommended, recommended
     if chosen < recommended:

@@ -103,7 +103,6 @@ class Simulator:
         self.plan: Plan = make_plan(experiment, max_memory) if plan is None else plan
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
-        self._threads = threads
         self._background = KeptBackground() if background is None else background
         self._last = _LastRenderings()
         self._precision, self._threads = precision, threads
@@ -373,7 +372,9 @@ class Simulator:
         from bragg_numba.predict.spots import spot_table
 
         total = float(spot_table(self.plan, 0.0)["photons"].sum())
-        between = float(render_diffuse(self.plan).sum(dtype=np.float64)) + self._background_sum()
+        between = self._background_sum()
+        if self.plan.diffuse is not None:
+            between += float(render_diffuse(self.plan).sum(dtype=np.float64))
         return min(most, max(total - (self.statistics.sum - between), 0.0))
 
     def _background_sum(self) -> float:

@@ -48,12 +48,16 @@ def list_backgrounds(series) -> list[Backgrounds]:
     """The backgrounds of a series, each a layer of its own: water, then those of ``Experiment.backgrounds``."""
     water = backgrounds(series)
     found = [] if water is None else [water]
+    nouns = series.experiment.backgrounds
+    if not nouns:
+        return found
     names: list[str] = []
-    for layer, noun in enumerate(series.experiment.backgrounds):
+    alike_in_all = _sort(series, _OF_AMORPHOUS, 1)
+    for layer, noun in enumerate(nouns):
         label = noun.label.replace("/", "_").strip(". ") or "table"
         alike = sum(name == label or name.startswith(f"{label}_") for name in names)
         names.append(label if label not in (*names, "photons", "index", "scale") else f"{label}_{alike + 1}")
-        found.append(replace(_sort(series, _OF_AMORPHOUS, 1), path=f"{PATH}/{names[-1]}", layer=layer))
+        found.append(replace(alike_in_all, path=f"{PATH}/{names[-1]}", layer=layer))
     return found
 
 

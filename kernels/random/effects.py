@@ -19,6 +19,7 @@ from bragg_numba.kernels.random.philox import (
     LOW_WORD,
     WORD_BITS,
     chunk_limits,
+    fill_words,
     philox4x32,
     unit_interval,
 )
@@ -51,14 +52,7 @@ def effect_word(effect, number):
 @fused_kernel
 def fill_effect(first_group, frame, effect, k0, k1, words):
     """Fill ``words`` (CHUNK,) uint32 with the first words of an effect's pixels."""
-    last = effect_word(effect, np.uint64(0))
-    for j in range(CHUNK // 4):
-        group = first_group + np.uint64(j)
-        w0, w1, w2, w3 = philox4x32(group & LOW_WORD, group >> WORD_BITS, frame, last, k0, k1)
-        words[4 * j] = np.uint32(w0)
-        words[4 * j + 1] = np.uint32(w1)
-        words[4 * j + 2] = np.uint32(w2)
-        words[4 * j + 3] = np.uint32(w3)
+    fill_words(first_group, frame, effect_word(effect, np.uint64(0)), k0, k1, words)
 
 
 @device_function

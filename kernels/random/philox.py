@@ -257,11 +257,11 @@ def fast_decay(mean):
 
 
 @fused_kernel
-def fill_words(first_group, frame, k0, k1, words):
-    """Fill ``words`` (CHUNK,) uint32 with the first words of its pixels."""
+def fill_words(first_group, frame, last, k0, k1, words):
+    """Fill ``words`` (CHUNK,) uint32 with a word for each pixel; ``last``: uint64, the last word of the counter."""
     for j in range(CHUNK // 4):
         group = first_group + np.uint64(j)
-        w0, w1, w2, w3 = philox4x32(group & LOW_WORD, group >> WORD_BITS, frame, FIRST_WORDS, k0, k1)
+        w0, w1, w2, w3 = philox4x32(group & LOW_WORD, group >> WORD_BITS, frame, last, k0, k1)
         words[4 * j] = np.uint32(w0)
         words[4 * j + 1] = np.uint32(w1)
         words[4 * j + 2] = np.uint32(w2)
@@ -452,7 +452,7 @@ def draw_chunk(means, total, most, first_pixel, frame, k0, k1, top, words, work,
     if most == 0.0:
         drawn[:] = np.uint32(0)
         return 0
-    fill_words(first_pixel >> GROUP_BITS, frame, k0, k1, words)
+    fill_words(first_pixel >> GROUP_BITS, frame, FIRST_WORDS, k0, k1, words)
     average = total / CHUNK
     if average < FEW_PHOTONS:
         settle_blocks(means, words, drawn)

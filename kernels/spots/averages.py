@@ -11,7 +11,18 @@ from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import shared_function
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
 from bragg_numba.kernels.spots.boxes import note_touched
-from bragg_numba.kernels.spots.ellipse import inner, length, less, scaled, turn_exactly
+from bragg_numba.kernels.spots.ellipse import (
+    along_fast,
+    along_slow,
+    cross,
+    inner,
+    length,
+    less,
+    scaled,
+    turn_exactly,
+    turn_of,
+)
+from bragg_numba.kernels.spots.patches import denominator, product_of_gratings
 from bragg_numba.kernels.spots.rows import (
     BLOCK_COLUMNS,
     BLOCK_ROWS,
@@ -59,29 +70,6 @@ def direction_at(panel, place, fast, slow):
     )
     nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
     return (x * nearness, y * nearness, z * nearness), nearness
-
-
-@shared_function
-def turn_of(angle, direction, axis):
-    """By what a direction changes where its place moves along an axis, by ``angle`` as seen face on."""
-    along = inner(direction, axis)
-    return (
-        angle * (axis[0] - along * direction[0]),
-        angle * (axis[1] - along * direction[1]),
-        angle * (axis[2] - along * direction[2]),
-    )
-
-
-@shared_function
-def along_fast(panel):
-    """The panel's fast axis."""
-    return panel.fast_x, panel.fast_y, panel.fast_z
-
-
-@shared_function
-def along_slow(panel):
-    """The panel's slow axis."""
-    return panel.slow_x, panel.slow_y, panel.slow_z
 
 
 @shared_function
@@ -149,31 +137,22 @@ def factor_at(shape, edges, lattice, step, spot, fast, slow, panel, place):
 
 
 @shared_function
-def most_of_grating(count, offset, spread):
-    """No value of one grating of eq. 13 within ``spread`` of an offset exceeds this."""
-    nearest = min(max(abs(offset) - spread, 0.0), 0.5)
-    fringes = count * nearest * (3.0 - 4.0 * nearest * nearest)
-    return 1.0 if fringes <= 1.0 else 1.0 / (fringes * fringes)
-
-
-@shared_function
 def mean_of_grating(count, offset, spread):
     """Nearly the mean of one grating within ``spread`` of an offset: itself, its fringes' mean, or the peak's share."""
     if count * spread <= NINE_POINTS:
         return physics.grating_squared(offset, count)
     apart = min(abs(offset), 0.5)
     if count * (apart - spread) >= FRINGED:
-        denominator = count * physics.sin_pi(apart)
-        return 0.5 / (denominator * denominator) * apart * apart / (apart * apart - spread * spread)
-    return min(most_of_grating(count, offset, spread), 0.5 / (count * spread))
+        root = count * physics.sin_pi(apart)
+        return 0.5 / (root * root) * apart * apart / (apart * apart - spread * spread)
+    return min(1.0 / denominator(count, offset, spread), 0.5 / (count * spread))
 
 
 @shared_function
 def judge_gratings(lattice, spot, offset, spread):
     """As judge, of a parallelepiped."""
     nearest = max(abs(offset[0]) - spread[0], max(abs(offset[1]) - spread[1], abs(offset[2]) - spread[2]))
-    most = most_of_grating(lattice.n_a, offset[0], spread[0]) * most_of_grating(lattice.n_b, offset[1], spread[1])
-    most *= most_of_grating(lattice.n_c, offset[2], spread[2])
+    most = 1.0 / product_of_gratings((lattice.n_a, lattice.n_b, lattice.n_c), offset, spread)
     if nearest > 0.5 or most * spot[LIMIT] < 1.0:
         return 0.0, 0.0, 0.0, 0.0
     widest = max(lattice.n_a * spread[0], max(lattice.n_b * spread[1], lattice.n_c * spread[2]))
@@ -258,7 +237,7 @@ def peak_area(shape, lattice, u, v):
     elif shape == ROUND:
         a, b, c = math.sqrt(lattice.metric_hh), math.sqrt(lattice.metric_kk), math.sqrt(lattice.metric_ll)
     u, v = (a * u[0], b * u[1], c * u[2]), (a * v[0], b * v[1], c * v[2])
-    across = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    across = cross(u, v)
     return 1.0 / math.sqrt(max(inner(across, across), 1e-300))
 
 

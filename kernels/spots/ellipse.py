@@ -45,6 +45,41 @@ PER_PIXEL = 1.0 / TO_RIGHT
 
 
 @shared_function
+def inner(u, v):
+    """Scalar product of two tuples."""
+    return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+
+
+@shared_function
+def cross(u, v):
+    """Vector product of two tuples."""
+    return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+
+
+@shared_function
+def turn_of(angle, direction, axis):
+    """By what a direction changes where its place moves along an axis, by ``angle`` as seen face on."""
+    along = inner(direction, axis)
+    return (
+        angle * (axis[0] - along * direction[0]),
+        angle * (axis[1] - along * direction[1]),
+        angle * (axis[2] - along * direction[2]),
+    )
+
+
+@shared_function
+def along_fast(panel):
+    """The panel's fast axis."""
+    return panel.fast_x, panel.fast_y, panel.fast_z
+
+
+@shared_function
+def along_slow(panel):
+    """The panel's slow axis."""
+    return panel.slow_x, panel.slow_y, panel.slow_z
+
+
+@shared_function
 def middle_of_block(panel, place):
     """Direction of a block's middle, its change per pixel along fast and slow, and the angle to its corner, radians."""
     g = panel
@@ -55,18 +90,8 @@ def middle_of_block(panel, place):
     nearness = 1.0 / math.sqrt(x * x + y * y + z * z)
     x, y, z = x * nearness, y * nearness, z * nearness
     pitch_fast, pitch_slow = g.pitch_fast * nearness, g.pitch_slow * nearness
-    along = x * g.fast_x + y * g.fast_y + z * g.fast_z
-    per_fast = (
-        pitch_fast * (g.fast_x - along * x),
-        pitch_fast * (g.fast_y - along * y),
-        pitch_fast * (g.fast_z - along * z),
-    )
-    along = x * g.slow_x + y * g.slow_y + z * g.slow_z
-    per_slow = (
-        pitch_slow * (g.slow_x - along * x),
-        pitch_slow * (g.slow_y - along * y),
-        pitch_slow * (g.slow_z - along * z),
-    )
+    per_fast = turn_of(pitch_fast, (x, y, z), along_fast(g))
+    per_slow = turn_of(pitch_slow, (x, y, z), along_slow(g))
     wide, tall = TO_RIGHT * pitch_fast, TO_BOTTOM * pitch_slow
     skew = abs(g.fast_x * g.slow_x + g.fast_y * g.slow_y + g.fast_z * g.slow_z)
     return (x, y, z), per_fast, per_slow, math.sqrt(wide * wide + tall * tall + 2.0 * skew * wide * tall)
@@ -87,12 +112,6 @@ def turn_exactly(vectors, direction):
 def scaled(scales, vector):
     """Three numbers, each times its own."""
     return scales[0] * vector[0], scales[1] * vector[1], scales[2] * vector[2]
-
-
-@shared_function
-def inner(u, v):
-    """Scalar product of two tuples."""
-    return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
 
 
 @shared_function
@@ -178,7 +197,7 @@ def slopes_of(u, v, slack):
     Themselves; the inverse of their products' matrix; half width and height of a radius 1, and half width of the row
     through the middle, by ``slack`` larger; how the ellipse leans and narrows from row to row.
     """
-    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    normal = cross(u, v)
     uu, uv, vv = inner(u, u), inner(u, v), inner(v, v)
     per = 1.0 / max(inner(normal, normal), 1e-300)
     per_normal, per_uu = math.sqrt(per), 1.0 / uu
@@ -231,7 +250,7 @@ def place_on_block(vectors, spot, aim, incident, waves, start, stop, to_edge):
         if inner(apart, apart) > around * around:
             return start, start, line, form, room
     _, _, uu, uv, vv, half_fast, half_slow, _, _, _ = form
-    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    normal = cross(u, v)
     per_normal = 1.0 / max(length(normal), 1e-150)
     off, to_normal = inner(normal, p) * per_normal, inner(normal, w) * per_normal
     over_edge = slack * to_edge * (length(u) + length(v))

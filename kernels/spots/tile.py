@@ -182,15 +182,18 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
         return 0
     to_middle = turn_exactly(vectors, less(aim[0], incident))
     slopes = (to_middle, turn_exactly(vectors, aim[1]), turn_exactly(vectors, aim[2]), aim[3])
-    bends = (bend_of(vectors[0:3], aim), bend_of(vectors[3:6], aim), bend_of(vectors[6:9], aim))
+    if averaged is not None:
+        bends = (bend_of(vectors[0:3], aim), bend_of(vectors[3:6], aim), bend_of(vectors[6:9], aim))
+        around = (slopes[1], slopes[2], bends, 1.0 + 2.5 * aim[3])
+        for source in range(first, last):
+            wavelength = beams.wavelength[source]
+            step = (vectors, cell, incident, beams.waves[source])
+            guess = (line[0] + wavelength * line[1], line[2] + wavelength * line[3])
+            add_average(shape, edges, beams.share[source], step, around, guess, spot, place, panel, lattice, scratch)
+        return last - first
     for source in range(first, last):
         waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
         if patched is not None and misses_block(shape, spot, slopes, cell, waves):
-            continue
-        if averaged is not None:
-            own, around = (vectors, cell, incident, waves), (slopes[1], slopes[2], bends, 1.0 + 2.5 * aim[3])
-            guess = (line[0] + wavelength * line[1], line[2] + wavelength * line[3])
-            add_average(shape, edges, share, own, around, guess, spot, place, panel, lattice, scratch)
             continue
         ellipse = ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, scratch.places)
         if not ellipse[0]:
