@@ -85,8 +85,7 @@ def coarse_channels(
     wavelength_A = float(sources.wavelength.mean()) * 1e10
     length_A = max(n * edge * 1e10 for n, edge in zip(counts, cell.edges_m, strict=True))
     d_A = max(_smallest_spacing_A(detector, wavelength_A), experiment.sampling.dmin_A)
-    crystal = experiment.crystal
-    spread = math.radians(crystal.mosaic_spread_deg or 0.0) if crystal.mosaic_domains != 1 else 0.0
+    spread = math.radians(experiment.crystal.typical_spread_deg)
     allowed = max(d_A * d_A / (length_A * wavelength_A), 2.0 * d_A * spread / wavelength_A)
     if gap < allowed:
         return ""

@@ -156,7 +156,7 @@ def group_sources(plan: Plan) -> Beams:
 def make_forms(plan: Plan) -> Forms:
     """Of every orientation the vectors that turn a scattering vector into the coordinates of a spot (eq. 38)."""
     vectors = _root_of_metric(plan) @ plan.cells.reshape(-1, 3, 3)
-    return Forms(np.ascontiguousarray(vectors.reshape(-1, 9)), plan.cells)
+    return Forms(np.ascontiguousarray(vectors.reshape(-1, 9)), plan.cell_rows)
 
 
 def _root_of_metric(plan: Plan) -> np.ndarray:
@@ -224,7 +224,7 @@ def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, stars: np.ndarr
     indices, squares, extents = indices[tried], squares[tried], extents[tried]
     panels = panel_array(plan.panels)
     sums, rays = candidates.probe_pixels(
-        indices, squares, extents, panels, plan.roi, plan.mask, plan.lattice, plan.sources.arrays, plan.cells
+        indices, squares, extents, panels, plan.roi, plan.mask, plan.lattice, plan.sources.arrays, plan.cell_rows
     )
     best = int(np.argmax(sums))
     if sums[best] <= 0.0:

@@ -56,6 +56,8 @@ class Labeller:
     def __init__(self, plan: Plan, precision: str = "auto", thread_count: int | None = None) -> None:
         if plan.lattices is not None:
             raise InputError("labels", "cannot be made of frames with lattices")
+        if plan.sizes is not None:
+            raise InputError("labels", "cannot be made of blocks of several sizes")
         if why := cannot_serve(plan):
             raise InputError("labels", f"cannot be made: {why}", hint="they come from the engine of spots")
         self._plan, self._threads = plan, thread_count
