@@ -418,6 +418,11 @@ class CommandLine:
             fields["shape"] = word
             if "spectrum_unit" in self:
                 raise InputError("-spectrum_unit", f"has no effect on -spectrum {word}, which is no file")
+            if word != "monochromatic" and "bandwidth" not in self:
+                hint = "percent of the photon energy"
+                raise InputError("-bandwidth", f"must be given for -spectrum {word}", hint=hint)
+            if word == "sase" and "pulse_fs" not in self:
+                raise InputError("-pulse_fs", "must be given for -spectrum sase", hint="a spike is 1.8 eV fs wide")
         else:
             from bragg_numba.io.spectra import read_spectra
 
