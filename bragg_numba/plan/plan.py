@@ -135,6 +135,12 @@ class Plan:
         return np.array([[q.metric_hh, hk, hl], [hk, q.metric_kk, kl], [hl, kl, q.metric_ll]])
 
     @property
+    def is_slanted(self) -> bool:
+        """Whether the metric has numbers off its diagonal."""
+        q = self.lattice
+        return q.metric_hk != 0.0 or q.metric_hl != 0.0 or q.metric_kl != 0.0
+
+    @property
     def steps(self) -> int:
         """Terms that each pixel averages over; sensor layers do not count."""
         return len(self.sources.wavelength) * len(self.cells) * self.oversample**2

@@ -247,8 +247,12 @@ def test_cells_across_the_axes_shape_a_round_crystal_whose_radius_is_that_of_the
     gauss = one_by_one(one, plan.cells, np.ones(1), np.array(MATRIX))
     image = photons(one)
     assert np.corrcoef(image.ravel(), gauss.ravel())[0, 1] > 0.9
+    for cutoff in (0.0, 1e-5 * image.max()):
+        by_spots = one.replace(sampling=one.sampling.replace(engine="spots", cutoff_photons=cutoff))
+        assert np.abs(photons(by_spots) - image).max() < 1.1 * max(cutoff, SAME * image.max())
+    averaged = one.sampling.replace(engine="auto", pixel_average=True, cutoff_photons=1.0)
     with pytest.raises(InputError, match="round crystal lie across"):
-        Simulator(one.replace(sampling=one.sampling.replace(engine="spots")), backend="cpu")
+        Simulator(one.replace(sampling=averaged), backend="cpu")
 
 
 @pytest.mark.parametrize("fidelity", ["nanobragg", "physical"])

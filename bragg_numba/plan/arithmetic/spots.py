@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SHAPE_NAMES, SQUARE, TOPHAT
 from bragg_numba.plan.arithmetic.cpu import (
     FARTHEST,
@@ -73,8 +71,6 @@ def cannot_serve(plan: Plan) -> str:
         return "-oversample_thick, _polar and _omega multiply factors up from step to step"
     if plan.lattice.shape not in (SQUARE, ROUND, GAUSS, TOPHAT):
         return "it knows no end of such a crystal's spots"
-    if plan.lattice.shape == ROUND and (plan.metric != np.diag(np.diag(plan.metric))).any():
-        return "fringes of a round crystal lie across its axes (cell_count_matrix)"
     if not plan.experiment.sampling.pixel_average and farthest_in_group(plan) > FARTHEST:
         return "pixels are large for their distance"
     if not _sums_fit(plan):
@@ -89,6 +85,8 @@ def cannot_average(plan: Plan) -> str:
         return "the engine of pixels looks at points"
     if why := cannot_serve(plan):
         return f"the engine of spots cannot serve: {why}"
+    if plan.lattice.shape == ROUND and plan.is_slanted:
+        return "fringes of a round crystal lie across its axes (cell_count_matrix)"
     if plan.lattice.shape in (SQUARE, ROUND) and sampling.cutoff_photons == 0.0:
         return f"fringes of a {SHAPE_NAMES[plan.lattice.shape]} crystal never end, and there is no cutoff"
     return ""
