@@ -12,6 +12,8 @@ from bragg_numba.cli.nanobragg import main
 from bragg_numba.errors import InputError
 from bragg_numba.plan.orientations import normal_vectors, rotations_of_vectors
 from bragg_numba.plan.plan import make_plan
+from bragg_numba.render.devices import Device
+from bragg_numba.render.engine import choose_gpu_engine
 
 #: What two float32 frames of the same photons may differ by, part of the brightest pixel.
 SAME = 1e-6
@@ -135,6 +137,12 @@ def test_given_domains_turn_with_their_crystal_in_physical_fidelity():
     as_crystal = experiment("physical", orientation=domain, misset_deg=None, rotation=sweep)
 
     assert off(photons(as_domain), photons(as_crystal)) < SAME
+
+
+def test_domains_of_several_weights_are_for_the_cpu():
+    one = experiment(mosaic_rotations=rotations(2), mosaic_weights=(2.0, 1.0))
+    with pytest.raises(InputError, match="not rendered by GPUs"):
+        choose_gpu_engine(make_plan(one), "auto", Device(0, "a GPU", (9, 0), 0))
 
 
 def test_the_trace_of_weighted_domains_is_the_pixel():
