@@ -178,13 +178,6 @@ def flush_share(share, weighted, begun, work, exact):
             work[SUM + pixel] = zero
 
 
-@device_function
-def ends_share(cells, number, waiting):
-    """Whether what waits in SUM is to be flushed: the next domain has another share, or there is none."""
-    last = number + 1 == len(cells)
-    return waiting == CHUNK or last or cells[number + 1, SHARE_OF_CELL] != cells[number, SHARE_OF_CELL]
-
-
 @fused_kernel
 def weigh_cached(weight, work):
     """Multiply the source's weight into WEIGHT, where all other factors are the pixel's own."""
@@ -422,7 +415,7 @@ def render_tile(
     work, exact = scratch.work, scratch.exact
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
     start_sums(factors, rules, work, exact)
-    waiting, begun = 0, False
+    waiting, begun, share = 0, False, 1.0
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
         for sub in range(panel.oversample * panel.oversample):
@@ -441,19 +434,26 @@ def render_tile(
                 ):
                     continue
                 for number in range(len(cells)):
-                    in_metres, cell = over_wavelength(cells, number, wavelength[source])
-                    dark = placed is not None and is_dark(cell, beam, lookup, squared, spread, exact)
-                    if not dark:
-                        step = (beam, wavelength[source], in_metres, cell)
-                        add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
-                        waiting += 1
                     if shares is not None:
-                        if waiting > 0 and ends_share(cells, number, waiting):
-                            flush_share(cells[number, SHARE_OF_CELL], rules.weighted, begun, work, exact)
+                        if waiting > 0 and cells[number, SHARE_OF_CELL] != share:
+                            flush_share(share, rules.weighted, begun, work, exact)
                             waiting, begun = 0, True
-                    elif waiting == CHUNK:
-                        flush(rules.weighted, begun, work, exact)
+                        share = cells[number, SHARE_OF_CELL]
+                    in_metres, cell = over_wavelength(cells, number, wavelength[source])
+                    if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
+                        continue
+                    step = (beam, wavelength[source], in_metres, cell)
+                    add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
+                    waiting += 1
+                    if waiting == CHUNK:
+                        if shares is not None:
+                            flush_share(share, rules.weighted, begun, work, exact)
+                        else:
+                            flush(rules.weighted, begun, work, exact)
                         waiting, begun = 0, True
+                if shares is not None and waiting > 0:
+                    flush_share(share, rules.weighted, begun, work, exact)
+                    waiting, begun = 0, True
                 if factors is not None and rules.weighted and waiting > 0:
                     flush(rules.weighted, begun, work, exact)
                     waiting, begun = 0, True
