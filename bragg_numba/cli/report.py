@@ -19,7 +19,7 @@ def plan_report(plan: Plan) -> dict:
     """Derived quantities by name: SI units, degrees and angstrom as the names say."""
     d, cell, s = plan.detector, plan.cell, plan.sources
     n_panels = len(d.panels)
-    sampling = plan.experiment.sampling
+    sampling, crystal = plan.experiment.sampling, plan.experiment.crystal
     edges_m = [n * edge for n, edge in zip(plan.cell_counts, cell.edges_m, strict=True)]
     mass = math.prod(edges_m) * 1.2e6 * AVOGADRO / math.prod(plan.cell_counts)
     return {
@@ -35,7 +35,7 @@ def plan_report(plan: Plan) -> dict:
         "crystal_m": edges_m,
         "approximate_molecular_weight": mass,
         "cell_counts": plan.cell_counts,
-        "shape": plan.experiment.crystal.shape,
+        "shape": crystal.shape,
         "interpolate": plan.lookup.interpolate,
         "oversample": plan.oversample,
         "recommended_oversample": plan.recommended_oversample,
@@ -50,6 +50,11 @@ def plan_report(plan: Plan) -> dict:
         "wavelength_m": plan.experiment.beam.wavelength_A / 1.0e10,
         "mosaic_domains": plan.domains,
         "mosaic_spread_deg": plan.mosaic_spread * DEGREES,
+        "mosaic_spreads_deg": crystal.mosaic_spread_deg if isinstance(crystal.mosaic_spread_deg, tuple) else None,
+        "mosaic_model": crystal.mosaic_model if crystal.mosaic_rotations is None else "given",
+        "cell_count_matrix": crystal.cell_count_matrix,
+        "block_sizes": crystal.sizes,
+        "blocks": crystal.scale,
         "phi_steps": plan.phi.n,
         "phi_start_deg": plan.experiment.rotation.phi_deg,
         "phi_end_deg": plan.experiment.rotation.phi_deg + plan.phi.range * DEGREES,
@@ -237,7 +242,26 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  {r['oversample']}x{r['oversample']} pixel oversample steps"
         + "".join(f" +{name}" for name in r["oversample_flags"]),
     ]
+    lines += _block_lines(r)
     lines += [f"  background {label}: {molecules:g} molecules" for label, molecules in r["backgrounds"]]
+    return lines
+
+
+def _block_lines(r: dict) -> list[str]:
+    """What nanoBragg has no words for: how domains were drawn or given, and how large blocks are."""
+    lines = []
+    if r["mosaic_spreads_deg"] is not None:
+        lines.append(f"  mosaic spreads about lab x y z: {_g(r['mosaic_spreads_deg'])} degrees")
+    if r["mosaic_model"] != "cap":
+        words = {"gauss": "drawn with normally distributed angles", "given": "as they are given"}
+        lines.append(f"  mosaic domains {words[r['mosaic_model']]}")
+    if r["cell_count_matrix"] is not None:
+        lines.append("  cells along and across a, b, c: " + "; ".join(_g(row) for row in r["cell_count_matrix"]))
+    if r["block_sizes"] is not None:
+        total = math.fsum(row[3] for row in r["block_sizes"])
+        lines += ["  %.4g of the blocks: %dx%dx%d cells" % (row[3] / total, *row[:3]) for row in r["block_sizes"]]
+    if r["blocks"] != 1.0:
+        lines.append("  %g blocks in the beam" % r["blocks"])
     return lines
 
 

@@ -94,6 +94,7 @@ _BESIDE = {
         *("bandwidth", "channels", "pink_tail", "pulse_fs", "second_colour", "self_seeded", "centre_jitter"),
         *("energy_jitter", "channel_jitter", "recentre", "spectrum_unit", "spectrum_seed", "shot"),
     ),
+    "block_spread": ("block_sizes",),
 }
 #: What -spectrum may be beside a file's name.
 _SPECTRUM_SHAPES = ("monochromatic", "gaussian", "tophat", "pink", "sase")
@@ -137,9 +138,17 @@ FLAGS_OF_FIELD = {
     "Crystal.misset_deg": "misset",
     "Crystal.misset_seed": "misset_seed",
     "Crystal.cell_counts": "N Na Nb Nc",
+    "Crystal.cell_count_matrix": "N_matrix",
+    "Crystal.block_sizes": "block_file",
+    "Crystal.block_spread": "block_spread",
+    "Crystal.block_spread_sizes": "block_sizes",
+    "Crystal.scale": "blocks",
     "Crystal.size_mm": "xtalsize xtal_thick xtal_width xtal_height",
     "Crystal.fudge": "fudge",
-    "Crystal.mosaic_spread_deg": "mosaic",
+    "Crystal.mosaic_spread_deg": "mosaic mosaic_xyz",
+    "Crystal.mosaic_model": "mosaic_model",
+    "Crystal.mosaic_rotations": "mosaic_file",
+    "Crystal.mosaic_weights": "mosaic_file",
     "Crystal.mosaic_domains": "mosaic_domains",
     "Crystal.mosaic_seed": "mosaic_seed",
     "Crystal.water_um": "water",
@@ -409,6 +418,11 @@ class CommandLine:
             fields["shape"] = word
             if "spectrum_unit" in self:
                 raise InputError("-spectrum_unit", f"has no effect on -spectrum {word}, which is no file")
+            if word != "monochromatic" and "bandwidth" not in self:
+                hint = "percent of the photon energy"
+                raise InputError("-bandwidth", f"must be given for -spectrum {word}", hint=hint)
+            if word == "sase" and "pulse_fs" not in self:
+                raise InputError("-pulse_fs", "must be given for -spectrum sase", hint="a spike is 1.8 eV fs wide")
         else:
             from bragg_numba.io.spectra import read_spectra
 
@@ -496,13 +510,52 @@ class CommandLine:
         fields["shape"] = shapes[self.last_of(*shapes) or "square_xtal"]
         simple = {
             "fudge": "fudge",
-            "mosaic": "mosaic_spread_deg",
             "mosaic_seed": "mosaic_seed",
+            "mosaic_model": "mosaic_model",
+            "blocks": "scale",
             "water": "water_um",
         }
         fields |= {name: self.get(key) for key, name in simple.items() if key in self}
+        return fields | self._mosaic_fields() | self._block_fields()
+
+    def _mosaic_fields(self) -> Fields:
+        """What of ``Crystal`` says how mosaic domains lie."""
+        fields: Fields = {}
+        spread = self.last_of("mosaic", "mosaic_xyz")
+        if spread:
+            fields["mosaic_spread_deg"] = self.last[spread] if spread == "mosaic_xyz" else self.get(spread)
         if self.get("mosaic_domains"):
             fields["mosaic_domains"] = self.get("mosaic_domains")
+        if "mosaic_file" in self:
+            from bragg_numba.io.text_files import read_rows
+
+            for key in ("mosaic", "mosaic_xyz", "mosaic_model", "mosaic_domains", "mosaic_seed"):
+                if key in self:
+                    raise InputError(f"-{key}", "must not stand beside -mosaic_file, which has the domains")
+            rows = read_rows(self.path(self.get("mosaic_file")), (9, 10), "a rotation, row by row, and a weight")
+            fields["mosaic_rotations"] = rows[:, :9].reshape(-1, 3, 3)
+            if rows.shape[1] == 10:
+                fields["mosaic_weights"] = rows[:, 9]
+        return fields
+
+    def _block_fields(self) -> Fields:
+        """What of ``Crystal`` says how large blocks are, beside -N."""
+        fields: Fields = {}
+        given = [key for key in ("N_matrix", "block_file", "block_spread") if key in self]
+        if len(given) > 1:
+            raise InputError(f"-{given[1]}", f"must not come together with -{given[0]}")
+        if "N_matrix" in self:
+            numbers = self.last["N_matrix"]
+            fields["cell_count_matrix"] = tuple(tuple(numbers[i : i + 3]) for i in (0, 3, 6))
+        if "block_file" in self:
+            from bragg_numba.io.text_files import read_rows
+
+            rows = read_rows(self.path(self.get("block_file")), (3, 4), "Na, Nb, Nc and a weight")
+            fields["block_sizes"] = tuple(map(tuple, rows.tolist()))
+        if "block_spread" in self:
+            fields["block_spread"] = self.get("block_spread")
+            if self.get("block_sizes"):
+                fields["block_spread_sizes"] = self.get("block_sizes")
         return fields
 
     @cached_property

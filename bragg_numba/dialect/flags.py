@@ -69,6 +69,16 @@ FLAGS: tuple[Flag, ...] = tuple(
         ("Na", "n:integer", "crystal", "unit cells along a"),
         ("Nb", "n:integer", "crystal", "unit cells along b"),
         ("Nc", "n:integer", "crystal", "unit cells along c"),
+        (
+            "N_matrix",
+            "aa:number ab:number ac:number ba:number bb:number bc:number ca:number cb:number cc:number",
+            "crystal",
+            "cells along and across a, b, c, instead of -N (docs/mosaicity.md)",
+        ),
+        ("block_file", "FILE:file", "crystal", "Na Nb Nc weight, one size of blocks a line, instead of -N"),
+        ("block_spread", "sigma:number", "crystal", "log-normal sizes of blocks about -N: sigma of ln(edge)"),
+        ("block_sizes", "n:count", "crystal", "how many sizes stand for -block_spread; default 7"),
+        ("blocks", "x:number", "crystal", "how many blocks the beam lights; default 1"),
         ("xtalsize xtal_size samplesize sample_size", "mm:number", "crystal", "crystal edge, overrides -N"),
         ("xtal_thick xtal_x sample_thick sample_x", "mm:number", "crystal", "crystal size along a"),
         (
@@ -89,6 +99,24 @@ FLAGS: tuple[Flag, ...] = tuple(
         ("tophat_spots binary_spots", "", "crystal", "flat spots clipped at half width"),
         ("fudge", "x:number", "crystal", "multiplies the squared radius of round, gauss, tophat; default 1"),
         ("mosaic mosaici mosaicity mosaic_spr mosaic_spread", "deg:number", "crystal", "mosaic spread"),
+        (
+            "mosaic_xyz",
+            "deg:number deg:number deg:number",
+            "crystal",
+            "mosaic spreads about lab x, y, z, instead of -mosaic",
+        ),
+        (
+            "mosaic_model",
+            "cap|gauss:word",
+            "crystal",
+            "how the angles of domains are drawn; default cap, as in nanoBragg",
+        ),
+        (
+            "mosaic_file",
+            "FILE:file",
+            "crystal",
+            "nine numbers of a rotation and a weight, one domain a line, instead of -mosaic",
+        ),
         (
             "mosaic_domains mosaic_dom mosaic_domain",
             "n:count",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -271,6 +272,30 @@ class Experiment(Noun):
             sampling = sampling.replace(cutoff_photons=sampling.cutoff_photons / n)
         crystal = lattice.crystal if lattice.crystal.water_um == 0.0 else lattice.crystal.replace(water_um=0.0)
         return self.replace(crystal=crystal, beam=beam, sampling=sampling, lattices=None, backgrounds=())
+
+    def of_size(self, index: int) -> Experiment:
+        """Return the experiment of the blocks of one size alone: their part of the crystal, no background.
+
+        All sizes share a ``Sampling.cutoff_photons`` evenly. Of a frame with lattices take ``of_lattice`` first.
+
+        Raises
+        ------
+        InputError
+            If there is no such size, or the frame has lattices.
+        """
+        crystal, sampling = self.crystal, self.sampling
+        sizes = crystal.sizes or ()
+        if self.lattices is not None:
+            raise InputError("Experiment.lattices", "have sizes of their own", hint="take of_lattice(i) first")
+        if not 0 <= index < len(sizes):
+            raise InputError("size", f"must be below {len(sizes)}, the number of Crystal.sizes", index)
+        *counts, weight = sizes[index]
+        part = weight / math.fsum(row[3] for row in sizes)
+        alike = {"cell_counts": counts, "block_sizes": None, "block_spread": 0.0}
+        own = crystal.replace(**alike, scale=crystal.scale * part, water_um=0.0)
+        if sampling.cutoff_photons > 0.0:
+            sampling = sampling.replace(cutoff_photons=sampling.cutoff_photons / len(sizes))
+        return self.replace(crystal=own, sampling=sampling, backgrounds=(), diffuse=None)
 
     def to_dict(self) -> dict:
         """Return plain Python values that ``json`` can write; lattices and backgrounds where there are some."""

@@ -54,10 +54,7 @@ class Labeller:
     """
 
     def __init__(self, plan: Plan, precision: str = "auto", thread_count: int | None = None) -> None:
-        if plan.lattices is not None:
-            raise InputError("labels", "cannot be made of frames with lattices")
-        if why := cannot_serve(plan):
-            raise InputError("labels", f"cannot be made: {why}", hint="they come from the engine of spots")
+        require_labels("labels", plan)
         self._plan, self._threads = plan, thread_count
         self._renderer = SpotsRenderer(plan, precision, thread_count)
 
@@ -119,6 +116,16 @@ class Labeller:
         for image, values in zip((found.h, found.k, found.l), means, strict=False):
             image[here][lit] = values[lit] / photons[lit]
         found.wavelength_A[here][lit] = 1e10 * wavelength * (sums[4][lit] / photons[lit] if several else 1.0)
+
+
+def require_labels(name: str, plan: Plan) -> None:
+    """Raise InputError under ``name`` if no label images can be made of a plan."""
+    if plan.lattices is not None:
+        raise InputError(name, "cannot be made of frames with lattices")
+    if plan.sizes is not None:
+        raise InputError(name, "cannot be made of blocks of several sizes")
+    if why := cannot_serve(plan):
+        raise InputError(name, f"cannot be made: {why}", hint="they come from the engine of spots")
 
 
 def _in_turns(tiles: np.ndarray, first: np.ndarray, lists: Lists) -> Iterator[tuple[np.ndarray, np.ndarray]]:

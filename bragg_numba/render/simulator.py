@@ -432,8 +432,9 @@ class Simulator:
         """The device array that gets the photons, and the rendering into it, not yet begun."""
         if not hasattr(self._renderer, "render_on_device"):
             name = "device_array" if device_array else "out"
-            if self.plan.lattices is not None:
-                raise InputError(name, "must be left to the host where a frame has lattices: they are added there")
+            if self.plan.parts is not None:
+                rule = "must be left to the host where a frame has lattices or sizes of blocks: they are added there"
+                raise InputError(name, rule)
             reason = f"this simulator renders on {self.backend}: {self.backend_reason}"
             raise InputError(name, "needs a CUDA backend", hint=reason)
         from bragg_numba.render import cuda
@@ -472,7 +473,7 @@ def _to_device(image: np.ndarray, out) -> None:
 
 def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | None):
     """The renderer of a backend; ``auto`` takes a GPU where one is usable, and remembers why not."""
-    if plan.lattices is not None:
+    if plan.parts is not None:
         from bragg_numba.render.lattices import LatticesRenderer
 
         return LatticesRenderer(plan, lambda one: _choose_renderer(backend, one, precision, threads))

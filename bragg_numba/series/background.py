@@ -113,12 +113,17 @@ def render_background(experiment) -> np.ndarray:
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.render.simulator import Simulator
 
-    empty = experiment.replace(structure_factors=_no_reflections(), lattices=None, backgrounds=(), diffuse=None)
+    crystal = experiment.crystal.replace(block_sizes=None, block_spread=0.0)
+    empty = experiment.replace(
+        structure_factors=_no_reflections(), crystal=crystal, lattices=None, backgrounds=(), diffuse=None
+    )
     rules = make_plan(empty).rules
     factor = 1.0
     if not rules.running:
         # Every step adds the same: one is enough. nanoBragg divides the background by the number of steps.
-        crystal = empty.crystal.replace(mosaic_domains=1, mosaic_spread_deg=0.0)
+        crystal = crystal.replace(
+            mosaic_domains=1, mosaic_spread_deg=0.0, mosaic_model="cap", mosaic_rotations=None, mosaic_weights=None
+        )
         rotation = empty.rotation.replace(osc_deg=None, phi_step_deg=None, phi_steps=1)
         empty = empty.replace(crystal=crystal, rotation=rotation)
         few = make_plan(empty).rules

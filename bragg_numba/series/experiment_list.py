@@ -64,7 +64,7 @@ def experiment_list(
             detector=panels if description.shift_m is None else _shifted(panels, description.shift_m[place]),
             imageset=imageset(master_name, [place], sequence=False),
         )
-        spread = series.experiment_of(place).crystal.mosaic_spread_deg or 0.0
+        spread = series.experiment_of(place).crystal.typical_spread_deg
         for name, one in _crystals(place, row, lattices):
             crystal = _still_crystal(description, spread, one, middle)
             found.append(dataclasses.replace(frame, identifier=name, crystal=crystal))
@@ -99,8 +99,11 @@ def _sweep(description: Description, series, panels: tuple[ExptPanel, ...], mast
 
 
 def _swept_crystal(description: Description, series, row: np.void) -> ExptCrystal:
-    spread = series.experiment.crystal.mosaic_spread_deg or 0.0
-    return _crystal(description, row, 0.0, mosaicity_deg=SPREAD_DEVIATION * spread if spread > 0.0 else None)
+    crystal = series.experiment.crystal
+    spread = crystal.typical_spread_deg
+    is_cap = crystal.mosaic_rotations is None and crystal.mosaic_model == "cap"
+    deviation = (SPREAD_DEVIATION if is_cap else math.sqrt(1.0 / 3.0)) * spread  # about any one axis
+    return _crystal(description, row, 0.0, mosaicity_deg=deviation if spread > 0.0 else None)
 
 
 def _beam(description: Description, wavelength_A: float) -> ExptBeam:

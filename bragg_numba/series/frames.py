@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[type, tuple]] = {
     "mosaic_spread_deg": (np.float64, ()),
     "mosaic_domains": (np.int64, ()),
     "mosaic_seed": (np.int64, ()),
+    "scale": (np.float64, ()),
     "beam_x_mm": (np.float64, ()),
     "beam_y_mm": (np.float64, ()),
     "detector_shift_mm": (np.float64, (3,)),
@@ -160,17 +161,17 @@ def apply_frame(
     ``index`` counts the shots of a spectrum that differ from frame to frame, unless ``row`` has ``shot``; ``spectra``
     are those of the column ``spectrum`` (``spectra_of``).
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
-    sizes in millimetres. What changes the crystal changes that of every lattice; of a frame with several ``crystal`` is
-    the first.
+    sizes in millimetres, a matrix and several sizes. What changes the crystal changes that of every lattice; of a frame
+    with several ``crystal`` is the first.
     """
     crystal: dict[str, Any] = {}
     beam: dict[str, Any] = {}
     changes: dict[str, Any] = {}
-    for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed"):
+    for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed", "scale"):
         if name in row:
             crystal[name] = row[name].tolist()
     if "cell_counts" in row:
-        crystal["size_mm"] = (None, None, None)
+        crystal |= {"size_mm": (None, None, None), "cell_count_matrix": None, "block_sizes": None}
     if "orientation" in row:
         crystal["orientation"] = tuple(tuple(line) for line in row["orientation"].tolist())
     if "wavelength_A" in row:

@@ -34,8 +34,8 @@ class Series(SeriesPlan):
         columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), or ``lattices`` (a list of dicts with
         ``orientation`` or ``quaternion``, ``weight`` and ``cell``, empty where no crystal is hit), ``phi_deg``,
         ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``shot`` (of ``Beam.spectrum``),
-        ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``,
-        ``beam_y_mm`` and ``seed`` (of the noise).
+        ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``scale``,
+        ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the noise).
 
     Raises
     ------

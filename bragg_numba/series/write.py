@@ -30,7 +30,6 @@ from bragg_numba.io.data_file import (
 )
 from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
 from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
-from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.engine import choose_engine
 from bragg_numba.series import interrupts
@@ -153,14 +152,16 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
 
 def _require_labels(series, options: OutputOptions) -> None:
     """Refuse label images of what the engine of spots cannot render, before any work."""
-    if options.labels and (why := cannot_serve(make_plan(series.experiment_of(0)))):
-        raise InputError("output.labels", f"cannot be made: {why}", hint="they come from the engine of spots")
+    if options.labels:
+        from bragg_numba.render.labels import require_labels
+
+        require_labels("output.labels", make_plan(series.experiment_of(0)))
 
 
 def _first_rendering(series, options: OutputOptions) -> dict:
     """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
     plan = make_plan(series.experiment_of(0))
-    if plan.lattices is not None:
+    if plan.parts is not None:
         from bragg_numba.render.simulator import Simulator
 
         backend = options.backend if options.backend == "cpu" else "auto"  # another may be there for the workers alone

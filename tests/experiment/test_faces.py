@@ -160,6 +160,8 @@ WITHOUT_UNIT = {
     "polarization",
     *("polarization_axis", "polarized", "round_divergence", "shape", "slow_axis", "sources", "thickness_steps"),
     *("shot", "spectrum"),
+    *("block_sizes", "block_spread", "block_spread_sizes", "cell_count_matrix", "scale"),
+    *("mosaic_model", "mosaic_rotations", "mosaic_weights"),
     *("twotheta_axis", "vertical_divergence_steps", "counts", "origin", "space_group"),
 }
 
