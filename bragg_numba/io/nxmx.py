@@ -121,6 +121,7 @@ class Description:
     geometry: McStasGeometry
     pixel_mask: np.ndarray  #: uint32 (slow, fast), bits ``GAP`` and ``USER``; 0 is a pixel that was rendered
     sensor_um: float | None  #: thickness; None: no sensor
+    sensor_material: str | None = None  #: None: not said, silicon
     shift_m: np.ndarray | None = None
     omega_deg: np.ndarray | None = None
     cell: tuple[float, ...]  #: edges and angles of the first frame, angstrom and degrees
@@ -289,7 +290,7 @@ def _write_detector(detector, description: Description) -> None:
         _write_modules(detector, transformations, g, base)
     _put(detector, "distance", g.distance, "m")
     _put(detector, "detector_distance", g.distance, "m")
-    detector["sensor_material"] = "Si"
+    detector["sensor_material"] = description.sensor_material or "Si"
     thickness = NO_SENSOR_M if description.sensor_um is None else description.sensor_um * 1e-6
     _put(detector, "sensor_thickness", thickness, "m")
     bits = 16 if description.dtype == "uint16" else 32
@@ -314,7 +315,7 @@ def _write_detector(detector, description: Description) -> None:
         compression="gzip",
         compression_opts=1,
     )
-    bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
+    bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside that, or in a shadow"
     if recorded is not None:
         bits_text += "; 1: dead; 4: hot"
         detector["gain_setting"] = "standard"
