@@ -252,6 +252,13 @@ class Sensor:
     density_g_per_cm3: float | None
 
     @property
+    def formula(self) -> str | None:
+        """Its material as files have it, None where none is named: "Si", whoever wrote it how."""
+        if self.material is None:
+            return None
+        return find_material("Detector.sensor", self.material, self.density_g_per_cm3).formula
+
+    @property
     def depends_on_wavelength(self) -> bool:
         """Whether its attenuation is its material's."""
         return self.material is not None and self.depth_um is None and self.thickness_um > 0.0

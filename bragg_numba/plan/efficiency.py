@@ -98,7 +98,7 @@ def _points(panel: PlacedPanel) -> np.ndarray:
 
 def _passed(plan: TransmissionPlan, barrier: Barrier, waves: np.ndarray, points: np.ndarray) -> np.ndarray:
     """What passes a material at every wavelength, (wavelengths, points)."""
-    found = np.asarray(attenuation_of(barrier.noun, waves))
+    found = attenuation_of(barrier.noun, waves)
     nodes = np.linspace(found.min(), found.max(), NODES)
     at_nodes = np.array([passed(plan, Barrier(barrier.noun, float(node)), points) for node in nodes])
     logs = np.log(np.maximum(at_nodes, 1e-300))

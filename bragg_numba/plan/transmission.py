@@ -69,13 +69,18 @@ class TransmissionPlan:
 
     def shares_image(self, other: TransmissionPlan) -> bool:
         """Whether the images of another one are the same."""
-        same = self.detector is other.detector and self.curved == other.curved
+        same = self.detector.panels == other.detector.panels and self.curved == other.curved
+        same = same and all(
+            np.array_equal(a, b)
+            for a, b in ((self.beam, other.beam), (self.across, other.across), (self.down, other.down))
+        )
         same = same and len(self.barriers) == len(other.barriers)
         same = same and all(
             a.noun is b.noun and a.attenuation == b.attenuation
             for a, b in zip(self.barriers, other.barriers, strict=False)
         )
-        return same and (not self.moves or self.angles == other.angles)
+        alike = self.angles == other.angles and np.array_equal(self.spindle, other.spindle)
+        return same and (not self.moves or alike)
 
 
 def flatten_transmission(
@@ -111,7 +116,7 @@ def flatten_transmission(
         if isinstance(one, Beamstop) and one.distance_mm >= 1000.0 * _furthest(detector)
     ]
     return TransmissionPlan(
-        barriers=tuple(Barrier(one, attenuation_of(one, wavelength_A)) for one in experiment.transmission),
+        barriers=tuple(Barrier(one, float(attenuation_of(one, wavelength_A))) for one in experiment.transmission),
         detector=detector,
         curved=experiment.detector.curved,
         beam=beam,
@@ -123,13 +128,13 @@ def flatten_transmission(
     )
 
 
-def attenuation_of(noun: Obstacle, wavelength_A) -> float | np.ndarray:
+def attenuation_of(noun: Obstacle, wavelength_A) -> np.ndarray:
     """Attenuation of an obstacle's material at a wavelength, or at an array of them, 1/m; 0 where it has none."""
     if noun.matter is None:
-        return 0.0 * np.asarray(wavelength_A)[()]
+        return np.zeros(np.shape(wavelength_A))
     field = "gas" if isinstance(noun, AirPath) else "material"
     name = f"{type(noun).__name__}.{field}"
-    return attenuation_per_m(name, noun.matter, wavelength_A, absorbed=False)[()]
+    return attenuation_per_m(name, noun.matter, wavelength_A, absorbed=False)
 
 
 def list_passed(plan: TransmissionPlan) -> list[tuple[str, float]]:
@@ -197,7 +202,7 @@ def passed(plan: TransmissionPlan, barrier: Barrier, points: np.ndarray) -> np.n
         normal = tuple(plan.beam.tolist()) if noun.normal is None else noun.normal
         angles = plan.angles if noun.turns else (0.0,)
         normals = (rotate_about(tuple(plan.spindle.tolist()), normal, angle) for angle in angles)
-        return sum(_plate(plan, depth, np.array(one), rays) for one in normals) / len(angles)
+        return np.mean([_plate(plan, depth, np.array(one), rays) for one in normals], axis=0)
     raise TypeError(type(noun).__name__)
 
 

@@ -431,8 +431,9 @@ class Simulator:
         from bragg_numba.render.background import without_reflections
 
         plan, background = without_reflections(self.plan), self._background
-        kept = {"background": background, "transmission": self._transmission}
-        dark = Simulator(self.experiment, backend="cpu", plan=plan, **kept)
+        dark = Simulator(
+            self.experiment, backend="cpu", plan=plan, background=background, transmission=self._transmission
+        )
         dark.render()
         return dark.statistics.sum
 

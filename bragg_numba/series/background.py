@@ -81,9 +81,9 @@ def _with_what_absorbs(experiment, columns: tuple[str, ...]) -> tuple[tuple[str,
     sensors = experiment.detector.sensors
     absorbs = any(one.matter is not None for one in experiment.transmission)
     absorbs = absorbs or any(sensor.depends_on_wavelength for sensor in sensors)
-    more = ("wavelength_A",) if absorbs else ()
-    more += ("phi_deg",) if any(one.moves for one in experiment.transmission) else ()
-    return (*columns, *(name for name in more if name not in columns)), columns is _OF_AMORPHOUS or absorbs
+    more = ["wavelength_A"] if absorbs and "wavelength_A" not in columns else []
+    more += ["phi_deg"] if any(one.moves for one in experiment.transmission) else []
+    return (*columns, *more), columns is _OF_AMORPHOUS or absorbs
 
 
 def _sort(series, columns_that_count, power: int) -> Backgrounds:

@@ -12,7 +12,7 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
-from bragg_numba.io.nxmx import DEAD, GAP, NOISY, USER, Description, McStasGeometry, RecordedBy
+from bragg_numba.io.nxmx import DEAD, GAP, NOISY, SENSORS, USER, Description, McStasGeometry, RecordedBy
 from bragg_numba.plan.doubts import coarse_channels
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
@@ -43,6 +43,11 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     geometry = mcstas_geometry(experiment, plan.detector)
     if not geometry.is_single:
         notes += _panel_notes(geometry, experiment.detector)
+    material = experiment.detector.sensors[0].formula
+    if material is not None and material not in SENSORS:
+        notes.append(
+            f"DIALS knows sensors of {', '.join(SENSORS)} alone: the master says {SENSORS[0]}, and {material} beside it"
+        )
     coarse = coarse_channels(experiment, plan.detector, plan.cell, plan.cell_counts, plan.sources)
     if coarse:
         notes.append(coarse)
@@ -55,7 +60,7 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
         geometry=geometry,
         pixel_mask=_pixel_mask(plan),
         sensor_um=experiment.detector.sensors[0].thickness_um if plan.panels[0].has_sensor else None,
-        sensor_material=experiment.detector.sensors[0].material,
+        sensor_material=experiment.detector.sensors[0].formula,
         shift_m=shift,
         omega_deg=omega,
         cell=(*cell.lengths_A, *cell.angles_deg),

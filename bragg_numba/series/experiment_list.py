@@ -125,7 +125,7 @@ def _panels(description: Description, detector: Detector) -> tuple[ExptPanel, ..
             sensor = {
                 "thickness_mm": own.thickness_um / 1000.0,
                 "mu_per_mm": float(own.attenuation_per_m(description.mean_wavelength_A)) / 1000.0,
-                "material": own.material or "Si",
+                "material": own.formula or "Si",
                 "parallax": True,
                 "strategy": "ParallaxCorrectedPxMmStrategy",
             }

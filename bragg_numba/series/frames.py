@@ -243,8 +243,10 @@ def moved_detector(experiment: Experiment, shift_mm) -> Detector:
         size: dict[str, Any] = {"n_fast": placed.n_fast, "n_slow": placed.n_slow}
         size["pixel_mm"] = (1000.0 * placed.pixel_size,) * 2
         panels = (Panel(name="p0", origin_mm=origin, fast=placed.fast, slow=placed.slow, **size),)
-        kept = ("convention", "point_pixel", "attenuation_depth_um", "thickness_um", "thickness_steps", "mask")
-        kept += ("sensor", "sensor_density_g_per_cm3")
+        kept = (
+            *("convention", "point_pixel", "attenuation_depth_um", "thickness_um", "thickness_steps", "mask"),
+            *("sensor", "sensor_density_g_per_cm3"),
+        )
         detector = Detector(panels=panels, **{name: getattr(detector, name) for name in kept})
     x, y, z = (float(value) for value in shift_mm)
     moved = tuple(p.replace(origin_mm=(p.origin_mm[0] + x, p.origin_mm[1] + y, p.origin_mm[2] + z)) for p in panels)

@@ -123,6 +123,20 @@ def test_a_series_without_any_of_it_says_nothing_of_it(tmp_path):
         assert file["/entry/instrument/detector/sensor_material"][()] == b"Si"
 
 
+@pytest.mark.parametrize(
+    ("word", "said", "truly"),
+    [("silicon", b"Si", b"Si"), ("gaas", b"GaAs", b"GaAs"), ("p43", b"Si", b"Gd2O2S")],
+)
+def test_masters_name_materials_as_readers_know_them(tmp_path, word, said, truly):
+    one = experiment(f"-sensor {word} -detector_thick 100")
+    result = rotation_series(one, 0.0, 1.0, 1).write(tmp_path / "s", **QUIET)
+    with h5py.File(result.masters[0]) as file:
+        detector = file["/entry/instrument/detector"]
+        assert detector["sensor_material"][()] == said
+        assert detector["detectorSpecific/sensor_material"][()] == truly
+    assert any("DIALS knows sensors" in note for note in result.notes) == (said != truly)
+
+
 PLAN = {
     "format": "bragg_numba series",
     "version": 1,
