@@ -235,6 +235,17 @@ class Detector(Noun):
         slow, fast = self.detector_size_m
         return math.ceil(slow / pixel - 0.5), math.ceil(fast / pixel - 0.5)
 
+    def sensor_depths_um(self, wavelength_A: float) -> tuple[float, ...]:
+        """Attenuation depth of every panel's sensor at a wavelength, micrometres; inf where there is no sensor.
+
+        Examples
+        --------
+        >>> round(Detector(sensor="Si", thickness_um=450).sensor_depths_um(1.0)[0])
+        246
+        """
+        per_m = [float(sensor.attenuation_per_m(wavelength_A)) for sensor in self.sensors]
+        return tuple(1e6 / mu if mu > 0.0 else math.inf for mu in per_m)
+
     @property
     def sensors(self) -> list[Sensor]:
         """Every panel's sensor."""

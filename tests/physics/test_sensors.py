@@ -50,6 +50,8 @@ def test_detectors_say_the_material_in_python():
     detector = Detector(sensor="Si", thickness_um=450)
     assert detector.sensors[0].attenuation_per_m(1.0) == pytest.approx(per_m("Si", 1.0))
     assert detector.sensors[0].attenuation_per_m([0.5, 1.0])[0] == pytest.approx(per_m("Si", 0.5))
+    assert detector.sensor_depths_um(0.5) == pytest.approx([1e6 / per_m("Si", 0.5)])
+    assert Detector().sensor_depths_um(0.5) == (np.inf,)
     assert Detector.from_dict(json.loads(json.dumps(detector.to_dict()))) == detector
     assert "sensor='Si'" in repr(detector)
 
