@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from bragg_numba.conventions import AVOGADRO, DEGREES
 from bragg_numba.experiment.placing import PlacedDetector
 from bragg_numba.plan.plan import Plan
+from bragg_numba.plan.transmission import TransmissionPlan, list_passed
 
 #: Photons in the brightest pixel below which counts are next to none.
 FEWEST_PHOTONS = 1e-3
@@ -100,7 +103,15 @@ def plan_report(plan: Plan) -> dict:
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
         "backgrounds": [] if plan.amorphous is None else plan.amorphous.molecules,
+        "sensor": plan.experiment.detector.sensors[0].material,
+        "transmission": [] if plan.transmission is None else _passed(plan.transmission),
+        "dose_MGy": 0.0 if plan.experiment.damage is None else plan.experiment.damage.dose_MGy,
     }
+
+
+def _passed(plan: TransmissionPlan) -> list[tuple[str, float | None]]:
+    """What stands in the way, with its transmission at the middle of the first panel; None of what is nowhere alike."""
+    return [(label, _known(part)) for label, part in list_passed(plan)]
 
 
 def _known(value: float) -> float | None:
@@ -176,6 +187,8 @@ def _why_dark(plan: Plan) -> str:
     factors = plan.experiment.structure_factors
     if factors.default_F == 0.0 and not plan.table.any():
         return "all structure factors are 0"
+    if plan.transmission is not None:
+        return "what meets one, if any does, is stopped on its way"
     if plan.experiment.sampling.dmin_A > 0.0:
         return f"none lies within -dmin {plan.experiment.sampling.dmin_A:g} A, or no reflection does"
     if plan.experiment.crystal.shape in ("gauss", "tophat"):
@@ -221,7 +234,8 @@ def plan_lines(plan: Plan) -> list[str]:
         "  Kahn polarization factor: %f" % r["polarization"] if r["polarized"] else "  polarization effect disabled",
         "  incident fluence: %g photons/m^2" % r["fluence_per_m2"],
         *_size_lines(r, d),
-        "  sensor is %g m thick in %d layers with mu= %g" % (r["thickness_m"], r["layers"], r["attenuation_per_m"]),
+        "  sensor%s is %g m thick in %d layers with mu= %g"
+        % (f" of {r['sensor']}" if r["sensor"] else "", r["thickness_m"], r["layers"], r["attenuation_per_m"]),
     ]
     lines += [
         *_centre_lines(r, d),
@@ -244,6 +258,13 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     lines += _block_lines(r)
     lines += [f"  background {label}: {molecules:g} molecules" for label, molecules in r["backgrounds"]]
+    lines += [
+        f"  {label}" + ("" if part is None else f": {part:.6g} of the photons to the middle of the detector pass")
+        for label, part in r["transmission"]
+    ]
+    if plan.experiment.damage is not None:
+        left = plan.experiment.damage.intensity_left(np.array(2.0))
+        lines.append(f"  dose {r['dose_MGy']:g} MGy: {left:.4g} of the intensity is left at 2 A")
     return lines
 
 

@@ -13,7 +13,16 @@ from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import file_error
 from bragg_numba.io.hdf5 import SIGNATURE
 
-__all__ = ["Source", "json_text", "read_lines", "read_matrix", "read_rows", "read_sources", "read_text"]
+__all__ = [
+    "Source",
+    "json_text",
+    "read_lines",
+    "read_matrix",
+    "read_polygons",
+    "read_rows",
+    "read_sources",
+    "read_text",
+]
 
 Source = tuple[float, float, float, float | None, float | None]
 
@@ -172,6 +181,39 @@ def read_sources(path: str | os.PathLike[str]) -> list[Source]:
     if not sources:
         raise InputError(name, "must hold at least one source")
     return sources
+
+
+def read_polygons(path: str | os.PathLike[str]) -> list[np.ndarray]:
+    """Read polygons, a corner a line: x, y, z, or fast and slow. Empty lines part one polygon from the next.
+
+    Columns are separated by blanks, tabs or any of ``, ; : !``; what follows a ``#`` is skipped.
+
+    Returns
+    -------
+    list
+        float64 (n, 3) or (n, 2), one for each polygon.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no polygon, or a line is not understood.
+    """
+    name = os.fspath(path)
+    polygons: list[list[list[float]]] = [[]]
+    for number, line in enumerate(read_lines(path), start=1):
+        words = [word for word in _SOURCE_DELIMITERS.split(line.partition("#")[0].strip()) if word]
+        if not words:
+            if not line.strip():  # a comment alone parts nothing
+                polygons.append([])
+            continue
+        corner = [_finite(name, number, word) for word in words]
+        if len(corner) not in (2, 3) or (polygons[-1] and len(corner) != len(polygons[-1][0])):
+            raise InputError(name, f"line {number} must give x, y and z, or fast and slow, as the others", line.strip())
+        polygons[-1].append(corner)
+    found = [np.array(polygon) for polygon in polygons if polygon]
+    if not found:
+        raise InputError(name, "must hold at least one polygon")
+    return found
 
 
 def _source(name: str, number: int, words: list[str]) -> Source:

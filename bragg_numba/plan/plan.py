@@ -17,13 +17,16 @@ from bragg_numba.memory import require
 from bragg_numba.plan.amorphous import Amorphous, flatten_backgrounds
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.damage import drifted, faded_table, longest_scattering_per_A
 from bragg_numba.plan.diffuse import DiffusePlan, flatten_diffuse
 from bragg_numba.plan.doubts import list_doubts
+from bragg_numba.plan.efficiency import with_efficiency
 from bragg_numba.plan.orientations import count_domains, draw_misset, list_orientations, widest_spread
 from bragg_numba.plan.panels import list_panels, list_sensors, wanted_pixels
 from bragg_numba.plan.sources import Sources, list_sources
 from bragg_numba.plan.steps import Steps, phi_steps, require_listable
 from bragg_numba.plan.table import dense_table
+from bragg_numba.plan.transmission import TransmissionPlan, flatten_transmission
 
 #: Structure factor of a water molecule in the forward direction, electrons, and its molar mass, g/mol.
 WATER_F = 2.57
@@ -43,7 +46,8 @@ class Plan:
 
     ``cells`` is float64 (n_phi * n_domains, 9): real cell vectors a, b, c in metres of every spindle step
     and mosaic domain, domains innermost; ``shares`` (n_phi * n_domains,) are the domains' weights, their mean is 1.
-    ``table`` is float64 (h, k, l) with a border of one cell.
+    ``table`` is float64 (h, k, l) with a border of one cell. Where a dose has changed it, ``intact`` is what it was
+    before.
 
     Where the experiment has ``lattices``, each has a plan of its own without water; what stands beside them is the
     frame's, and the crystal's that says how much water there is. In the same way blocks of several ``sizes`` have a
@@ -75,11 +79,18 @@ class Plan:
     sizes: tuple[Plan, ...] | None = None  #: of the blocks of each size alone, where they have several
     amorphous: Amorphous | None = None
     diffuse: DiffusePlan | None = None
+    transmission: TransmissionPlan | None = None
+    intact: tuple[tuple[int, int, int], np.ndarray] | None = None  #: first indices and table; None: ``table`` is
 
     @property
     def shape(self) -> tuple[int, int]:
         """(slow, fast) pixels of the frame."""
         return self.detector.n_slow, self.detector.n_fast
+
+    @property
+    def intact_table(self) -> tuple[tuple[int, int, int], np.ndarray]:
+        """First index per axis and F of the table without damage."""
+        return self.intact or ((self.lookup.h_first, self.lookup.k_first, self.lookup.l_first), self.table)
 
     @property
     def covers_frame(self) -> bool:
@@ -178,7 +189,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     detector = place_detector(experiment) if stands is None else stands.detector
     stream = ClassicStream()
     misset = draw_misset(crystal, stream, physical=physical)
-    cell = orient_cell(experiment, misset)
+    pristine = orient_cell(experiment, misset)
+    cell = drifted(pristine, experiment.damage)
     counts = _cell_counts(experiment, cell, notes)
     interpolate = _interpolates(experiment, counts, physical=physical, notes=notes)
     closest = _closest_pixel(detector, physical=physical)
@@ -201,7 +213,14 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         max_memory,
         shown,
     )
-    sensors = list_sensors(experiment.detector, physical=physical, notes=notes)
+    mean_A = sources.mean_wavelength_A
+    angles = tuple(rotation.phi_deg / DEGREES + phi.step * step for step in range(phi.n))
+    transmission = flatten_transmission(experiment, detector, mean_A, angles)
+    if transmission is not None:
+        notes += transmission.notes
+    if stands is None:
+        sources = with_efficiency(experiment, detector, sources, transmission, notes)
+    sensors = list_sensors(experiment.detector, mean_A, physical=physical, notes=notes)
     layers = max((sensor.layers for sensor in sensors), key=lambda steps: steps.n)
     n_fast, n_slow = detector.n_fast, detector.n_slow
     roi = sampling.roi or (0, n_fast, 0, n_slow)
@@ -211,13 +230,19 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     phi_start = rotation.phi_deg / DEGREES
     cells, shares = list_orientations(cell, detector.spindle, phi_start, phi, crystal, stream, physical=physical)
     if like is not None and like.experiment.structure_factors is experiment.structure_factors:
-        first, table = (like.lookup.h_first, like.lookup.k_first, like.lookup.l_first), like.table
+        first, table = like.intact_table
     else:
         first, table = dense_table(experiment.structure_factors, max_memory)
+    intact = None
+    damage, factors = experiment.damage, experiment.structure_factors
+    if damage is not None and damage.dose_MGy > 0.0:
+        intact = (first, table)
+        longest = longest_scattering_per_A(detector, sources, curved=experiment.detector.curved)
+        first, table = faded_table(*intact, factors.default_F, damage, pristine, longest, max_memory)
     steps = len(sources.wavelength) * len(cells) * oversample**2
-    has_table = experiment.structure_factors.indices is not None
+    has_table = factors.indices is not None or intact is not None
     gram = _gram(experiment, cell, counts, physical=physical)
-    notes += list_doubts(experiment, detector, cell, counts, sources, gram)
+    notes += list_doubts(experiment, detector, pristine, counts, sources, gram)
     shares_mask = like is not None and like.experiment.detector is experiment.detector
     mask = like.mask if like is not None and shares_mask else wanted_pixels(experiment.detector)
     amorphous = flatten_backgrounds(experiment, detector, sources, sensors, roi, mask, _cut_before(experiment, like))
@@ -249,7 +274,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
             *table.shape,
             has_table=has_table,
             interpolate=interpolate,
-            default_F=experiment.structure_factors.default_F,
+            default_F=factors.default_F,
         ),
         rules=_rules(experiment, steps, sources, physical=physical),
         phi=phi,
@@ -262,6 +287,8 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         notes=tuple(notes),
         amorphous=amorphous,
         diffuse=flatten_diffuse(experiment, detector, sources, sensors, cells, domains, _mean_cells(crystal, counts)),
+        transmission=transmission,
+        intact=intact,
     )
     if experiment.lattices is not None:
         return _with_lattices(plan, max_memory)
@@ -306,6 +333,7 @@ def _stands_alike(experiment: Experiment, like: Plan | None) -> Plan | None:
     other = like.experiment
     same = other.detector is experiment.detector and other.beam is experiment.beam
     same = same and other.fidelity == experiment.fidelity and other.rotation.axis == experiment.rotation.axis
+    same = same and other.transmission is experiment.transmission
     return like if same else None
 
 

@@ -36,6 +36,13 @@ class Labels:
         """The images by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def without(self, hidden: np.ndarray) -> Labels:
+        """The same without what the pixels show where ``hidden``, bool (slow, fast), says that nothing arrives."""
+        self.spot[hidden] = -1
+        for image in (self.wavelength_A, self.h, self.k, self.l):
+            image[hidden] = np.nan
+        return self
+
 
 class Labeller:
     """Renders a frame spot by spot, and asks each pixel which of them is its own.

@@ -121,14 +121,14 @@ def _panels(description: Description, detector: Detector) -> tuple[ExptPanel, ..
     """The panels with axes at right angles, as DIALS wants them, and in the groups of their .geom."""
     paths = _paths_of_groups(description)
     found = []
-    for exact, (thickness_um, depth_um) in zip(description.geometry.panels, detector.sensors, strict=True):
+    for exact, own in zip(description.geometry.panels, detector.sensors, strict=True):
         panel, _ = exact.upright()
         sensor: dict = {}
-        if description.sensor_um is not None and thickness_um > 0.0 and depth_um != 0.0:
+        if description.sensor_um is not None and own.absorbs:
             sensor = {
-                "thickness_mm": thickness_um / 1000.0,
-                "mu_per_mm": 1000.0 / (thickness_um if depth_um is None else depth_um),
-                "material": "Si",
+                "thickness_mm": own.thickness_um / 1000.0,
+                "mu_per_mm": float(own.attenuation_per_m(description.mean_wavelength_A)) / 1000.0,
+                "material": own.formula or "Si",
                 "parallax": True,
                 "strategy": "ParallaxCorrectedPxMmStrategy",
             }

@@ -44,6 +44,7 @@ from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.pipeline import Job
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
+from bragg_numba.series.transmission import write_transmission
 from bragg_numba.versions import __version__
 
 
@@ -381,7 +382,7 @@ def _write_master(
 ) -> tuple[np.ndarray, str | None]:
     """Write one master; return the truth's table of frames, and a note on what the file does not hold.
 
-    The first one (``place`` 0) holds the background, and links to label images.
+    The first one (``place`` 0) holds background and transmission, and links to label images.
     """
     import h5py
 
@@ -422,6 +423,7 @@ def _write_master(
             truth["lattices"] = np.concatenate(lattices)
         if place == 0:
             note = write_background(file, series, options)
+            write_transmission(file, series, options)
         # The mark of a whole file.
         file["/entry"]["end_time"] = nxmx.now()
     return table, note

@@ -208,6 +208,28 @@ IMPOSSIBLE = {
     "spectrum_unit": ["mile", "eV"],
     "spectrum_seed": ["1.5", "1"],
     "shot": ["1.5", "1"],
+    "sensor": ["unobtainium", "Zn", "Xy2"],
+    "air": ["-1", "far", "nan"],
+    "air_before": ["-1"],
+    "window": ["unobtainium 3", "kapton -1"],
+    "beam_window": ["unobtainium 3", "kapton -1"],
+    "sample_sphere": ["unobtainium 1", "water -1"],
+    "sample_plate": ["unobtainium 1", "water -1"],
+    "beamstop": ["-1 20", "3 0", "3 -20"],
+    # Beside no -sensor, no -air, no -beamstop.
+    "sensor_density": ["4", "-1"],
+    "gas": ["he", "unobtainium"],
+    "beamstop_shift": ["1 1"],
+    "beamstop_stem": ["1 90"],
+    "beamstop_edge": ["1"],
+    "beamstop_transmission": ["0.5"],
+    "dose": ["-1", "1e9"],
+    "dose_per_frame": ["-1", "1e9"],
+    "dose_photons": ["0", "-2000"],
+    "damage_law": ["cubic"],
+    "half_dose": ["0", "-1"],
+    "damage_exponent": ["-1", "11"],
+    "cell_drift": ["1000 0 0", "0 -1000 0"],
 }
 #: Any finite number is possible here.
 UNBOUNDED = {
