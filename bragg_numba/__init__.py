@@ -17,6 +17,7 @@ _HOMES = {
     "Detector": "experiment",
     "Diffuse": "experiment",
     "Experiment": "experiment",
+    "Frame": "view.frame",
     "Lattice": "experiment",
     "OutputOptions": "series",
     "Panel": "experiment",

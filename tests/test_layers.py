@@ -27,6 +27,7 @@ LAYERS = (
     "render",
     "response",
     "series",
+    "view",
     "lab",
     "cli",
     "",
