@@ -31,8 +31,8 @@ def test_an_element_of_a_level_is_the_brightest_of_its_pixels(dtype):
     for level in (0, 1, 2, 3):
         step = 2**level
         expected = [[image[r : r + step, c : c + step].max() for c in range(0, 519, step)] for r in range(0, 701, step)]
-        whole = np.block([[levels.tile(level, r, c) for c in range(3) if levels.tile(level, r, c).size] for r in range(3)
-                          if levels.tile(level, r, 0).size])  # fmt: skip
+        tiles = [[levels.tile(level, row, column) for column in range(3)] for row in range(3)]
+        whole = np.block([[tile for tile in row if tile.size] for row in tiles if row[0].size])
         assert whole.dtype == dtype
         assert np.array_equal(whole, expected), level
 
