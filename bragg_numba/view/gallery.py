@@ -162,7 +162,7 @@ class Gallery:
         n_slow, n_fast = scene.shape
         return {
             "title": scene.title,
-            "summary": f"{len(scene)} frames of {n_fast} × {n_slow} pixels (fast × slow)",
+            "summary": f"{len(scene)} frame{'s' if len(scene) > 1 else ''} of {n_fast} × {n_slow} pixels (fast × slow)",
             "frames": self.frames,
             "total": len(scene),
             "start": self._start,

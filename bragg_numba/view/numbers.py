@@ -56,8 +56,9 @@ def histogram(values: np.ndarray) -> dict:
         ``edges`` (n + 1), ``pixels`` (n), ``per`` what a bin's pixels are counted by: "value" or "bin", and how many
         pixels are ``dark``: below the first edge.
     """
-    whole = values.dtype.kind in "iub"
     top = float(values.max()) if values.size else 0.0
+    # Counts that were kept as real numbers are counts.
+    whole = values.dtype.kind in "iub" or (0.0 < top < 2**31 and bool((values == np.rint(values)).all()))
     if whole:
         edges = whole_edges(int(top))
         inside = values[values >= 0]

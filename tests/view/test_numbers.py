@@ -83,6 +83,7 @@ def test_whole_numbers_have_bins_of_whole_numbers():
 def test_a_histogram_of_counts_is_no_comb(mean):
     counts = np.random.default_rng(3).poisson(mean, (300, 300)).astype(np.uint16)
     found = histogram(counts)
+    assert histogram(counts.astype(np.float32)) == found
     edges, a_value = np.array(found["edges"]), np.array(found["pixels"])
     assert found["per"] == "value" and found["dark"] == 0
     assert np.sum(a_value * np.diff(edges)) == pytest.approx(counts.size, rel=1e-12)
