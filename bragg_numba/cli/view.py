@@ -114,8 +114,8 @@ def _serve(scene, arguments: argparse.Namespace, frame: int | None) -> int:
     port = 0 if arguments.port is None else whole("--port", arguments.port)
     check.count("--port", port, low=0, high=65535)
     with Server(Gallery(scene, start=frame, spots=arguments.spots), port) as server:
-        print(f"{scene.title} is shown at {server.url} until Ctrl-C", flush=True)
         try:
+            print(f"{scene.title} is shown at {server.url} until Ctrl-C", flush=True)
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             print("stopped")

@@ -142,7 +142,9 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())[1])
-        with socket.create_connection((HOST, port), timeout=30):  # one that is still open does not keep it
+        with socket.create_connection((HOST, port), timeout=30) as still_open:  # which does not keep it
+            still_open.sendall(b"GET /data/scene HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % port)
+            assert still_open.recv(12) == b"HTTP/1.1 200"
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
     finally:
