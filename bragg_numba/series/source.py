@@ -146,6 +146,7 @@ def _rewrite(
     from bragg_numba.series.peaks import require_spots, write_peaks
     from bragg_numba.series.pipeline import Slot, draw_counts
     from bragg_numba.series.recorder import recorder_of
+    from bragg_numba.series.transmission import PATH as TRANSMISSION
     from bragg_numba.series.truth import TruthWriter
 
     source.require_other(path)
@@ -210,9 +211,11 @@ def _rewrite(
             finish(pending)
             if tables is not None:
                 tables.finish()
-            if PATH in source.file and not drawn:
-                with reading(source.path):
-                    source.file.copy(PATH, file["/entry"])
+            kept = [TRANSMISSION] if drawn else [TRANSMISSION, PATH]
+            with reading(source.path):
+                for path in kept:
+                    if path in source.file:
+                        source.file.copy(path, file["/entry"])
             if peaks:
                 write_peaks(file, source)
             if background != 1.0:

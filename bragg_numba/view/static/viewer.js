@@ -424,11 +424,30 @@ class Viewer {
     }
   }
 
-  /** Draw a line through places of the frame. */
+  /** Draw a line through places of the frame, as far as it is near the screen: far strokes are slow. */
   line(context, points, sheet) {
+    const { clientWidth, clientHeight } = this.canvas;
+    const side = ([x, y]) => [x < -9 ? -1 : x > clientWidth + 9 ? 1 : 0, y < -9 ? -1 : y > clientHeight + 9 ? 1 : 0];
+    let last = null;
     context.beginPath();
-    for (const [fast, slow] of points) context.lineTo(...this.screen(fast, slow, sheet));
+    for (const [fast, slow] of points) {
+      const at = this.screen(fast, slow, sheet), here = side(at);
+      const far = last && here.some((s, i) => s !== 0 && s === last.here[i]);
+      if (last && !far) {
+        if (last.far) context.moveTo(...last.at);
+        context.lineTo(...at);
+      }
+      last = { at, here, far: far || !last };
+    }
     context.stroke();
+  }
+
+  /** Stretches of a ring on a panel, kept until another frame is shown. */
+  ring(panel, angle, steps) {
+    this.rings = this.rings?.about === this.about ? this.rings : { about: this.about, known: new Map() };
+    const key = `${this.about.panels.indexOf(panel)}/${angle}/${steps}`;
+    if (!this.rings.known.has(key)) this.rings.known.set(key, ringOn(this.about, panel, angle, steps));
+    return this.rings.known.get(key);
   }
 
   sheetOfPanel(panel) { return this.sheets.find(s => s.panel === panel) ?? this.sheets[0]; }
@@ -466,7 +485,7 @@ class Viewer {
       let named = false;
       for (const panel of this.about.panels) {
         const sheet = this.sheetOfPanel(panel);
-        for (const points of ringOn(this.about, panel, angle, steps)) {
+        for (const points of this.ring(panel, angle, steps)) {
           this.line(context, points, sheet);
           const place = named ? null : points.map(p => this.screen(...p, sheet)).find(([x, y]) =>
             x > 4 && y > 10 && x < this.canvas.clientWidth - 50 && y < this.canvas.clientHeight - 10);
