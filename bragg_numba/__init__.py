@@ -21,6 +21,7 @@ _HOMES = {
     "Detector": "experiment",
     "Diffuse": "experiment",
     "Experiment": "experiment",
+    "Frame": "view.frame",
     "Lattice": "experiment",
     "OutputOptions": "series",
     "Panel": "experiment",

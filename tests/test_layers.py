@@ -28,6 +28,7 @@ LAYERS = (
     "render",
     "response",
     "series",
+    "view",
     "lab",
     "cli",
     "",

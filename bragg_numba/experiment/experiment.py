@@ -384,7 +384,9 @@ class Experiment(Noun):
         return faces.lines(self, self._title())
 
     def _repr_html_(self) -> str:
-        return faces.html_table(self._title(), faces.of_parts(self))
+        from bragg_numba.experiment.sketch import sketch
+
+        return faces.beside(sketch(self), faces.html_table(self._title(), faces.of_parts(self)))
 
     def _title(self) -> str:
         n_slow, n_fast = self.detector.shape

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["call", "given", "html_table", "lines", "of_parts", "span", "unit_of"]
+__all__ = ["beside", "call", "given", "html_table", "lines", "of_parts", "span", "unit_of"]
 
 #: End of a field's name -> its unit; of two that fit, the longer one counts.
 UNITS = {
@@ -224,3 +224,11 @@ def html_table(title: str, parts: Iterable[tuple[str, Sequence[tuple[str, object
         f"<table><caption>{html.escape(title)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+def beside(picture: str, table: str) -> str:
+    """Return a picture and a table side by side, both HTML, for notebooks; without a picture the table alone."""
+    if not picture:
+        return table
+    style = "display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start"
+    return f'<div style="{style}"><div>{picture}</div><div>{table}</div></div>'
