@@ -14,6 +14,7 @@ import numpy as np
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.geometry import Geometry
+from bragg_numba.versions import NOISE
 
 #: Where counts are cut. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
 SATURATION = {"uint16": 65533, "uint32": 2**31 - 3}
@@ -236,6 +237,8 @@ def write_head(file, description: Description, start_time: str) -> None:
     process["program"] = "bragg_numba"
     for name, text in description.process.items():
         process[name] = text
+    if description.dtype != "float32":
+        process["noise"] = NOISE
     if description.recorded is not None:
         process["response"] = description.recorded.text
 

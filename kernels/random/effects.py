@@ -23,6 +23,7 @@ from bragg_numba.kernels.random.philox import (
     philox4x32,
     unit_interval,
 )
+from bragg_numba.kernels.random.quantile import tail_deviate
 from numba import prange
 
 __all__ = ["fill_normals", "fill_uniforms", "normal_table"]
@@ -77,20 +78,6 @@ def effect_uniform(pixel, frame, effect, k0, k1):
     low = w0 if lane == np.uint64(0) else w1
     high = w2 if lane == np.uint64(2) else w3
     return (np.float64(low if lane < np.uint64(2) else high) + 0.5) * 2.0**-32
-
-
-@device_function
-def tail_deviate(p):
-    """Return the normal deviate below which lies the probability ``p``, at most 0.02, to 1e-9 of itself.
-
-    A rational start, right to 5e-4, and a step of Halley's method on the complementary error function: its error is
-    about the third power.
-    """
-    t = math.sqrt(-2.0 * math.log(p))
-    x = -(t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))))
-    error = 0.5 * math.erfc(-x / math.sqrt(2.0)) - p
-    step = error * math.sqrt(2.0 * math.pi) * math.exp(0.5 * x * x)
-    return x - step / (1.0 + 0.5 * x * step)
 
 
 @serial_kernel

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function, serial_kernel
-from bragg_numba.kernels.random.effects import DEAD_TIME, fill_effect, later_uniform, tail_deviate
+from bragg_numba.kernels.random.effects import DEAD_TIME, fill_effect, later_uniform
 from bragg_numba.kernels.random.philox import (
     BLOCK,
     CHUNK,
@@ -18,6 +18,7 @@ from bragg_numba.kernels.random.philox import (
     WORD_BITS,
     chunk_limits,
 )
+from bragg_numba.kernels.random.quantile import tail_deviate
 from numba import prange
 
 __all__ = ["lose_counts", "rate_corrected"]
