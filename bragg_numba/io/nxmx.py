@@ -28,6 +28,9 @@ GAP, USER = 1, 1 << 8
 #: Pixels that a detector has and that measure nothing: dead ones, and hot ones, which NXmx calls noisy.
 DEAD, NOISY = 1 << 1, 1 << 4
 
+#: Places of wide pixels between chips.
+VIRTUAL = 1 << 30
+
 #: DIALS refuses 0. It corrects parallax from the thickness, and this much shifts no spot; it also divides
 #: intensities by 1 - exp(-mu t / cos), which is then about mu t / cos: its import file says otherwise (io/exports.py).
 NO_SENSOR_M = 1e-9
@@ -104,7 +107,8 @@ class RecordedBy:
     pedestal_adu: float  #: mean value of a pixel without photons
     saturation: int  #: least value that is an overload
     rate_corrected: bool
-    bad_bits: np.ndarray | None  #: uint32 (slow, fast), ``DEAD`` and ``NOISY``; None: no bad pixels
+    bad_bits: np.ndarray | None  #: uint32 (slow, fast), ``DEAD``, ``NOISY`` and ``VIRTUAL``; None: no bad pixels
+    divided: bool = False  #: whether counts of wide pixels were divided among virtual ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +309,8 @@ def _write_detector(detector, description: Description) -> None:
     _put(detector, "frame_time", exposure, "s")
     recorded = description.recorded
     detector["countrate_correction_applied"] = recorded is not None and recorded.rate_corrected
+    if recorded is not None and recorded.divided:
+        detector["virtual_pixel_interpolation_applied"] = True
     for name in ("flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
     specific = group(detector, "detectorSpecific", "NXcollection")
@@ -319,7 +325,7 @@ def _write_detector(detector, description: Description) -> None:
     )
     bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
     if recorded is not None:
-        bits_text += "; 1: dead; 4: hot"
+        bits_text += "; 1: dead; 4: hot; 30: virtual"
         detector["gain_setting"] = "standard"
         _put(specific, "adu_per_photon", recorded.adu_per_photon)
         _put(specific, "pedestal_adu", recorded.pedestal_adu)

@@ -26,10 +26,11 @@ from bragg_numba.kernels.random.philox import (
 from bragg_numba.kernels.random.quantile import tail_deviate
 from numba import prange
 
-__all__ = ["fill_normals", "fill_uniforms", "normal_table"]
+__all__ = ["fill_normals", "fill_uniforms", "fill_uniforms_at", "normal_table"]
 
 #: Effects: of a frame, then of a detector. Their numbers are part of what a seed means.
 FLICKER, DEAD_TIME, CASCADE, READOUT = (np.uint64(n) for n in (1, 2, 3, 4))
+VIRTUAL_SLOW, VIRTUAL_FAST = (np.uint64(n) for n in (5, 6))
 GAIN_MAP, DEAD_PIXELS, HOT_PIXELS = (np.uint64(n) for n in (64, 65, 66))
 
 EFFECT_BITS = np.uint64(24)
@@ -123,6 +124,14 @@ def fill_uniforms(seed, frame, effect, first_pixel, out):
     k0, k1 = np.uint64(seed) & LOW_WORD, np.uint64(seed) >> WORD_BITS
     for i in prange(len(out)):
         out[i] = effect_uniform(np.uint64(first_pixel) + np.uint64(i), np.uint64(frame), effect, k0, k1)
+
+
+@cpu_kernel
+def fill_uniforms_at(seed, frame, effect, pixels, out):
+    """Fill ``out`` (n,) float64 with the uniform deviates in (0, 1) of one effect at some pixels, (n,) uint64."""
+    k0, k1 = np.uint64(seed) & LOW_WORD, np.uint64(seed) >> WORD_BITS
+    for i in prange(len(out)):
+        out[i] = effect_uniform(pixels[i], np.uint64(frame), effect, k0, k1)
 
 
 def normal_table(quantiles) -> np.ndarray:
