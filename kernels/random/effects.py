@@ -95,9 +95,15 @@ def normals_of_words(words, table, normals):
         word = words[i]
         step = np.uint64(word >> _INDEX_BITS)
         normals[i] = table[step, 0] + table[step, 1] * (np.float32(np.int32(word & _REST)) * _REST_UNIT)
-    for i in range(CHUNK):
-        if words[i] - _FIRST_WORD >= _WORDS_BETWEEN:  # those below wrap around
-            normals[i] = np.float32(exact_tail(words[i]))
+    for start in range(0, CHUNK, 16):
+        tails = np.uint32(0)
+        for j in range(16):
+            tails += np.uint32(words[np.uint64(start) + np.uint64(j)] - _FIRST_WORD >= _WORDS_BETWEEN)
+        if tails == 0:
+            continue
+        for i in range(start, start + 16):
+            if words[i] - _FIRST_WORD >= _WORDS_BETWEEN:  # those below wrap around
+                normals[i] = np.float32(exact_tail(words[i]))
 
 
 @cpu_kernel
