@@ -47,7 +47,7 @@ def record(
     response
         The detector.
     photons
-        (slow, fast) float32, expected photons; finite and not negative.
+        (slow, fast) float32, expected photons; finite and not negative. A device array is copied to the host.
     seed
         Of the noise, 0 to 2^64 - 1.
     frame
@@ -72,7 +72,7 @@ def record(
     InputError
         If a pixel is NaN, infinite or negative, or an argument lies outside its range.
     """
-    image = as_image(photons)
+    image = as_image(_on_host(photons))
     exposure_s = check.number("exposure_s", exposure_s, above=0.0, high=1e12)
     scale = check.number("scale", scale, low=0.0, high=1e30)
     seed = check.whole_number("seed", seed, 0, 2**64 - 1)
@@ -123,6 +123,19 @@ def record(
         overloads -= int(np.count_nonzero((counts >= top) & ~there))
         counts[~there] = 0
     return Recorded(counts, total, most, max(overloads, 0), away)
+
+
+def _on_host(photons):
+    """Return photons that lie on a GPU as an array of the host: a detector's stages run there."""
+    if isinstance(photons, np.ndarray):
+        return photons
+    from bragg_numba.render.devices import is_device_array
+
+    if not is_device_array(photons):
+        return photons
+    from bragg_numba.response.cuda_counts import on_host
+
+    return on_host(photons)
 
 
 def _expected(response, image, scale, seed, frame, first, spread):
