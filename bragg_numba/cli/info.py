@@ -136,7 +136,7 @@ def _describe_hdf5(path: str) -> dict:
 
 def _describe_process(process, report: dict) -> None:
     """Say what wrote the file, and of which experiment."""
-    for name in ("program", "version", "date", "command", "versions"):
+    for name in ("program", "version", "date", "command", "versions", "noise"):
         if name in process:
             report[name] = _plain(process[name][()])
     if isinstance(report.get("versions"), str):
