@@ -11,6 +11,7 @@ import sys
 from bragg_numba.versions import __version__ as __version__
 
 _HOMES = {
+    "Anomalous": "experiment",
     "Background": "experiment",
     "Beam": "experiment",
     "Crystal": "experiment",

@@ -1,5 +1,6 @@
 """The nouns of an experiment: frozen, keyword-only, validated once, units in the field names."""
 
+from bragg_numba.experiment.anomalous import Anomalous
 from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
@@ -14,6 +15,7 @@ from bragg_numba.experiment.spectrum import Spectrum
 from bragg_numba.experiment.structure_factors import StructureFactors
 
 __all__ = [
+    "Anomalous",
     "Background",
     "Beam",
     "Crystal",

@@ -18,6 +18,7 @@ from bragg_numba.plan.amorphous import Amorphous, flatten_backgrounds
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.diffuse import DiffusePlan, flatten_diffuse
+from bragg_numba.plan.dispersion import DispersionPlan, flatten_dispersion
 from bragg_numba.plan.doubts import list_doubts
 from bragg_numba.plan.orientations import draw_misset, list_orientations
 from bragg_numba.plan.panels import list_panels, list_sensors, wanted_pixels
@@ -71,6 +72,7 @@ class Plan:
     lattices: tuple[Plan, ...] | None = None  #: of each lattice alone, where the experiment has lattices
     amorphous: Amorphous | None = None
     diffuse: DiffusePlan | None = None
+    dispersion: DispersionPlan | None = None  #: where F depends on the wavelength; ``table`` then is the largest F
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -104,9 +106,10 @@ class Plan:
 
     @property
     def arguments(self) -> tuple:
-        """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table."""
+        """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table or Dispersion."""
         panels = parameters.panel_array(self.panels)
-        return panels, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cells, self.table
+        table = self.table if self.dispersion is None else self.dispersion.kernels
+        return panels, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cells, table
 
     @property
     def metric(self) -> np.ndarray:
@@ -186,7 +189,17 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     cells = list_orientations(
         cell, detector.spindle, rotation.phi_deg / DEGREES, phi, stream, crystal.mosaic_seed, spread, domains
     )
-    if like is not None and like.experiment.structure_factors is experiment.structure_factors:
+    shares_factors = like is not None and like.experiment.structure_factors is experiment.structure_factors
+    dispersion = None
+    if experiment.structure_factors.anomalous is not None:
+        if shares_factors and like is not None and like.sources is sources:
+            dispersion = like.dispersion
+        else:
+            before = like.dispersion if shares_factors and like is not None else None
+            dispersion = flatten_dispersion(experiment.structure_factors, sources, max_memory, before)
+    if dispersion is not None:
+        first, table = dispersion.first, dispersion.largest
+    elif shares_factors and like is not None:
         first, table = (like.lookup.h_first, like.lookup.k_first, like.lookup.l_first), like.table
     else:
         first, table = dense_table(experiment.structure_factors, max_memory)
@@ -237,6 +250,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         notes=tuple(notes),
         amorphous=amorphous,
         diffuse=flatten_diffuse(experiment, detector, sources, sensors, cells, domains, counts),
+        dispersion=dispersion,
     )
     return plan if experiment.lattices is None else _with_lattices(plan, max_memory)
 

@@ -181,7 +181,8 @@ def code(plan: Plan, choice: CpuArithmetic) -> Code:
     """Which code the tile kernels need for a plan: nothing else is compiled."""
     kind = {SQUARE: GRATINGS, ROUND: FRINGES}.get(plan.lattice.shape, LIT_RADII if choice.seeks_lit else RADII)
     factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
-    return Code(kind, *(YES if wanted else None for wanted in (plan.lookup.has_table, choice.split, factors)))
+    dispersed = None if plan.dispersion is None else (YES,) * len(plan.dispersion.kernels.factors[0, ::2])
+    return Code(kind, *(YES if one else None for one in (plan.lookup.has_table, choice.split, factors)), dispersed)
 
 
 def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:
