@@ -44,7 +44,7 @@ def fill_totals(beams, bright, totals):
 
 @serial_kernel
 def complete_spots(
-    panels, lattice, rules, beams, cells, stars, inverse_gram, reach, indices, gains, number, centroids, waves, factors
+    panels, lattice, rules, beams, cells, stars, inverse_gram, reach, indices, gains, number, centroids, parts, factors
 ):
     """Say of spots what their photons do not (eq. 42).
 
@@ -64,7 +64,7 @@ def complete_spots(
         int32 (n, 3), and float64 (n,): what turns a normalised lattice factor into photons over the solid angle.
     number, centroids
         int64 (n,): the panel; float64 (n, 2): where on it, pixels along fast and slow.
-    waves, factors
+    parts, factors
         Where F depends on the wavelength the WAVES of the spots, float64 (n, 2 + 2 elements), and the factors of
         rows.DispersedSpots; else both (0, 0).
 
@@ -78,14 +78,14 @@ def complete_spots(
     volumes, inverse_metrics, root_dets = forms(cells, stars, inverse_gram)
     counts = (lattice.n_a, lattice.n_b, lattice.n_c)
     totals = np.zeros(len(beams.weight))
-    if len(waves) == 0:
+    if len(parts) == 0:
         fill_totals(beams, np.ones(len(beams.waves)), totals)
     bright = np.empty(len(beams.waves))
     polar, point = np.ones(len(totals)), np.empty(2)
     for spot in range(len(indices)):
-        if len(waves) > 0:
+        if len(parts) > 0:
             for source in range(len(bright)):
-                bright[source] = square_of_parts(waves[spot], factors, source, 0, 1)
+                bright[source] = square_of_parts(parts[spot], factors, source, 0, 1)
             fill_totals(beams, bright, totals)
         g = panel_at(panels, number[spot])
         fast, slow = centroids[spot, 0] * g.pitch_fast, centroids[spot, 1] * g.pitch_slow
