@@ -255,13 +255,19 @@ def square_of_parts(parts, factors, source, cell, cells):
 
 
 @shared_function
-def dispersed_square(lookup, dispersion, source, h, k, l):  # noqa: E741
-    """Squared F of the nearest whole index at the wavelength of a source (eq. 10, 46)."""
+def cell_of_table(lookup, h, k, l):  # noqa: E741
+    """Cell of the table, counted through, of the nearest whole index (eq. 10)."""
     i = table_place(physics.nearest_index(h), lookup.h_first, lookup.h_count)
     j = table_place(physics.nearest_index(k), lookup.k_first, lookup.k_count)
     m = table_place(physics.nearest_index(l), lookup.l_first, lookup.l_count)
+    return (i * lookup.k_count + j) * lookup.l_count + m
+
+
+@shared_function
+def dispersed_square(lookup, dispersion, source, h, k, l):  # noqa: E741
+    """Squared F of the nearest whole index at the wavelength of a source (eq. 10, 46)."""
     cells = lookup.h_count * lookup.k_count * lookup.l_count
-    cell = (i * lookup.k_count + j) * lookup.l_count + m
+    cell = cell_of_table(lookup, h, k, l)
     return square_of_parts(dispersion.parts, dispersion.factors, source, cell, cells)
 
 

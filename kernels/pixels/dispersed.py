@@ -92,13 +92,6 @@ def indices_along(axis, to_middle, around):
     return np.int64(np.rint(at + low - 1e-4)), np.int64(np.rint(at + high + 1e-4))
 
 
-@shared_function
-def clipped(low, high, first, count, reach):
-    """Indices that a table's border stands for, ``reach`` beyond it, instead of those still further."""
-    last = first + count - 1
-    return min(max(low, first - reach), last + reach), min(max(high, first - reach), last + reach)
-
-
 @fused_kernel
 def look_up_tile(dispersed, cell, source, incident, around, lookup, reach, dispersion, local, exact):
     """Fill ``local`` with squared F of the reflections that a tile reaches in a step, float32.
@@ -125,43 +118,85 @@ def look_up_tile(dispersed, cell, source, incident, around, lookup, reach, dispe
     k_0, k_1 = indices_along((cell[3], cell[4], cell[5]), to_middle, around)
     l_0, l_1 = indices_along((cell[6], cell[7], cell[8]), to_middle, around)
     none = np.int64(0)
-    h_last, k_last = lookup.h_first + lookup.h_count - 1, lookup.k_first + lookup.k_count - 1
-    l_last = lookup.l_first + lookup.l_count - 1
-    within = h_0 >= lookup.h_first and h_1 <= h_last and k_0 >= lookup.k_first and k_1 <= k_last
-    within = within and l_0 >= lookup.l_first and l_1 <= l_last
-    if not within:
-        beyond = h_1 <= lookup.h_first or h_0 >= h_last or k_1 <= lookup.k_first or k_0 >= k_last
-        beyond = beyond or l_1 <= lookup.l_first or l_0 >= l_last
-        if beyond and lookup.default_F == 0.0:
-            return DARK, none, none, none, none, none, none
-        h_0, h_1 = clipped(h_0, h_1, lookup.h_first, lookup.h_count, reach)
-        k_0, k_1 = clipped(k_0, k_1, lookup.k_first, lookup.k_count, reach)
-        l_0, l_1 = clipped(l_0, l_1, lookup.l_first, lookup.l_count, reach)
-    # Whole vectors of l, and on every side as far as a pixel may lie from its group.
-    n_h, n_k = h_1 - h_0 + 1 + 2 * reach, k_1 - k_0 + 1 + 2 * reach
-    n_l = (l_1 - l_0 + OVERHANG) // OVERHANG * OVERHANG + 2 * reach
+    beyond = h_1 <= lookup.h_first or h_0 >= lookup.h_first + lookup.h_count - 1
+    beyond = beyond or k_1 <= lookup.k_first or k_0 >= lookup.k_first + lookup.k_count - 1
+    beyond = beyond or l_1 <= lookup.l_first or l_0 >= lookup.l_first + lookup.l_count - 1
+    if beyond and lookup.default_F == 0.0:
+        return DARK, none, none, none, none, none, none
+    # On every side as far as a pixel may lie from its group.
+    n_h, n_k, n_l = h_1 - h_0 + 1 + 2 * reach, k_1 - k_0 + 1 + 2 * reach, l_1 - l_0 + 1 + 2 * reach
     h_0, k_0, l_0 = h_0 - reach, k_0 - reach, l_0 - reach
-    if n_h * n_k * n_l > SIZE_LOCAL:
+    if n_h * n_k * n_l > SIZE_LOCAL - OVERHANG:
         return WIDE, h_0, k_0, l_0, n_h, n_k, n_l
-    if within:
-        some = fill_inside(dispersed, source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, reach, dispersion, local)
-    else:
-        some = fill_at_border(source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, dispersion, local)
+    slab = slab_of_tile(cell, (x, y, z), incident, around[1])
+    some = fill_slab(dispersed, source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, reach, slab, dispersion, local)
     return NARROW if some else DARK, h_0, k_0, l_0, n_h, n_k, n_l
 
 
+@shared_function
+def slab_of_tile(cell, middle, incident, spread):
+    """Between what limits the part of a reflection along the tile's middle direction lies, if a pixel is nearest to it.
+
+    A pixel's direction d has d m = 1 - abs(d - m)^2 / 2 along the middle one, m; its nearest indices are off by half
+    an index at most. Returns that part per h, k and l, and the limits.
+    """
+    c = cell
+    across_a = (c[4] * c[8] - c[5] * c[7], c[5] * c[6] - c[3] * c[8], c[3] * c[7] - c[4] * c[6])
+    across_b = (c[7] * c[2] - c[8] * c[1], c[8] * c[0] - c[6] * c[2], c[6] * c[1] - c[7] * c[0])
+    across_c = (c[1] * c[5] - c[2] * c[4], c[2] * c[3] - c[0] * c[5], c[0] * c[4] - c[1] * c[3])
+    per = 1.0 / dot(c[0], c[1], c[2], across_a[0], across_a[1], across_a[2])
+    x, y, z = middle
+    of_h = per * dot(x, y, z, across_a[0], across_a[1], across_a[2])
+    of_k = per * dot(x, y, z, across_b[0], across_b[1], across_b[2])
+    of_l = per * dot(x, y, z, across_c[0], across_c[1], across_c[2])
+    at = 1.0 - dot(x, y, z, incident[0], incident[1], incident[2])
+    half = 0.501 * (abs(of_h) + abs(of_k) + abs(of_l)) + 1e-9
+    return of_h, of_k, of_l, at - 0.5 * spread * spread - half, at + half
+
+
+@shared_function
+def between(low, high, per, first, last):
+    """First and last whole number between two ``first`` and ``last`` that times ``per`` lies between two limits."""
+    if abs(per) * (last - first) < 1e-12:
+        return first, last
+    one, other = low / per, high / per
+    one, other = min(one, other), max(one, other)
+    return np.int64(math.ceil(max(one, float(first)))), np.int64(math.floor(min(other, float(last))))
+
+
 @fused_kernel
-def fill_inside(dispersed, source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, reach, dispersion, local):
-    """Fill what a tile may ask of a small table that lies inside the large one; return whether any is not 0."""
+def fill_slab(dispersed, source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, reach, slab, dispersion, local):
+    """Fill what a tile may ask of its small table, which is what lies in its slab; return whether any is not 0.
+
+    Vectors go on beyond that, at most into what is filled later.
+    """
     parts, factors, faintest = dispersion.parts, dispersion.factors, dispersion.faintest
     cells = np.uint64(lookup.h_count * lookup.k_count * lookup.l_count)
+    of_h, of_k, of_l, low, high = slab
+    k_low, k_high = k_0 + reach, k_0 + n_k - 1 - reach
+    l_low, l_high = l_0 + reach, l_0 + n_l - 1 - reach
+    least_l, most_l = min(of_l * l_low, of_l * l_high), max(of_l * l_low, of_l * l_high)
+    default = np.float32(lookup.default_F * lookup.default_F)
+    if lookup.default_F * lookup.default_F <= faintest:
+        default = np.float32(0.0)
     some = np.int32(0)
-    for i in range(reach, n_h - reach):
-        for j in range(reach, n_k - reach):
-            row = (h_0 + i - lookup.h_first) * lookup.k_count + (k_0 + j - lookup.k_first)
-            start = np.uint64(row * lookup.l_count + (l_0 + reach - lookup.l_first))
-            to = np.uint64((i * n_k + j) * n_l + reach)
-            for chunk in range((n_l - 2 * reach) // OVERHANG):
+    for h in range(h_0 + reach, h_0 + n_h - reach):
+        first_k, last_k = between(low - of_h * h - most_l, high - of_h * h - least_l, of_k, k_low, k_high)
+        for k in range(first_k, last_k + 1):
+            part = of_h * h + of_k * k
+            first_l, last_l = between(low - part, high - part, of_l, l_low, l_high)
+            row, of_row = (
+                (h - lookup.h_first) * lookup.k_count + (k - lookup.k_first),
+                ((h - h_0) * n_k + k - k_0) * n_l,
+            )
+            # The part of the row that the large table holds; where there is none, it begins behind the row's end.
+            listed, unlisted = max(first_l, lookup.l_first), min(last_l, lookup.l_first + lookup.l_count - 1) + 1
+            inside = 0 <= h - lookup.h_first < lookup.h_count and 0 <= k - lookup.k_first < lookup.k_count
+            if not inside or unlisted <= listed:
+                listed, unlisted = last_l + 1, last_l + 1
+            start = np.uint64(row * lookup.l_count + (listed - lookup.l_first))
+            to = np.uint64(of_row + (listed - l_0))
+            for chunk in range((unlisted - listed + OVERHANG - 1) // OVERHANG):
                 begin, end = start + np.uint64(chunk * OVERHANG), to + np.uint64(chunk * OVERHANG)
                 for lane in range(OVERHANG):
                     cell = begin + np.uint64(lane)
@@ -176,21 +211,13 @@ def fill_inside(dispersed, source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, reach, 
                     square = square if square > faintest else 0.0
                     local[end + np.uint64(lane)] = np.float32(square)
                     some = np.int32(some | np.int32(square > 0.0))
+            for l in range(first_l, listed):  # noqa: E741
+                local[of_row + (l - l_0)] = default
+            for l in range(unlisted, last_l + 1):  # noqa: E741
+                local[of_row + (l - l_0)] = default
+            if listed > first_l or unlisted <= last_l:
+                some = np.int32(some | np.int32(default > 0.0))
     return some != 0
-
-
-@serial_kernel
-def fill_at_border(source, h_0, k_0, l_0, n_h, n_k, n_l, lookup, dispersion, local):
-    """Fill a small table that goes beyond the large one; return whether any is not 0."""
-    some = False
-    for i in range(n_h):
-        for j in range(n_k):
-            for m in range(n_l):
-                h, k, l = float(h_0 + i), float(k_0 + j), float(l_0 + m)  # noqa: E741
-                square = bright_square(lookup, dispersion, source, h, k, l)
-                local[(i * n_k + j) * n_l + m] = np.float32(square)
-                some = some or square > 0.0
-    return some
 
 
 @shared_function

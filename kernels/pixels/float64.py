@@ -80,13 +80,20 @@ def add_running_terms(lookup, table, rules, indices, squares, scale, factors, n,
 
 @serial_kernel
 def multiply_dispersed_factors(lookup, dispersion, source, indices, n, scale, squares):
-    """multiply_structure_factors at the wavelength of a source."""
-    missed = 0
+    """multiply_structure_factors at the wavelength of a source; neighbours mostly share their reflection."""
+    missed, before, square = 0, -1, 0.0
+    cells = lookup.h_count * lookup.k_count * lookup.l_count
     for pixel in range(n):
         h, k, l = indices[0, pixel], indices[1, pixel], indices[2, pixel]  # noqa: E741
-        f_cell, outside = walk.dispersed_factor(lookup, dispersion, source, h, k, l)
-        missed += outside
-        squares[pixel] = f_cell * f_cell * (scale * squares[pixel])
+        if lookup.interpolate:
+            f_cell, outside = walk.dispersed_factor(lookup, dispersion, source, h, k, l)
+            missed += outside
+            square = f_cell * f_cell
+        else:
+            cell = walk.cell_of_table(lookup, h, k, l)
+            if cell != before:
+                before, square = cell, walk.square_of_parts(dispersion.parts, dispersion.factors, source, cell, cells)
+        squares[pixel] = square * (scale * squares[pixel])
     return missed
 
 
