@@ -11,10 +11,14 @@ import sys
 from bragg_numba.versions import __version__ as __version__
 
 _HOMES = {
+    "Absorption": "experiment",
+    "AirPath": "experiment",
     "Anomalous": "experiment",
     "Background": "experiment",
     "Beam": "experiment",
+    "Beamstop": "experiment",
     "Crystal": "experiment",
+    "Damage": "experiment",
     "Detector": "experiment",
     "Diffuse": "experiment",
     "Experiment": "experiment",
@@ -25,10 +29,12 @@ _HOMES = {
     "Rotation": "experiment",
     "Sampling": "experiment",
     "Series": "series",
+    "Shadow": "experiment",
     "Simulator": "render",
     "Spectrum": "experiment",
     "Statistics": "render",
     "StructureFactors": "experiment",
+    "Window": "experiment",
     "background_of_frame": "render.profile",
     "list_crossings": "predict.crossings",
     "load_plan": "series",

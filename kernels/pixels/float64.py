@@ -8,7 +8,7 @@ from functools import cache
 
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import addressed_serial_kernel, device_function, serial_kernel
-from bragg_numba.kernels.parameters import SQUARE
+from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.work import BOTTOM, LEFT, PANEL, RIGHT, TOP, panel_at
 from numba import types
 
@@ -154,7 +154,7 @@ def render_float64(dispersed, panel, lattice, lookup, rules, sources, cells, tab
     sources
         kernels.parameters.Sources.
     cells
-        float64 (n_orientations, 9): a, b, c in metres.
+        float64 (n_orientations, N_CELL): a, b, c in metres, and the share of the photons.
     table
         float64 structure factors with their border.
     slows, fasts
@@ -202,25 +202,24 @@ def render_float64(dispersed, panel, lattice, lookup, rules, sources, cells, tab
                 for step in range(len(cells)):
                     c = cells[step]
                     cell = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
+                    strength = volume_squared * c[SHARE_OF_CELL]
                     fractional_indices(cell, scatter, n, indices)
                     lattice_factors(lattice, indices, n, squares)
                     if rules.running:
                         factors = keeps, captures, polars, omegas
                         if dispersed is not None:
                             missed += add_running_dispersed(
-                                lookup, table, source, rules, indices, squares, volume_squared, factors, n, totals
+                                lookup, table, source, rules, indices, squares, strength, factors, n, totals
                             )
                         else:
                             missed += add_running_terms(
-                                lookup, table, rules, indices, squares, volume_squared, factors, n, totals
+                                lookup, table, rules, indices, squares, strength, factors, n, totals
                             )
                     else:
                         if dispersed is not None:
-                            missed += multiply_dispersed_factors(
-                                lookup, table, source, indices, n, volume_squared, squares
-                            )
+                            missed += multiply_dispersed_factors(lookup, table, source, indices, n, strength, squares)
                         else:
-                            missed += multiply_structure_factors(lookup, table, indices, n, volume_squared, squares)
+                            missed += multiply_structure_factors(lookup, table, indices, n, strength, squares)
                         for pixel in range(n):
                             totals[pixel] += keeps[pixel] * squares[pixel]
     for pixel in range(n):

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from bragg_numba.kernels import walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
-from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SQUARE
+from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.pixels.dispersed import (
     DARK,
     WIDE,
@@ -152,6 +152,30 @@ def flush(weighted, begun, work, exact):
         for pixel in range(PIXELS):
             exact[TOTAL + pixel] += work[SUM + pixel]
             work[SUM + pixel] = zero
+
+
+@fused_kernel
+def flush_share(share, weighted, begun, work, exact):
+    """flush for terms of mosaic domains that have one ``share`` of the photons."""
+    zero = np.float32(0.0)
+    if not begun:
+        for pixel in range(PIXELS):
+            exact[TOTAL + pixel] = 0.0
+    if weighted:
+        for pixel in range(PIXELS):
+            exact[TOTAL + pixel] += share * np.float64(work[WEIGHT + pixel]) * work[SUM + pixel]
+            work[SUM + pixel] = zero
+    else:
+        for pixel in range(PIXELS):
+            exact[TOTAL + pixel] += share * work[SUM + pixel]
+            work[SUM + pixel] = zero
+
+
+@device_function
+def ends_share(cells, number, waiting):
+    """Whether what waits in SUM is to be flushed: the next domain has another share, or there is none."""
+    last = number + 1 == len(cells)
+    return waiting == CHUNK or last or cells[number + 1, SHARE_OF_CELL] != cells[number, SHARE_OF_CELL]
 
 
 @fused_kernel
@@ -381,6 +405,7 @@ def render_tile(
     placed,
     split,
     factors,
+    shares,
     dispersed,
     panel,
     lattice,
@@ -434,20 +459,33 @@ def render_tile(
                             box = look_up_tile(
                                 dispersed, cell, source, beam, around, lookup, reach, squared, local, exact
                             )
-                        if box[0] == DARK:
-                            continue
-                        small = small_table(lookup, box)
+                        dark, small = box[0] == DARK, small_table(lookup, box)
                         looked_up = (local, squared, lookup, source, box[0] == WIDE)
                     else:
-                        if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
-                            continue
+                        dark = placed is not None and is_dark(cell, beam, lookup, squared, spread, exact)
                         small, looked_up = lookup, squared
-                    step = (beam, wavelength[source], in_metres, cell)
-                    add_step(
-                        kind, placed, split, dispersed, panel, lattice, small, phases, looked_up, step, place, scratch
-                    )
-                    waiting += 1
-                    if waiting == CHUNK:
+                    if not dark:
+                        step = (beam, wavelength[source], in_metres, cell)
+                        add_step(
+                            kind,
+                            placed,
+                            split,
+                            dispersed,
+                            panel,
+                            lattice,
+                            small,
+                            phases,
+                            looked_up,
+                            step,
+                            place,
+                            scratch,
+                        )
+                        waiting += 1
+                    if shares is not None:
+                        if waiting > 0 and ends_share(cells, number, waiting):
+                            flush_share(cells[number, SHARE_OF_CELL], rules.weighted, begun, work, exact)
+                            waiting, begun = 0, True
+                    elif waiting == CHUNK:
                         flush(rules.weighted, begun, work, exact)
                         waiting, begun = 0, True
                 if factors is not None and rules.weighted and waiting > 0:
@@ -469,7 +507,7 @@ def start_sums(factors, rules, work, exact):
 
 
 @cache
-def run_of_tiles(kind, placed, split, factors, dispersed):
+def run_of_tiles(kind, placed, split, factors, shares, dispersed):
     """The kernel that renders the tiles of a work list with one Code."""
 
     @addressed_fused_kernel(types.void)
@@ -486,6 +524,7 @@ def run_of_tiles(kind, placed, split, factors, dispersed):
                 placed,
                 split,
                 factors,
+                shares,
                 dispersed,
                 panel,
                 lattice,
