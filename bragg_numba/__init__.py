@@ -13,6 +13,7 @@ from bragg_numba.versions import __version__ as __version__
 _HOMES = {
     "Absorption": "experiment",
     "AirPath": "experiment",
+    "Anomalous": "experiment",
     "Background": "experiment",
     "Beam": "experiment",
     "Beamstop": "experiment",

@@ -219,6 +219,8 @@ def _describe_experiment(experiment) -> dict:
         "reflections": 0 if factors.indices is None else len(factors.indices),
         "default_F": factors.default_F,
     }
+    if factors.anomalous is not None:
+        report["structure_factors"]["anomalous"] = list(factors.anomalous.elements)
     if experiment.diffuse is not None:
         report["diffuse"] = {name: _short(value) for name, value in given(experiment.diffuse)}
     if experiment.damage is not None:

@@ -83,6 +83,12 @@ class Experiment(Noun):
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
+        if self.damage is not None and self.structure_factors.anomalous is not None:
+            rule = "is not rendered for structure factors that depend on the energy"
+            raise InputError("Experiment.damage", rule, hint="StructureFactors.at(wavelength_A) are those of one")
+        if self.diffuse is not None and self.structure_factors.anomalous is not None:
+            rule = "is not rendered for structure factors that depend on the energy"
+            raise InputError("Experiment.diffuse", rule, hint="StructureFactors.at(wavelength_A) are those of one")
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
         if self.lattices is not None:
             self._set("lattices", clean_lattices("Experiment.lattices", self.lattices, self.crystal.water_um))

@@ -49,9 +49,11 @@ UNITS_OF_FIELDS = {
     "max": "photons",
     "mean": "photons",
     "mosflm_matrix": "wavelength/angstrom",
+    "normal": "electrons",
     "n_fast": "px",
     "n_slow": "px",
     "panels": "px, mm",
+    "partial": "electrons",
     "rms": "photons",
     "rmsd": "photons",
     "roi": "px",
@@ -151,6 +153,8 @@ def _summary(value) -> str:
     shape = " x ".join(map(str, value.shape))
     if value.dtype == bool:
         return f"{shape} bool, {np.count_nonzero(value)} of {value.size} True"
+    if value.dtype.kind == "c":
+        return f"{shape} {value.dtype}, abs {span(np.abs(value))}"
     return f"{shape} {value.dtype}, {span(value)}"
 
 
