@@ -24,6 +24,7 @@ LAYERS = (
     "plan",
     "predict",
     "trace",
+    "slopes",
     "render",
     "response",
     "series",
