@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bragg_numba.conventions import DEGREES
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Experiment
+from bragg_numba.experiment import Beam, Experiment
 from bragg_numba.experiment.placing import place_detector
+from bragg_numba.experiment.vectors import as_vector, rotate_xyz
 from bragg_numba.plan.cell import orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.orientations import draw_misset
 from bragg_numba.plan.panels import list_panels, list_sensors
 from bragg_numba.plan.sources import list_sources
-from bragg_numba.slopes.families import ALONE, CELL, PANELS, SOURCES, Extras, source_weights
+from bragg_numba.slopes.families import ALONE, CELL, PANELS, SOURCES, Extras, free_constants, source_weights
 from bragg_numba.slopes.parameters import Parameter, moved
 from bragg_numba.slopes.rotations import turn_of_change
 from bragg_numba.slopes.tangents import OF_PANELS, Tangent
@@ -65,12 +66,18 @@ def _tangent(
 ) -> Tangent:
     if one.family.changes == ALONE:
         return _alone(experiment, one, values, here)
+    if one.family.key in ("crystal.orientation_deg", "crystal.misset_deg"):
+        return Tangent(cell_vectors_m=_turned(one, values, here[0]))
     value = values.get(one.name, one.value)
     step = one.family.step * (abs(value) if one.family.relative else 1.0)
     if step == 0.0:
         raise InputError(one.name, "has no derivative where it is 0", hint=one.family.dead)
 
+    places = _places_in_cell(one, experiment)
+
     def numbers(offset: float) -> Numbers:
+        if one.family.changes == CELL:
+            return {"cell_vectors_m": _with_constant(places, value + offset, here[0])}
         there, _ = moved(experiment, {**values, one.name: value + offset})
         return _numbers(there, one.family.changes, oversample)
 
@@ -103,8 +110,6 @@ def _extrapolated(name: str, numbers: Callable[[float], Numbers], step: float) -
 
 def _numbers(experiment: Experiment, changes: str, oversample: int) -> Numbers:
     """Those numbers of a plan that a kind of parameters changes."""
-    if changes == CELL:
-        return {"cell_vectors_m": _cell_vectors(experiment)}
     if changes == SOURCES:
         placed = place_detector(experiment)
         sources = list_sources(experiment.beam, placed, physical=experiment.fidelity == "physical")
@@ -117,11 +122,59 @@ def _numbers(experiment: Experiment, changes: str, oversample: int) -> Numbers:
     return {"log_scale": math.log(experiment.beam.photons_per_m2)}
 
 
-def _cell_vectors(experiment: Experiment) -> np.ndarray:
+class _Parts(NamedTuple):
+    """What of an experiment its cell is made of; nothing is checked anew."""
+
+    crystal: _Lattice
+    beam: Beam
+    fidelity: str
+
+
+class _Lattice(NamedTuple):
+    cell: tuple | None
+    mosflm_matrix: tuple | None
+    orientation: tuple | None
+
+
+def _cell_vectors(experiment: Experiment, cell: tuple | None = None) -> np.ndarray:
+    """Cell vectors as rows, metres, before spindle and mosaic domains; of another cell where one is given."""
     crystal = experiment.crystal
     misset = draw_misset(crystal, ClassicStream(), physical=experiment.fidelity == "physical")
-    cell = orient_cell(experiment, misset)
-    return 1e-10 * np.array([cell.a, cell.b, cell.c])
+    parts = _Lattice(crystal.cell if cell is None else cell, crystal.mosflm_matrix, crystal.orientation)
+    found = orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset)
+    return 1e-10 * np.array([found.a, found.b, found.c])
+
+
+def _places_in_cell(one: Parameter, experiment: Experiment) -> tuple[int, ...]:
+    """The constants of the cell that a parameter fills; of others than the cell's none."""
+    if one.family.changes != CELL:
+        return ()
+    if one.family.key == "crystal.free_cell":
+        return free_constants(experiment.crystal.cell or ())[one.component]
+    return (one.component,)
+
+
+def _with_constant(places: tuple[int, ...], value: float, here: Experiment) -> np.ndarray:
+    """Cell vectors where some constants of the cell have another value."""
+    cell = tuple(value if place in places else held for place, held in enumerate(here.crystal.cell or ()))
+    return _cell_vectors(here, cell)
+
+
+def _turned(one: Parameter, values: dict[str, float], here: Experiment) -> np.ndarray:
+    """Change of the cell vectors with an angle of the orientation: their cross products with the axis."""
+    if one.family.key == "crystal.orientation_deg":
+        key = one.family.key
+        vector = np.array([values.get(f"{key}[{i}]", 0.0) for i in range(3)]) / DEGREES
+        axis = turn_of_change(vector, np.eye(3)[one.component])
+    else:
+        held = here.crystal.misset_deg
+        angles = [float(angle) / DEGREES for angle in held] if isinstance(held, tuple) else [0.0, 0.0, 0.0]
+        # About x, then y, then z: each axis is turned by what comes after it, the orientation last.
+        later = (0.0,) * (one.component + 1) + tuple(angles[one.component + 1 :])
+        axis = np.array(rotate_xyz(as_vector(np.eye(3)[one.component]), as_vector(later)))
+        if here.crystal.orientation is not None:
+            axis = np.array(here.crystal.orientation) @ axis
+    return np.cross(axis / DEGREES, _cell_vectors(here))
 
 
 def _panels(experiment: Experiment, oversample: int) -> Numbers:

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -112,12 +113,8 @@ def moved(experiment: Experiment, values: Mapping[str, float]) -> Moved:
     """
     groups: dict[tuple[int, int], dict[int, float]] = {}
     for name, value in values.items():
-        listed = _expanded(experiment, name)
-        if len(listed) != 1:
-            raise InputError(name, f"must be one parameter, but stands for {len(listed)}", hint=listed[0].name)
-        one = listed[0]
-        group = groups.setdefault((ORDER[one.family.key], one.panel), {})
-        group[one.component] = check.number(one.name, value)
+        order, panel, component = _located(experiment, name)
+        groups.setdefault((order, panel), {})[component] = check.number(name, value)
     at: Moved = (experiment, Extras())
     for (order, panel), components in sorted(groups.items()):
         at = FAMILIES[order].put(at, panel, components)
@@ -193,6 +190,7 @@ def _split(text: Any) -> list[str]:
     return [word for word in text.split(",") if word.strip()]
 
 
+@lru_cache(maxsize=1024)
 def _parse(name: str) -> tuple[str, str | None, str | None]:
     """A name's key, its panel and its component, each None where it is left out."""
     words, panel, component = [], None, None
@@ -240,6 +238,21 @@ def _expanded(experiment: Experiment, name: str) -> list[Parameter]:
                 Parameter(label, _unit(experiment, family, i), family.get(experiment, where, i), family, where, i)
             )
     return found
+
+
+def _located(experiment: Experiment, name: str) -> tuple[int, int, int]:
+    """Family, panel and component of a single parameter; whether it has a derivative does not matter."""
+    key, panel, component = _parse(name)
+    order = ORDER.get(key)
+    if order is not None:
+        family = FAMILIES[order]
+        where = _panels(experiment, name, key, panel)
+        component = "0" if component is None and family.count is single else component
+        number = int(component) if component is not None and component.isdecimal() else -1
+        if len(where) == 1 and 0 <= number < family.count(experiment):
+            return order, where[0], number
+    listed = _expanded(experiment, name)
+    raise InputError(name, f"must be one parameter, but stands for {len(listed)}", hint=listed[0].name)
 
 
 def _unit(experiment: Experiment, family: Family, component: int) -> str:
