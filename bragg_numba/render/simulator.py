@@ -247,7 +247,7 @@ class Simulator:
         """Add diffuse scattering and amorphous backgrounds to the frame; they are rendered on the CPU."""
         if self.plan.amorphous is None and self.plan.diffuse is None:
             return
-        from bragg_numba.render.cpu import threads
+        from bragg_numba.threads import threads
 
         frame = _on_host(out) if is_device_array(out) else out
         with threads(self._threads):
@@ -262,7 +262,7 @@ class Simulator:
         """Add rows of the same to a tile; the whole frame may be larger than memory."""
         if self.plan.amorphous is None and self.plan.diffuse is None:
             return
-        from bragg_numba.render.cpu import threads
+        from bragg_numba.threads import threads
 
         with threads(self._threads):
             if self.plan.diffuse is not None:
