@@ -28,6 +28,7 @@ LAYERS = (
     "render",
     "response",
     "series",
+    "refine",
     "lab",
     "cli",
     "",

@@ -1,0 +1,1 @@
+"""Refinement: the parameters of stills fitted to their data (docs/refine.md)."""
