@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -288,3 +290,13 @@ def test_what_does_not_fit_the_frame_is_refused_by_name():
         slopes.normal(np.zeros(slopes.shape), 0.0)
     with pytest.raises(InputError, match=r"^boxes\[0\] must be edges"):
         a_simulator(an_experiment()).slopes("scale", boxes=[(0, 24, 0, 5)])
+
+
+def test_the_page_of_slopes_works_as_it_stands():
+    page = (Path(__file__).parents[2] / "docs" / "slopes.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(compile(page.split("```python")[1].split("```")[0], "slopes.md", "exec"), names)
+    growth, images = names["growth"], names["images"]
+    expected = np.tensordot([0.55, 0.65, 0.75], images[:3], 1)
+    np.testing.assert_allclose(growth, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    assert (names["uncertainty"] > 0).all() and np.isfinite(names["step"]).all()
