@@ -59,7 +59,7 @@ def split_axis(shape, amplitudes, a, incident, count, metric, lookup, rows, step
     towards = a[0] * incident[0] + a[1] * incident[1] + a[2] * incident[2]
     for pixel in range(BLOCK):
         h = a[0] * exact[AIM_X + pixel] + a[1] * exact[AIM_Y + pixel] + a[2] * exact[AIM_Z + pixel] - towards
-        near = math.ceil(h - 0.5)
+        near = np.ceil(h - 0.5)
         d = h - near
         step[h_row + pixel] = h
         step[d_row + pixel] = d
