@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
 
 if TYPE_CHECKING:
     from bragg_numba.render.labels import Labeller, Labels
+    from bragg_numba.slopes.slopes import Slopes
 
 PRECISIONS = ("auto", "tile", "float64")
 
@@ -358,6 +359,57 @@ class Simulator:
         if self._labeller is None:
             self._labeller = Labeller(self.plan, self._precision, self._threads)
         return self._labeller.label(self.spot_table(threshold))
+
+    def slopes(
+        self,
+        parameters: str | Iterable[str],
+        *,
+        boxes: Sequence[Sequence[int]] | None = None,
+        mask: np.ndarray | None = None,
+        precision: str | None = None,
+        at: Mapping[str, float] | None = None,
+    ) -> Slopes:
+        """Slopes of the photons in parameters of the experiment (docs/slopes.md); nothing is rendered yet.
+
+        Parameters
+        ----------
+        parameters
+            Names such as ``crystal.cell[0]`` and ``detector.distance_mm``, or words for several (``"orientation,
+            cell, scale"``).
+        boxes
+            (fast_min, fast_max, slow_min, slow_max), inclusive: of the pixels in these alone; None: of all.
+        mask
+            bool (slow, fast): True where a pixel is wanted; None: everywhere.
+        precision
+            ``"auto"`` and ``"tile"``: terms in float32; ``"float64"``; None: as asked of the simulator.
+        at
+            Values of parameters where value and slopes are taken, if not the experiment's; cell counts are real here.
+
+        Raises
+        ------
+        InputError
+            By the name of what is no parameter or has no slope, a part of the experiment among them.
+        """
+        from bragg_numba.slopes.differences import tangents_of
+        from bragg_numba.slopes.parameters import find_parameters, frozen, plan_at
+        from bragg_numba.slopes.slopes import Slopes, refuse_plan
+        from bragg_numba.slopes.tangents import F2
+
+        refuse_plan(self.plan)
+        experiment = frozen(self.plan)
+        found = find_parameters(experiment, parameters)
+        plan = self.plan if at is None else plan_at(experiment, at, self.plan)
+        tangents = tangents_of(experiment, [one for one in found if one.name != F2], at, oversample=plan.oversample)
+        by_name = dict(zip((one.name for one in found if one.name != F2), tangents, strict=True))
+        return Slopes(
+            plan,
+            {one.name: by_name.get(one.name) for one in found},
+            boxes=boxes,
+            mask=mask,
+            precision=self._precision if precision is None else precision,
+            threads=self._threads,
+            max_memory=self._max_memory,
+        )
 
     def left_out(self) -> float:
         """Photons that the cutoff left out of the calling thread's last frame, all pixels together: about at most.

@@ -20,12 +20,12 @@ _ALIKE = 1e-13
 class Contraction:
     """A sparse matrix for each panel: parameters by rows of sums; and the moves of sources, whose rows come last.
 
-    ``starts`` int64 (parameters + 1,), ``rows`` int64 (entries,), ``factors`` float64 (panels, entries); ``weights``
+    ``starts`` int64 (parameters + 1,), ``places`` int64 (entries,), ``factors`` float64 (panels, entries); ``weights``
     and ``waves`` float64 (sources, moves): changes of the sources' weights, and relative ones of their wavelengths.
     """
 
     starts: np.ndarray
-    rows: np.ndarray
+    places: np.ndarray
     factors: np.ndarray
     weights: np.ndarray
     waves: np.ndarray
@@ -34,7 +34,7 @@ class Contraction:
     def wanted(self) -> rows.Wanted:
         """Which sums the kernels have to make."""
         used = np.zeros(rows.N_ROWS, dtype=bool)
-        used[self.rows[self.rows < rows.N_ROWS]] = True
+        used[self.places[(self.places < rows.N_ROWS) & self.factors.any(axis=0)]] = True
         return rows.Wanted(
             strain=bool(used[rows.STRAIN : rows.TURN].any() or self.waves.any()),
             turn=bool(used[rows.TURN : rows.PLACE].any()),
@@ -46,7 +46,7 @@ class Contraction:
     def along(self, direction: np.ndarray) -> Contraction:
         """The Contraction of one parameter that moves all by so many of their units."""
         factors = self.factors * np.repeat(direction, np.diff(self.starts))
-        return Contraction(np.array([0, len(self.rows)]), self.rows, factors, self.weights, self.waves)
+        return Contraction(np.array([0, len(self.places)]), self.places, factors, self.weights, self.waves)
 
 
 def contract(plan: Plan, tangents: Sequence[Tangent]) -> Contraction:
@@ -61,14 +61,18 @@ def contract(plan: Plan, tangents: Sequence[Tangent]) -> Contraction:
         if move is not None:
             of[:, rows.N_ROWS + len(moves)] = 1.0
             moves.append(move)
-    used = matrices.any(axis=0)
+    used = np.logical_or.reduce(matrices != 0.0, axis=0)
+    # The kernels take four entries at a time: rows that a parameter does not need fill up, with factors of 0.
+    for number in range(len(tangents)):
+        lacking = -int(used[number].sum()) % 4
+        used[number, np.nonzero(~used[number, : rows.N_ROWS])[0][:lacking]] = True
     starts = np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.int64)
     parameters, entries = np.nonzero(used)
     n_sources = len(plan.sources.wavelength)
     stacked = [np.stack(part, axis=1) for part in zip(*moves, strict=True)] or [np.zeros((n_sources, 0))] * 2
     return Contraction(
         starts=starts,
-        rows=entries.astype(np.int64),
+        places=entries.astype(np.int64),
         factors=np.ascontiguousarray(matrices[:, parameters, entries]),
         weights=np.ascontiguousarray(stacked[0]),
         waves=np.ascontiguousarray(stacked[1]),
@@ -107,6 +111,9 @@ def _of_crystal(plan: Plan, tangent: Tangent, of: np.ndarray) -> None:
         of[:, rows.SPREAD] += tangent.mosaic_spread_rad
     if tangent.log_scale is not None:
         of[:, rows.VALUE] += tangent.log_scale
+    if tangent.log_water is not None:
+        of[:, rows.VALUE] += tangent.log_water
+        of[:, rows.BRAGG] -= tangent.log_water
     if tangent.polarization is not None:
         of[:, rows.KAHN] += tangent.polarization
     if tangent.default_F is not None and not plan.lookup.has_table and plan.lookup.default_F != 0.0:

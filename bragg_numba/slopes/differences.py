@@ -119,7 +119,10 @@ def _numbers(experiment: Experiment, changes: str, oversample: int) -> Numbers:
         return found
     if changes == PANELS:
         return _panels(experiment, oversample)
-    return {"log_scale": math.log(experiment.beam.photons_per_m2)}
+    photons = math.log(experiment.beam.photons_per_m2)
+    if experiment.fidelity == "nanobragg" and experiment.crystal.water_um:
+        return {"log_scale": photons, "log_water": photons}  # nanoBragg multiplies its water by the fluence twice
+    return {"log_scale": photons}
 
 
 class _Parts(NamedTuple):

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,14 @@ LIKELIHOODS = ("gaussian", "model", "poisson")
 
 PRECISIONS = ("auto", "tile", "float64")
 
+#: Most parts whose gradients in structure factors are made apart, and the bytes that they may take together.
+MOST_PARTS, BYTES_OF_PARTS = 16, 2**28
+
 #: Squared radius beyond which a gauss spot is 0 in float64 for all that sums notice, 10^-300 of its height.
 _DARK_IN_FLOAT64 = 217.0
 
 #: Fields of a Tangent in which photons of a top hat, whose edge is a step, have a slope.
-_OF_TOPHAT = {"log_scale", "default_F", "weights", "polarization", "attenuation_per_m"}
+_OF_TOPHAT = {"log_scale", "log_water", "default_F", "weights", "polarization", "attenuation_per_m"}
 
 #: Fields of a Tangent that mean nothing for a curved detector.
 _NOT_OF_CURVED = {"origin_m", "fast", "slow", "normal", "close_distance_m", "pitch_fast_m", "pitch_slow_m"}
@@ -100,7 +104,7 @@ class Slopes:
     ) -> None:
         check.environment()
         check.choice("precision", precision, PRECISIONS)
-        _refuse_plan(plan)
+        refuse_plan(plan)
         self.plan = plan if cell_counts is None else with_counts(plan, cell_counts)
         self.names = tuple(tangents)
         self._dense = tuple(name for name in self.names if name != F2)
@@ -115,6 +119,7 @@ class Slopes:
         self._single = precision != "float64" and _fits_single(self.plan)
         self._kind = np.float64 if precision == "float64" else np.float32
         self._threads, self._max_memory = threads, max_memory
+        self._moves = self._contraction.weights, self._contraction.waves
         self._kernels: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -158,7 +163,10 @@ class Slopes:
             self._max_memory,
             f"{len(self.names)} parameters; push, pull and normal need none",
         )
-        return self._images(self._contraction)
+        value, images = self._images(self._contraction)
+        for number, slope in self._defaults().items():
+            images[number] += slope
+        return value, images
 
     def push(self, direction: Mapping[str, Any] | Sequence[float]) -> np.ndarray:
         """The slope along a direction of the parameters, float32 (slow, fast): the sum of slopes times its numbers.
@@ -174,6 +182,8 @@ class Slopes:
         if self._dense:
             factors = np.array([float(given.get(name, 0.0)) for name in self._dense])
             out += self._images(self._contraction.along(factors))[1][0]
+            for number, slope in self._defaults().items():
+                out += self._kind(factors[number]) * slope
         if F2 in given:
             out += self._bragg_of(self._table_of(given[F2])).astype(self._kind)
         return out
@@ -237,13 +247,16 @@ class Slopes:
             raise InputError("variance", "must not be negative")
         if kind == 2 and not (counts[counted] >= 0.0).all():
             raise InputError("data", "must not be negative where they are Poisson's")
+        if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
+            raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
         n = len(self._dense)
         total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
-        for batch in list_batches(self.plan, counted, self._boxes):
+        counts = np.where(counted, counts, np.nan)
+        for batch in self._batches:
             at = batch.frame_rows, batch.frame_columns
             fields = [np.ascontiguousarray(field[at]) for field in (counts, spread, behind)]
             total += self._walk_normals(batch, kind, *fields).sum(axis=0)
-            pixels += len(batch.rows)
+            pixels += int(np.isfinite(fields[0]).sum())
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
@@ -276,13 +289,17 @@ class Slopes:
         """Photons, and slopes in the parameters of a contraction, in the type of images."""
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
-        for batch in list_batches(self.plan, self._wanted, self._boxes):
+        for batch in self._batches:
             values, slopes = self._walk_images(batch, contraction)
             at = batch.frame_rows, batch.frame_columns
             value[at] = values
             for image, slope in zip(images, slopes, strict=True):
                 image[at] = slope
         return value, images
+
+    @cached_property
+    def _batches(self) -> tuple[Batch, ...]:
+        return tuple(list_batches(self.plan, self._wanted, self._boxes))
 
     def _walk_images(
         self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
@@ -293,7 +310,7 @@ class Slopes:
         images = np.empty((len(contraction.starts) - 1, len(batch.rows)))
         with threads(self._threads):
             scratch, weights, room = self._rooms(len(images))
-            sparse = cpu.Contraction(contraction.starts, contraction.rows, contraction.factors)
+            sparse = cpu.Contraction(contraction.starts, contraction.places, contraction.factors)
             cpu.add_images(
                 *self._nouns(contraction, squares), *_lists(batch), sparse, scratch, weights, room, values, images
             )
@@ -319,7 +336,7 @@ class Slopes:
         with threads(self._threads):
             scratch, weights, room = self._rooms(n)
             judged = np.zeros((len(room), 3, rows.BLOCK))
-            sparse = cpu.Contraction(c.starts, c.rows, c.factors)
+            sparse = cpu.Contraction(c.starts, c.places, c.factors)
             cpu.add_normals(
                 *self._nouns(c), *_lists(batch), sparse, kind, *fields, scratch, weights, room, judged, found
             )
@@ -396,11 +413,73 @@ class Slopes:
     def _pull_dense(self, field: np.ndarray) -> np.ndarray:
         c = self._contraction
         total = np.zeros((len(self.plan.panels), rows.N_ROWS + c.weights.shape[1]))
-        for batch in list_batches(self.plan, self._wanted, self._boxes):
+        for batch in self._batches:
             found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
             total[batch.blocks[0, 0]] += found.sum(axis=0)
-        parts = np.einsum("pe,pe->e", c.factors, total[:, c.rows])
-        return np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
+        parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
+        gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
+        for number, slope in self._defaults().items():
+            gradient[number] += float((slope.astype(np.float64) * field)[self._wanted].sum())
+        return gradient
+
+    # --- amplitudes of a table: the photons are linear in |F|^2 -------------------------------------
+
+    def _bragg_of(self, squares: np.ndarray) -> np.ndarray:
+        """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
+        factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
+        one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
+        out = np.zeros(self.plan.shape, dtype=self._kind)
+        for batch in self._batches:
+            out[batch.frame_rows, batch.frame_columns] = self._walk_images(batch, one, squares)[1][0]
+        return out
+
+    def _defaults(self) -> dict[int, np.ndarray]:
+        """Slope images of the parameters that move default_F, by their number, where a table has cells that hold it."""
+        look = self.plan.lookup
+        moving = {
+            number: tangent.default_F
+            for number, tangent in enumerate(self._tangents)
+            if tangent.default_F and look.has_table and look.default_F != 0.0
+        }
+        if not moving:
+            return {}
+        held = np.ones(self.plan.table.shape)
+        held[self._places] = 0.0
+        slope = self._bragg_of(2.0 * look.default_F * held)
+        return {number: change * slope for number, change in moving.items()}
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, ...]:
+        """Where the reflections lie in the table."""
+        look, indices = self.plan.lookup, self.plan.experiment.structure_factors.indices
+        first = np.array([look.h_first, look.k_first, look.l_first])
+        return tuple((np.asarray(indices, dtype=np.int64) - first).T)
+
+    def _table_of(self, squares: Any) -> np.ndarray:
+        """A table of changes of |F|^2 from those of the reflections; of one listed twice the last counts."""
+        given, n = np.asarray(squares, dtype=np.float64), len(self._places[0])
+        if given.shape != (n,):
+            raise InputError(F2, f"must be an array of {n} numbers, one a reflection", given.shape)
+        table = np.zeros(self.plan.table.shape)
+        for *place, value in zip(*self._places, given, strict=True):
+            table[tuple(place)] = value
+        return table
+
+    def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
+        from bragg_numba.kernels.slopes import reflections
+
+        panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments
+        parts = max(1, min(MOST_PARTS, BYTES_OF_PARTS // table.nbytes))
+        require("the gradient in structure factors", parts * table.nbytes, self._max_memory, f"{table.size} places")
+        gradient = np.zeros(table.size)
+        for batch in self._batches:
+            weights = np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns])
+            found = np.zeros((parts, table.size))
+            nouns = panels, lattice, lookup, plan_rules, sources, cells
+            with threads(self._threads):
+                reflections.scatter_weights(*nouns, *_lists(batch), weights, found)
+            gradient += found.sum(axis=0)
+        return gradient.reshape(table.shape)[self._places]
 
 
 def _lists(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -459,7 +538,7 @@ def with_counts(plan: Plan, cell_counts: Sequence[float]) -> Plan:
     )
 
 
-def _refuse_plan(plan: Plan) -> None:
+def refuse_plan(plan: Plan) -> None:
     """Raise InputError for what photons have no slopes of."""
     experiment = plan.experiment
     if plan.lattices is not None:

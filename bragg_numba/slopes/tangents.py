@@ -29,6 +29,7 @@ class Tangent:
     weights: np.ndarray | None = None  #: (sources,), of Plan.sources.weight, whose mean stays 1
     polarization: float | None = None  #: of Kahn's factor
     log_scale: float | None = None  #: relative change of all photons, the crystal's and its water's
+    log_water: float | None = None  #: relative change of the water's photons beside that
     default_F: float | None = None  #: of Plan.lookup.default_F, and of the cells of the table that hold it
 
     origin_m: np.ndarray | None = None  #: (panels, 3)

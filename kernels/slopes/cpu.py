@@ -32,7 +32,7 @@ LEAST_PHOTONS = 1e-9
 
 
 class Contraction(NamedTuple):
-    """What each parameter's slope is made of: sparse rows of a matrix for each panel."""
+    """What each parameter's slope is made of: sparse rows of a matrix for each panel, padded to four entries."""
 
     starts: np.ndarray  #: int64 (parameters + 1,)
     rows: np.ndarray  #: int64 (entries,): rows of a block's sums
@@ -56,17 +56,27 @@ def scratch_of(single, moves):
 
 
 @fused_kernel
-def contract(contraction, panel, n, sums, slopes):
-    """Fill slopes (parameters, BLOCK) float64 of the n pixels of a block."""
+def contract(contraction, panel, sums, slopes):
+    """Fill slopes (parameters, BLOCK) float64 of the pixels of a block; entries are taken four at a time."""
     starts, rows, factors = contraction
     for parameter in range(len(starts) - 1):
         mine = slopes[parameter]
-        for pixel in range(n):
+        for pixel in range(BLOCK):
             mine[pixel] = 0.0
-        for entry in range(starts[parameter], starts[parameter + 1]):
-            factor, row = factors[panel, entry], sums[rows[entry] * STRIDE : (rows[entry] + 1) * STRIDE]
-            for pixel in range(n):
-                mine[pixel] += factor * row[pixel]
+        for entry in range(starts[parameter], starts[parameter + 1], 4):
+            f_0, f_1, f_2, f_3 = (
+                factors[panel, entry],
+                factors[panel, entry + 1],
+                factors[panel, entry + 2],
+                factors[panel, entry + 3],
+            )
+            r_0, r_1 = np.uint64(rows[entry] * STRIDE), np.uint64(rows[entry + 1] * STRIDE)
+            r_2, r_3 = np.uint64(rows[entry + 2] * STRIDE), np.uint64(rows[entry + 3] * STRIDE)
+            for pixel in range(BLOCK):
+                at = np.uint64(pixel)
+                mine[at] += (f_0 * sums[r_0 + at] + f_1 * sums[r_1 + at]) + (
+                    f_2 * sums[r_2 + at] + f_3 * sums[r_3 + at]
+                )
 
 
 @device_function
@@ -125,7 +135,7 @@ def add_images(
             mine,
             weights[thread],
         )
-        contract(contraction, which, n, mine.sums, room[thread])
+        contract(contraction, which, mine.sums, room[thread])
         for pixel in range(n):
             values[first + pixel] = mine.sums[VALUE * STRIDE + pixel]
         for parameter in range(len(images)):
@@ -200,7 +210,12 @@ def add_pulls(
 
 @device_function
 def judge_pixel(likelihood, photons, data, variance):
-    """Minus the logarithm of a pixel's likelihood, its slope in the photons, and the expected second one (eq. 65)."""
+    """Minus the logarithm of a pixel's likelihood, its slope in the photons, and the expected second one (eq. 65).
+
+    A pixel whose data are NaN does not count.
+    """
+    if data != data:
+        return 0.0, 0.0, 0.0
     if likelihood == GAUSSIAN:
         off = data - photons
         return 0.5 * off * off / variance, -off / variance, 1.0 / variance
@@ -302,7 +317,7 @@ def add_normals(
             mine,
             weights[thread],
         )
-        contract(contraction, which, n, mine.sums, room[thread])
+        contract(contraction, which, mine.sums, room[thread])
         weigh_slopes(
             likelihood,
             n,
