@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 import bragg_numba
-from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Simulator, StructureFactors, poisson, refine
+from bragg_numba import (
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    InputError,
+    Sampling,
+    Simulator,
+    StructureFactors,
+    poisson,
+    refine,
+)
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.refine import Refinement, Still, read_experiments, restrain_cell
 from bragg_numba.refine.result import with_uncertainty
@@ -35,6 +46,7 @@ def truth(shape: str = "gauss", pixels: tuple[int, int] = (192, 201), **crystal)
         crystal=Crystal(**{"cell": CELL, "misset_deg": (10, 20, 30), "cell_counts": N, "shape": shape, **crystal}),
         detector=Detector(n_fast=pixels[1], n_slow=pixels[0], pixel_mm=0.1, distance_mm=50),
         structure_factors=FACTORS,
+        sampling=Sampling(oversample=2),  # of few and of many cells alike
         fidelity="physical",
     )
 
