@@ -90,7 +90,7 @@ def _of_crystal(plan: Plan, tangent: Tangent, of: np.ndarray) -> None:
     if tangent.cell_vectors_m is not None:
         at_rest, change = vectors_at_rest(plan), np.asarray(tangent.cell_vectors_m, dtype=np.float64)
         of[:, rows.STRAIN : rows.STRAIN + 9] += (change @ np.linalg.inv(at_rest)).reshape(9)
-        metric += _metric_of_vectors(plan, at_rest, change)
+        metric += _metric_of_vectors(plan, at_rest, change, tangent.stars_per_A)
     if tangent.cell_counts is not None:
         counts = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c])
         change = np.asarray(tangent.cell_counts, dtype=np.float64)
@@ -125,12 +125,15 @@ def metric_is_of_volume(plan: Plan) -> bool:
     return plan.lattice.shape not in (SQUARE, ROUND) and not plan.rules.per_term
 
 
-def _metric_of_vectors(plan: Plan, at_rest: np.ndarray, change: np.ndarray) -> np.ndarray:
+def _metric_of_vectors(plan: Plan, at_rest: np.ndarray, change: np.ndarray, stars: np.ndarray | None) -> np.ndarray:
     """Change of the metric, (3, 3), as the cell vectors change: of the reciprocal cell's where that is meant."""
     if not metric_is_of_volume(plan):
         return np.zeros((3, 3))
-    strain = change @ np.linalg.inv(at_rest)  # the stars change by minus its transpose
-    return -(strain.T @ plan.metric + plan.metric @ strain)
+    held = np.array([plan.cell.a_star, plan.cell.b_star, plan.cell.c_star])
+    moved = -np.linalg.inv(at_rest).T @ change.T @ held if stars is None else np.asarray(stars, dtype=np.float64)
+    # The metric is that of the stars, times a number.
+    half = moved @ np.linalg.inv(held) @ plan.metric
+    return half + half.T
 
 
 def _of_panels(plan: Plan, tangent: Tangent, of: np.ndarray) -> None:

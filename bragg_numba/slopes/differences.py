@@ -13,7 +13,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Beam, Experiment
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.experiment.vectors import as_vector, rotate_xyz
-from bragg_numba.plan.cell import orient_cell
+from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.orientations import draw_misset
 from bragg_numba.plan.panels import list_panels, list_sensors
@@ -77,7 +77,7 @@ def _tangent(
 
     def numbers(offset: float) -> Numbers:
         if one.family.changes == CELL:
-            return {"cell_vectors_m": _with_constant(places, value + offset, here[0])}
+            return _with_constant(places, value + offset, here[0])
         there, _ = moved(experiment, {**values, one.name: value + offset})
         return _numbers(there, one.family.changes, oversample)
 
@@ -139,13 +139,18 @@ class _Lattice(NamedTuple):
     orientation: tuple | None
 
 
-def _cell_vectors(experiment: Experiment, cell: tuple | None = None) -> np.ndarray:
-    """Cell vectors as rows, metres, before spindle and mosaic domains; of another cell where one is given."""
+def _cell_vectors(experiment: Experiment) -> np.ndarray:
+    """Cell vectors as rows, metres, before spindle and mosaic domains."""
+    found = _cell(experiment, experiment.crystal.cell)
+    return 1e-10 * np.array([found.a, found.b, found.c])
+
+
+def _cell(experiment: Experiment, cell: tuple | None) -> Cell:
+    """The oriented cell of an experiment whose constants are these."""
     crystal = experiment.crystal
     misset = draw_misset(crystal, ClassicStream(), physical=experiment.fidelity == "physical")
-    parts = _Lattice(crystal.cell if cell is None else cell, crystal.mosflm_matrix, crystal.orientation)
-    found = orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset)
-    return 1e-10 * np.array([found.a, found.b, found.c])
+    parts = _Lattice(cell, crystal.mosflm_matrix, crystal.orientation)
+    return orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset)
 
 
 def _places_in_cell(one: Parameter, experiment: Experiment) -> tuple[int, ...]:
@@ -157,10 +162,15 @@ def _places_in_cell(one: Parameter, experiment: Experiment) -> tuple[int, ...]:
     return (one.component,)
 
 
-def _with_constant(places: tuple[int, ...], value: float, here: Experiment) -> np.ndarray:
-    """Cell vectors where some constants of the cell have another value."""
+def _with_constant(places: tuple[int, ...], value: float, here: Experiment) -> Numbers:
+    """Cell vectors, and stars, where some constants of the cell have another value."""
     cell = tuple(value if place in places else held for place, held in enumerate(here.crystal.cell or ()))
-    return _cell_vectors(here, cell)
+    found = _cell(here, cell)
+    vectors = {"cell_vectors_m": 1e-10 * np.array([found.a, found.b, found.c])}
+    if here.fidelity == "physical":
+        return vectors
+    # nanoBragg's stars are not quite the reciprocal vectors of a triclinic cell (eq. 26).
+    return vectors | {"stars_per_A": np.array([found.a_star, found.b_star, found.c_star])}
 
 
 def _turned(one: Parameter, values: dict[str, float], here: Experiment) -> np.ndarray:

@@ -22,6 +22,7 @@ class Tangent:
     """
 
     cell_vectors_m: np.ndarray | None = None  #: (3, 3), rows a, b, c, before spindle and mosaic domains turn them
+    stars_per_A: np.ndarray | None = None  #: (3, 3), rows a*, b*, c* of Plan.cell; None: as reciprocals change
     turn_rad: np.ndarray | None = None  #: (3,), a rotation about lab x, y, z after spindle and mosaic domains
     mosaic_spread_rad: float | None = None  #: of Plan.mosaic_spread
     cell_counts: np.ndarray | None = None  #: (3,), of N_a, N_b, N_c, which are real here
