@@ -29,6 +29,8 @@ LAYERS = (
     "response",
     "series",
     "refine",
+    "torch",
+    "jax",
     "lab",
     "cli",
     "",

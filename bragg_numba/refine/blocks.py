@@ -116,7 +116,7 @@ class Blocks:
         return step
 
     def covariances(self) -> list[np.ndarray]:
-        """Covariances of the shared parameters with each still's own, float64 (s + m, s + m); of no still: (s, s).
+        """Covariances of shared parameters with each still's own (eq. 67), float64 (s + m, s + m); of no still: (s, s).
 
         Variances of parameters that the data do not fix are infinite, what is beside them is 0.
         """
