@@ -538,8 +538,39 @@ def with_counts(plan: Plan, cell_counts: Sequence[float]) -> Plan:
     )
 
 
+#: What of a plan the kernels of slopes take in: what else one may hold changes photons in ways that they do not know.
+_KNOWN = {
+    "Plan": {
+        *("experiment", "detector", "cell", "sources", "cells", "table", "mask", "roi", "panels", "lattice", "lookup"),
+        *("rules", "phi", "layers", "domains", "mosaic_spread", "oversample", "recommended_oversample"),
+        *("cell_counts", "notes", "lattices", "amorphous", "diffuse"),
+    },
+    "Lattice": {
+        *("shape", "n_a", "n_b", "n_c", "metric_hh", "metric_kk", "metric_ll", "metric_hk", "metric_hl", "metric_kl"),
+    },
+    "Table": {
+        *("h_first", "k_first", "l_first", "h_count", "k_count", "l_count", "has_table", "interpolate", "default_F"),
+    },
+    "Rules": {
+        *("per_term", "running_thick", "running_polar", "running_omega", "running", "weighted", "skip_zero"),
+        *("background", "scale", "flat_background"),
+    },
+}
+
+
+def _refuse_unknown(name: str, kind: str, parts: Mapping[str, Any]) -> None:
+    for part, value in parts.items():
+        if part in _KNOWN[kind] or value is None:
+            continue
+        if np.size(value) and np.any(value):
+            raise InputError(f"{name}.{part}", "has no slopes", hint="leave out what makes it")
+
+
 def refuse_plan(plan: Plan) -> None:
     """Raise InputError for what photons have no slopes of."""
+    _refuse_unknown("Plan", "Plan", {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)})
+    for part, kind in (("lattice", "Lattice"), ("lookup", "Table"), ("rules", "Rules")):
+        _refuse_unknown(f"Plan.{part}", kind, getattr(plan, part)._asdict())
     experiment = plan.experiment
     if plan.lattices is not None:
         raise InputError("Experiment.lattices", "have no slopes", hint="take those of each experiment of its own")
