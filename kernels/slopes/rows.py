@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-BLOCK = 128
+BLOCK = 64
 
-# Rows begin a cache line further than a whole number of 512 bytes: see pixels/rows.py.
+# Rows begin a cache line further than a whole number of 256 bytes: see pixels/rows.py.
 _ROW = BLOCK + 16
 
 # --- float32 or float64: what a step makes, then the sums of a chunk of steps --------------------------
