@@ -10,11 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from bragg_numba.refine.factors import FittedFactors, refine_factors, with_factors
 from bragg_numba.refine.fit import check_experiments, fit, restrain_cell
 from bragg_numba.refine.result import Fitted, Refinement, read_experiments
 from bragg_numba.refine.still import Still
 
-__all__ = ["Fitted", "Refinement", "Still", "read_experiments", "refine", "restrain_cell"]
+__all__ = [
+    "Fitted",
+    "FittedFactors",
+    "Refinement",
+    "Still",
+    "read_experiments",
+    "refine",
+    "refine_factors",
+    "restrain_cell",
+    "with_factors",
+]
 
 
 def refine(

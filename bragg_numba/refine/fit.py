@@ -129,7 +129,7 @@ def find_unknowns(prepared: Sequence[Prepared], free: str | Iterable[str], share
         raise InputError(sorted(both)[0], "must be either shared or free, not both")
     for one in (*common, *(one for part in own for one in part)):
         if one.name == F2:
-            raise InputError(F2, "is refined by bragg_numba.refine.factors", hint="refine_factors")
+            raise InputError(F2, "is not a number", hint="bragg_numba.refine.refine_factors fits all reflections")
     for number, still in enumerate(prepared[1:], start=1):
         for mine, theirs in zip(common, find_parameters(still.experiment, shared_names) if common else (), strict=True):
             if mine.name != theirs.name or not math.isclose(mine.value, theirs.value, rel_tol=1e-9, abs_tol=1e-12):
