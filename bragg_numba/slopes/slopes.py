@@ -541,7 +541,20 @@ def with_counts(plan: Plan, cell_counts: Sequence[float]) -> Plan:
 #: What of a plan the kernels of slopes take in: what else one may hold changes photons in ways that they do not know.
 _KNOWN = {
     "Plan": {
-        *("experiment", "detector", "cell", "sources", "cells", "table", "mask", "roi", "panels", "lattice", "lookup"),
+        *(
+            "experiment",
+            "detector",
+            "cell",
+            "sources",
+            "cells",
+            "shares",
+            "table",
+            "mask",
+            "roi",
+            "panels",
+            "lattice",
+            "lookup",
+        ),
         *("rules", "phi", "layers", "domains", "mosaic_spread", "oversample", "recommended_oversample"),
         *("cell_counts", "notes", "lattices", "amorphous", "diffuse"),
     },
@@ -560,9 +573,8 @@ _KNOWN = {
 
 def _refuse_unknown(name: str, kind: str, parts: Mapping[str, Any]) -> None:
     for part, value in parts.items():
-        if part in _KNOWN[kind] or value is None:
-            continue
-        if np.size(value) and np.any(value):
+        plain = isinstance(value, (bool, int, float, np.ndarray))
+        if part not in _KNOWN[kind] and (np.any(value) if plain else value):
             raise InputError(f"{name}.{part}", "has no slopes", hint="leave out what makes it")
 
 
@@ -596,6 +608,10 @@ def _refuse_tangent(plan: Plan, name: str, tangent: Tangent | None) -> None:
         raise InputError(name, "has no slope where the detector is curved")
     if tangent.mosaic_spread_rad is not None and not (plan.mosaic_spread > 0.0 and plan.domains > 1):
         raise InputError(name, "has a slope only where the crystal has mosaic domains", plan.mosaic_spread)
+    crystal = plan.experiment.crystal
+    drawn = isinstance(crystal.mosaic_spread_deg, float) and crystal.mosaic_rotations is None
+    if tangent.mosaic_spread_rad is not None and not (drawn and crystal.mosaic_model == "cap"):
+        raise InputError(name, "has a slope only where one spread is drawn as nanoBragg draws it")
     if tangent.mosaic_spread_rad is not None and plan.mosaic_spread >= math.pi:
         raise InputError(name, "has a slope only below 180 degrees")
     sensorless = not any(panel.has_sensor for panel in plan.panels)

@@ -7,7 +7,7 @@ shape, precision and kind of amplitudes over plain constants: numba leaves out w
 from functools import cache
 
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
-from bragg_numba.kernels.parameters import SQUARE
+from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.slopes.factors import (
     add_capture,
     add_polarization,
@@ -338,6 +338,7 @@ def sum_of_blocks(shape, single, amplitudes):
                         weight = 1.0 if alone else sources.weight[source]
                         together += sources.weight[source]
                         for number in range(len(cells)):
+                            share = weight * cells[number, SHARE_OF_CELL]
                             cell = over_wavelength(cells, number, sources.wavelength[source])
                             if margins[0] < 1.0 and not sees_spot(cell, incident, middle, margins):
                                 continue
@@ -347,11 +348,11 @@ def sum_of_blocks(shape, single, amplitudes):
                             else:
                                 shape_radial(shape, single, lattice, step)
                             if amplitudes == LISTED:
-                                multiply_amplitudes(shape, squares, weight, step, places)
+                                multiply_amplitudes(shape, squares, share, step, places)
                             elif amplitudes == INTERPOLATED:
-                                multiply_interpolated(shape, lookup, table, weight, step, weights)
-                            elif weight != 1.0:
-                                multiply_weight(shape, weight, step)
+                                multiply_interpolated(shape, lookup, table, share, step, weights)
+                            elif share != 1.0:
+                                multiply_weight(shape, share, step)
                             add_step(shape, wanted, cell, spins[number], step)
                             waiting += 1
                             if waiting == CHUNK:

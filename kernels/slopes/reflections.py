@@ -2,6 +2,7 @@
 
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import cpu_kernel, device_function, serial_kernel
+from bragg_numba.kernels.parameters import SHARE_OF_CELL
 from bragg_numba.kernels.work import panel_at
 from numba import prange
 
@@ -76,7 +77,7 @@ def scatter_pixel(panel, lattice, lookup, rules, sources, cells, row, column, we
                     i = walk.table_place(physics.nearest_index(h), lookup.h_first, lookup.h_count)
                     j = walk.table_place(physics.nearest_index(k), lookup.k_first, lookup.k_count)
                     m = walk.table_place(physics.nearest_index(l), lookup.l_first, lookup.l_count)
-                    gradient[(i * lookup.k_count + j) * lookup.l_count + m] += kept * square
+                    gradient[(i * lookup.k_count + j) * lookup.l_count + m] += kept * c[SHARE_OF_CELL] * square
 
 
 @device_function
