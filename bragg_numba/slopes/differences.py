@@ -193,7 +193,8 @@ def _turned(one: Parameter, values: dict[str, float], here: Experiment) -> np.nd
 def _panels(experiment: Experiment, oversample: int) -> Numbers:
     physical = experiment.fidelity == "physical"
     placed = place_detector(experiment)
-    sensors = list_sensors(experiment.detector, physical=physical, notes=[])
+    wavelength_A = list_sources(experiment.beam, placed, physical=physical).mean_wavelength_A
+    sensors = list_sensors(experiment.detector, wavelength_A, physical=physical, notes=[])
     panels = list_panels(experiment, placed, sensors, oversample, physical=physical)
 
     def column(*names: str) -> np.ndarray:

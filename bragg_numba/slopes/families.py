@@ -190,13 +190,13 @@ def _of_all_panels(experiment: Experiment, panel: int, component: int) -> tuple[
 
 
 def _of_sensor(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
-    thick = [thickness for thickness, depth in experiment.detector.sensors if thickness > 0.0 and depth != 0.0]
+    thick = any(sensor.absorbs for sensor in experiment.detector.sensors)
     return None if thick else ("does not act on a detector without a sensor", "give thickness_um and a depth")
 
 
 def _of_panel_sensor(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
-    thickness, depth = experiment.detector.sensors[panel]
-    return None if thickness > 0.0 and depth != 0.0 else ("does not act on a panel without a sensor", "")
+    sensor = experiment.detector.sensors[panel]
+    return None if sensor.absorbs else ("does not act on a panel without a sensor", "")
 
 
 def _of_dispersion(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
@@ -366,8 +366,9 @@ def _of_panel(field: str, step: float, count, refusal, *, moves_spots: bool = Tr
     def values(experiment: Experiment, panel: int) -> tuple:
         held = getattr((experiment.detector.panels or ())[panel], field)
         if held is None:
-            thickness, depth = experiment.detector.sensors[panel]
-            held = thickness if field == "thickness_um" or depth is None else depth
+            sensor = experiment.detector.sensors[panel]
+            by_thickness = field == "thickness_um" or sensor.depth_um is None
+            held = sensor.thickness_um if by_thickness else sensor.depth_um
         return (held,) if count is single else held
 
     def get(experiment: Experiment, panel: int, component: int) -> float:

@@ -614,6 +614,10 @@ def _refuse_tangent(plan: Plan, name: str, tangent: Tangent | None) -> None:
         raise InputError(name, "has a slope only where one spread is drawn as nanoBragg draws it")
     if tangent.mosaic_spread_rad is not None and plan.mosaic_spread >= math.pi:
         raise InputError(name, "has a slope only below 180 degrees")
+    made_of = any(one.absorbs and one.material and one.depth_um is None for one in plan.experiment.detector.sensors)
+    if made_of and changed & {"wavelengths_m", "attenuation_per_m", "layer_step_m"}:
+        hint = "give its attenuation depth"
+        raise InputError(name, "has no slope where a sensor's material says how much it absorbs", hint=hint)
     sensorless = not any(panel.has_sensor for panel in plan.panels)
     if sensorless and changed & {"attenuation_per_m", "layer_step_m"}:
         raise InputError(name, "has a slope only where there is a sensor")
