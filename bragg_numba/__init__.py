@@ -48,7 +48,10 @@ _HOMES = {
     "InputError": "errors",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])
+#: Rooms that are functions, too: ``bragg_numba.refine(...)``.
+_ROOMS = ("refine",)
+
+__all__ = sorted([*_HOMES, *_ROOMS, "__version__"])
 
 if sys.platform == "win32":
     import warnings
@@ -60,6 +63,8 @@ if sys.platform == "win32":
 
 
 def __getattr__(name: str):
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
@@ -68,4 +73,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_ROOMS])

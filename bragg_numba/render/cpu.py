@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from bragg_numba import checks as check
-from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Frame
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.kernels.work import N_COLUMNS
@@ -18,26 +16,7 @@ from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_fitting_tiles, list_gaps
 from bragg_numba.render.statistics import Tally
-
-
-@contextmanager
-def threads(count: int | None):
-    """Let kernels use ``count`` threads (None or 0: all) inside the block."""
-    import numba
-
-    if not count:
-        yield
-        return
-    most = numba.config.NUMBA_NUM_THREADS
-    if not 1 <= count <= most:
-        raise InputError("threads", f"must lie between 1 and {most} on this machine", count)
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
+from bragg_numba.threads import threads
 
 #: Terms in one call of a kernel: a fraction of a second, so that progress shows and Ctrl-C is heard.
 PIXEL_STEPS_IN_CALL = 4e8

@@ -16,9 +16,10 @@ from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles, split_tiles
 from bragg_numba.predict.lit import Lit, deal, find_lit, has_normalised_gains
 from bragg_numba.render import costs
-from bragg_numba.render.cpu import LEAST_TILES_OF_THREAD, TileRenderer, clear, threads
+from bragg_numba.render.cpu import LEAST_TILES_OF_THREAD, TileRenderer, clear
 from bragg_numba.render.found import FoundSpots
 from bragg_numba.render.statistics import Tally
+from bragg_numba.threads import threads
 
 #: Rows and columns of a tile of this engine.
 TILE = (BLOCK_ROWS, BLOCK_COLUMNS)
