@@ -26,7 +26,8 @@ class FittedFactors:
     Attributes
     ----------
     structure_factors
-        With new amplitudes; reflections that no still shows have their old ones.
+        With new amplitudes; reflections of which less than a photon is expected have their old ones, and those that are
+        expected but do not show have 0.
     sigma
         float64 (n,), standard deviations of the amplitudes by the photons of their spots, in the order of the
         reflections; inf where nothing was seen.
