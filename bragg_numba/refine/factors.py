@@ -26,7 +26,8 @@ class FittedFactors:
     Attributes
     ----------
     structure_factors
-        With new amplitudes; reflections that no still shows have their old ones.
+        With new amplitudes; reflections of which less than a photon is expected have their old ones, and those that are
+        expected but do not show have 0.
     sigma
         float64 (n,), standard deviations of the amplitudes by the photons of their spots, in the order of the
         reflections; inf where nothing was seen.
@@ -92,6 +93,7 @@ def refine_factors(
         raise InputError("data", "must not be negative where they are Poisson's")
     mates = _mates(factors.indices) if friedel else None
     squares = np.square(factors.amplitudes.astype(np.float64))
+    known = np.zeros(len(squares), dtype=np.bool_)
     done, change = 0, np.inf
     while done < steps and change > tolerance:
         seen, expected = np.zeros(len(squares)), np.zeros(len(squares))
@@ -103,8 +105,10 @@ def refine_factors(
             both = mates != np.arange(len(mates))
             seen, expected = seen + both * seen[mates], expected + both * expected[mates]
         photons = squares * seen
-        known = squares * expected >= LEAST_PHOTONS
-        ratio = np.where(known, seen / np.where(known, expected, 1.0), 1.0)
+        if done == 0:
+            known = squares * expected >= LEAST_PHOTONS
+        shown = known & (expected > 0.0)
+        ratio = np.where(shown, seen / np.where(shown, expected, 1.0), 1.0)
         squares = squares * ratio
         sure = known & (photons > 100.0)
         change = float(np.abs(np.sqrt(ratio[sure]) - 1.0).max(initial=0.0))

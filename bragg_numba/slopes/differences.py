@@ -193,8 +193,10 @@ def _turned(one: Parameter, values: dict[str, float], here: Experiment) -> np.nd
 def _panels(experiment: Experiment, oversample: int) -> Numbers:
     physical = experiment.fidelity == "physical"
     placed = place_detector(experiment)
-    wavelength_A = list_sources(experiment.beam, placed, physical=physical).mean_wavelength_A
-    sensors = list_sensors(experiment.detector, wavelength_A, physical=physical, notes=[])
+    wavelength = experiment.beam.wavelength_A
+    if any(sensor.depends_on_wavelength for sensor in experiment.detector.sensors):
+        wavelength = list_sources(experiment.beam, placed, physical=physical).mean_wavelength_A
+    sensors = list_sensors(experiment.detector, wavelength, physical=physical, notes=[])
     panels = list_panels(experiment, placed, sensors, oversample, physical=physical)
 
     def column(*names: str) -> np.ndarray:

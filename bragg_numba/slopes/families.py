@@ -11,6 +11,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
+from bragg_numba.experiment.detector import Sensor
 from bragg_numba.experiment.faces import unit_of
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.experiment.vectors import Vector, as_vector
@@ -190,13 +191,12 @@ def _of_all_panels(experiment: Experiment, panel: int, component: int) -> tuple[
 
 
 def _of_sensor(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
-    thick = any(sensor.absorbs for sensor in experiment.detector.sensors)
-    return None if thick else ("does not act on a detector without a sensor", "give thickness_um and a depth")
+    absorbs = any(sensor.absorbs for sensor in experiment.detector.sensors)
+    return None if absorbs else ("does not act on a detector without a sensor", "give thickness_um and a depth")
 
 
 def _of_panel_sensor(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
-    sensor = experiment.detector.sensors[panel]
-    return None if sensor.absorbs else ("does not act on a panel without a sensor", "")
+    return None if experiment.detector.sensors[panel].absorbs else ("does not act on a panel without a sensor", "")
 
 
 def _of_dispersion(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
@@ -211,9 +211,22 @@ def _of_default(experiment: Experiment, panel: int, component: int) -> tuple[str
     return None
 
 
+def _depth_um(experiment: Experiment, sensor: Sensor) -> float:
+    """Attenuation depth of a sensor, um, where none is given for it alone: its material's, or its thickness."""
+    if sensor.depth_um is not None:
+        return sensor.depth_um
+    return 1e6 / float(sensor.attenuation_per_m(experiment.beam.wavelength_A))
+
+
 def _depth(experiment: Experiment, component: int) -> float:
-    """Attenuation depth, um: the sensor's thickness where it is not given."""
-    return experiment.detector.thickness_um
+    """Attenuation depth of the detector's own sensor, um, where it is not given."""
+    return _depth_um(experiment, next(sensor for sensor in experiment.detector.sensors if sensor.absorbs))
+
+
+def _of_wavelength(experiment: Experiment, panel: int, component: int) -> tuple[str, str] | None:
+    if any(sensor.depends_on_wavelength for sensor in experiment.detector.sensors):
+        return "has no derivative beside a sensor whose material absorbs by it", "give attenuation_depth_um"
+    return None
 
 
 # Beam centres: a default that is written down must leave the pivot as it is.
@@ -367,8 +380,7 @@ def _of_panel(field: str, step: float, count, refusal, *, moves_spots: bool = Tr
         held = getattr((experiment.detector.panels or ())[panel], field)
         if held is None:
             sensor = experiment.detector.sensors[panel]
-            by_thickness = field == "thickness_um" or sensor.depth_um is None
-            held = sensor.thickness_um if by_thickness else sensor.depth_um
+            held = sensor.thickness_um if field == "thickness_um" else _depth_um(experiment, sensor)
         return (held,) if count is single else held
 
     def get(experiment: Experiment, panel: int, component: int) -> float:
@@ -483,7 +495,7 @@ def _of_reflections(experiment: Experiment, panel: int, component: int) -> tuple
 
 #: Absolute fields first, what moves relative to them after: ``moved`` goes in this order.
 FAMILIES: tuple[Family, ...] = (
-    _field("beam.wavelength_A", SOURCES, 1e-3, relative=True),
+    _field("beam.wavelength_A", SOURCES, 1e-3, relative=True, refusal=_of_wavelength),
     _field("beam.dispersion_percent", SOURCES, 1e-2, relative=True, refusal=_of_dispersion),
     _field("beam.fluence_per_m2", PHOTONS, 1e-2, relative=True, moves_spots=False, refusal=_of_fluence),
     _field("beam.flux_per_s", PHOTONS, 1e-2, relative=True, moves_spots=False, refusal=_of_flux),

@@ -589,6 +589,10 @@ def refuse_plan(plan: Plan) -> None:
     if plan.amorphous is not None or plan.diffuse is not None:
         name = "Experiment.backgrounds" if plan.amorphous is not None else "Experiment.diffuse"
         raise InputError(name, "has no slopes", hint="leave it out, render it, and hand it to normal as background")
+    if plan.transmission is not None:
+        raise InputError("what stands in the way", "has no slopes: shadows, windows and air are not among them yet")
+    if experiment.damage is not None and experiment.damage.dose_MGy > 0.0:
+        raise InputError("Experiment.damage", "has no slopes", hint="leave it out, or put faded amplitudes in")
     if plan.rules.running:
         raise InputError("Sampling.oversample_thick, _polar and _omega", "have no slopes, being running products")
     if experiment.sampling.pixel_average:
