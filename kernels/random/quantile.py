@@ -35,7 +35,7 @@ NEGLIGIBLE = 2.0**-56
 
 @device_function
 def beyond_mean(root, inverse, w):
-    """Return by how much the quantile of a normal deviate ``w`` lies above the mean, and s; in the type of ``w``.
+    """Return by how much the quantile of a normal deviate ``w`` lies above the mean (eq. 55), and s; in w's type.
 
     ``root`` is that of the mean, ``inverse`` 1 over it. Right where s lies between ``S_LEAST`` and ``S_MOST``.
     """
