@@ -479,7 +479,7 @@ class Viewer {
     context.font = "12px system-ui, sans-serif";
     context.textAlign = "left";
     context.textBaseline = "middle";
-    const steps = this.about.panels.length > 1 || this.view.zoom > 3 ? 2880 : 720;
+    const steps = this.about.panels.length > 1 ? 1440 : 720;
     for (const d of rings) {
       const angle = angleOf(this.about, d);
       let named = false;
