@@ -45,7 +45,7 @@ from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.pipeline import Job
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
 from bragg_numba.series.transmission import write_transmission
-from bragg_numba.versions import __version__
+from bragg_numba.versions import NOISE, __version__
 
 
 def write_series(
@@ -132,7 +132,8 @@ def list_jobs(series, options: OutputOptions) -> list[Job]:
     """Cut a series into data files of equal length; the last may be shorter."""
     n, size = len(series), options.frames_per_file
     common = hashlib.sha256(series.experiment.to_json().encode())
-    common.update(json.dumps({**options.pixel_options(), "version": __version__}, sort_keys=True).encode())
+    made_with = {"version": __version__, **({} if options.counts is None else {"noise": NOISE})}
+    common.update(json.dumps({**options.pixel_options(), **made_with}, sort_keys=True).encode())
     jobs = []
     for number, start in enumerate(range(0, n, size), start=1):
         frames = range(start, min(start + size, n))

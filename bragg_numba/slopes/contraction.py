@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bragg_numba.kernels.parameters import ROUND, SQUARE
+from bragg_numba.kernels.parameters import SQUARE
 from bragg_numba.kernels.slopes import rows
 from bragg_numba.plan.plan import Plan
+from bragg_numba.slopes.cell_counts import metric_is_of_volume
 from bragg_numba.slopes.tangents import OF_PANELS, Tangent
 
 #: Relative changes of wavelengths that differ by less are one.
@@ -118,11 +119,6 @@ def _of_crystal(plan: Plan, tangent: Tangent, of: np.ndarray) -> None:
         of[:, rows.KAHN] += tangent.polarization
     if tangent.default_F is not None and not plan.lookup.has_table and plan.lookup.default_F != 0.0:
         of[:, rows.BRAGG] += 2.0 * tangent.default_F / plan.lookup.default_F
-
-
-def metric_is_of_volume(plan: Plan) -> bool:
-    """Whether the radius is that of nanoBragg's gauss and top-hat spots, which the cell's vectors enter (eq. 14)."""
-    return plan.lattice.shape not in (SQUARE, ROUND) and not plan.rules.per_term
 
 
 def _metric_of_vectors(plan: Plan, at_rest: np.ndarray, change: np.ndarray, stars: np.ndarray | None) -> np.ndarray:

@@ -20,8 +20,8 @@ from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.experiment.noun import Noun
-from bragg_numba.kernels.parameters import Lattice
 from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.slopes.cell_counts import with_counts
 from bragg_numba.slopes.families import FAMILIES, ORDER, Extras, Family, Moved, free_constants, single
 from bragg_numba.slopes.rotations import rotation_of
 from bragg_numba.slopes.tangents import F2
@@ -134,7 +134,7 @@ def plan_at(experiment: Experiment, values: Mapping[str, float], like: Plan | No
     there, extras = moved(experiment, values)
     plan = make_plan(there, like=like)
     if extras.cell_counts is not None:
-        plan = dataclasses.replace(plan, lattice=_with_counts(plan.lattice, extras.cell_counts))
+        plan = with_counts(plan, extras.cell_counts)
     if any(extras.turn_rad):
         turn = rotation_of(np.array(extras.turn_rad))
         plan = dataclasses.replace(plan, cells=(plan.cells.reshape(-1, 3) @ turn.T).reshape(-1, 9))
@@ -142,26 +142,6 @@ def plan_at(experiment: Experiment, values: Mapping[str, float], like: Plan | No
         sources = dataclasses.replace(plan.sources, weight=np.array(extras.weights))
         plan = dataclasses.replace(plan, sources=sources, rules=plan.rules._replace(weighted=True))
     return plan
-
-
-def _with_counts(lattice: Lattice, counts: tuple[float, float, float]) -> Lattice:
-    """A lattice of real numbers of cells (eq. 14)."""
-    a, b, c = (n / held for n, held in zip(counts, (lattice.n_a, lattice.n_b, lattice.n_c), strict=True))
-    skewed = lattice.metric_hk or lattice.metric_hl or lattice.metric_kl
-    if skewed:
-        # nanoBragg's radius in 1/angstrom, times the number of cells.
-        a = b = c = a * b * c
-    return lattice._replace(
-        n_a=counts[0],
-        n_b=counts[1],
-        n_c=counts[2],
-        metric_hh=lattice.metric_hh * a * a,
-        metric_kk=lattice.metric_kk * b * b,
-        metric_ll=lattice.metric_ll * c * c,
-        metric_hk=lattice.metric_hk * a * a,
-        metric_hl=lattice.metric_hl * a * a,
-        metric_kl=lattice.metric_kl * a * a,
-    )
 
 
 def frozen(plan: Plan) -> Experiment:

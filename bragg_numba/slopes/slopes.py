@@ -19,7 +19,8 @@ from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
 from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
-from bragg_numba.slopes.contraction import Contraction, contract, metric_is_of_volume
+from bragg_numba.slopes.cell_counts import with_counts
+from bragg_numba.slopes.contraction import Contraction, contract
 from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, wanted_pixels
 from bragg_numba.slopes.tangents import F2, Tangent
 from bragg_numba.threads import threads
@@ -511,31 +512,6 @@ def _fits_single(plan: Plan) -> bool:
     strongest = strongest_square(plan.table) if plan.lookup.has_table else 1.0
     most = max(strongest, 1.0) * max(plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c)
     return not plan.lookup.interpolate and most < 1e30 and not 0.0 < strongest < 1e-20
-
-
-def with_counts(plan: Plan, cell_counts: Sequence[float]) -> Plan:
-    """A plan whose crystal has a real number of cells along each axis, the lattice factor going on about each peak."""
-    counts = np.array(check.vector("cell_counts", cell_counts, low=1.0, high=1e6))
-    before, lattice = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c]), plan.lattice
-    grown = counts / before
-    if metric_is_of_volume(plan):
-        metric = plan.metric * float(grown.prod()) ** 2
-    else:
-        metric = plan.metric * np.outer(grown, grown)
-    return dataclasses.replace(
-        plan,
-        lattice=lattice._replace(
-            n_a=float(counts[0]),
-            n_b=float(counts[1]),
-            n_c=float(counts[2]),
-            metric_hh=float(metric[0, 0]),
-            metric_kk=float(metric[1, 1]),
-            metric_ll=float(metric[2, 2]),
-            metric_hk=float(2.0 * metric[0, 1]),
-            metric_hl=float(2.0 * metric[0, 2]),
-            metric_kl=float(2.0 * metric[1, 2]),
-        ),
-    )
 
 
 #: What of a plan the kernels of slopes take in: what else one may hold changes photons in ways that they do not know.
