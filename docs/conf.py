@@ -1,0 +1,52 @@
+"""How Sphinx makes the documentation site; scripts/docs runs it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bragg_numba.versions import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+
+project, author, copyright = "bragg_numba", "The bragg_numba developers", "2026, The bragg_numba developers"
+release = version = __version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+# Tutorials are run when the site is built, in a folder of their own; what fails there fails the build.
+nb_execution_mode = "cache"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+# Progress bars and notes on stderr are no part of a page.
+nb_output_stderr = "remove"
+nb_merge_streams = False
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 4
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "none"
+autodoc_class_signature = "separated"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"bragg_numba {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Nothing is fetched from elsewhere: pages open without a network.
+mathjax_path = ""
+# A pattern that no page matches yet is one that a later page will.
+suppress_warnings = ["toc.empty_glob"]
+
+
+def _files_of_the_repository(app, docname, source):
+    """Name files beside docs/ that pages link to, which the site does not have, as text: links hold on GitHub."""
+    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./[^)#]+(?:#[^)]*)?\)", r"\1", source[0])
+
+
+def setup(app):
+    """Tell Sphinx what to do with sources."""
+    app.connect("source-read", _files_of_the_repository)
