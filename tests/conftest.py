@@ -20,6 +20,7 @@ OF_THE_CHECKOUT = [
     "test_layers.py",
     "test_package.py",
     "test_readme.py",
+    "test_roundtrip.py",
     "test_site.py",
 ]
 collect_ignore = [] if (ROOT / "setup.cfg").exists() else OF_THE_CHECKOUT
