@@ -11,9 +11,13 @@ import sys
 from bragg_numba.versions import __version__ as __version__
 
 _HOMES = {
+    "Absorption": "experiment",
+    "AirPath": "experiment",
     "Background": "experiment",
     "Beam": "experiment",
+    "Beamstop": "experiment",
     "Crystal": "experiment",
+    "Damage": "experiment",
     "Detector": "experiment",
     "Diffuse": "experiment",
     "Experiment": "experiment",
@@ -24,10 +28,12 @@ _HOMES = {
     "Rotation": "experiment",
     "Sampling": "experiment",
     "Series": "series",
+    "Shadow": "experiment",
     "Simulator": "render",
     "Spectrum": "experiment",
     "Statistics": "render",
     "StructureFactors": "experiment",
+    "Window": "experiment",
     "background_of_frame": "render.profile",
     "list_crossings": "predict.crossings",
     "load_plan": "series",

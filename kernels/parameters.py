@@ -135,6 +135,11 @@ class Sources(NamedTuple):
     weight: np.ndarray  #: float64 (n,), their mean is 1
 
 
+#: Columns of a list of cells, float64, one row for each spindle step and mosaic domain: a, b, c in metres, and the
+#: share of the photons, whose mean is 1.
+SHARE_OF_CELL, N_CELL = 9, 10
+
+
 class Scattering(NamedTuple):
     """F of sin(theta)/lambda as piecewise cubics (eq. 44), with a grid of cells in which to look for the piece.
 
@@ -179,6 +184,7 @@ class Code(NamedTuple):
     placed: object  #: structure factors come from a table
     split: object  #: the change per pixel is split as well (eq. 33)
     factors: object  #: terms carry factors of their own, or a sensor absorbs
+    shares: object  #: mosaic domains differ in their share of the photons
 
 
 #: What a part of Code is where its code is wanted.

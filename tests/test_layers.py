@@ -18,6 +18,7 @@ GRAPH = read_imports(MODULES)
 LAYERS = (
     "kernels",
     *("errors", "checks", "conventions", "memory", "tolerances", "versions"),
+    "materials",
     "io",
     "dialect",
     "experiment",

@@ -221,6 +221,13 @@ def _describe_experiment(experiment) -> dict:
     }
     if experiment.diffuse is not None:
         report["diffuse"] = {name: _short(value) for name, value in given(experiment.diffuse)}
+    if experiment.damage is not None:
+        report["damage"] = {name: _short(value) for name, value in given(experiment.damage)}
+    if experiment.transmission:
+        report["transmission"] = {
+            f"{place} {noun.label}": {name: _short(value) for name, value in given(noun)}
+            for place, noun in enumerate(experiment.transmission)
+        }
     if experiment.backgrounds:
         # A label may come twice.
         report["backgrounds"] = {

@@ -147,11 +147,7 @@ def _write_noise(request, plan: Plan, image, written: dict) -> None:
         from bragg_numba.response.classic import noise_image
 
         # A negative seed goes on with what the crystal's random numbers left behind, as in C.
-        stream = (
-            stream_after_crystal(plan.experiment.crystal, plan.mosaic_spread, plan.domains)
-            if request.seed < 0
-            else None
-        )
+        stream = stream_after_crystal(plan.experiment.crystal) if request.seed < 0 else None
         counts, photons, overloads = noise_image(image, request.seed, request.adc, plan.roi, stream)
     write_bytes(request.noise_file, smv_bytes(smv_header(plan), counts))
     written["noise_photons"], written["overloads"] = photons, overloads

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from bragg_numba.conventions import AVOGADRO, DEGREES
 from bragg_numba.experiment.placing import PlacedDetector
 from bragg_numba.plan.plan import Plan
+from bragg_numba.plan.transmission import TransmissionPlan, list_passed
 
 #: Photons in the brightest pixel below which counts are next to none.
 FEWEST_PHOTONS = 1e-3
@@ -19,7 +22,7 @@ def plan_report(plan: Plan) -> dict:
     """Derived quantities by name: SI units, degrees and angstrom as the names say."""
     d, cell, s = plan.detector, plan.cell, plan.sources
     n_panels = len(d.panels)
-    sampling = plan.experiment.sampling
+    sampling, crystal = plan.experiment.sampling, plan.experiment.crystal
     edges_m = [n * edge for n, edge in zip(plan.cell_counts, cell.edges_m, strict=True)]
     mass = math.prod(edges_m) * 1.2e6 * AVOGADRO / math.prod(plan.cell_counts)
     return {
@@ -35,7 +38,7 @@ def plan_report(plan: Plan) -> dict:
         "crystal_m": edges_m,
         "approximate_molecular_weight": mass,
         "cell_counts": plan.cell_counts,
-        "shape": plan.experiment.crystal.shape,
+        "shape": crystal.shape,
         "interpolate": plan.lookup.interpolate,
         "oversample": plan.oversample,
         "recommended_oversample": plan.recommended_oversample,
@@ -50,6 +53,11 @@ def plan_report(plan: Plan) -> dict:
         "wavelength_m": plan.experiment.beam.wavelength_A / 1.0e10,
         "mosaic_domains": plan.domains,
         "mosaic_spread_deg": plan.mosaic_spread * DEGREES,
+        "mosaic_spreads_deg": crystal.mosaic_spread_deg if isinstance(crystal.mosaic_spread_deg, tuple) else None,
+        "mosaic_model": crystal.mosaic_model if crystal.mosaic_rotations is None else "given",
+        "cell_count_matrix": crystal.cell_count_matrix,
+        "block_sizes": crystal.sizes,
+        "blocks": crystal.scale,
         "phi_steps": plan.phi.n,
         "phi_start_deg": plan.experiment.rotation.phi_deg,
         "phi_end_deg": plan.experiment.rotation.phi_deg + plan.phi.range * DEGREES,
@@ -95,7 +103,15 @@ def plan_report(plan: Plan) -> dict:
         "steps": plan.steps,
         "pixel_steps": plan.pixel_steps,
         "backgrounds": [] if plan.amorphous is None else plan.amorphous.molecules,
+        "sensor": plan.experiment.detector.sensors[0].material,
+        "transmission": [] if plan.transmission is None else _passed(plan.transmission),
+        "dose_MGy": 0.0 if plan.experiment.damage is None else plan.experiment.damage.dose_MGy,
     }
+
+
+def _passed(plan: TransmissionPlan) -> list[tuple[str, float | None]]:
+    """What stands in the way, with its transmission at the middle of the first panel; None of what is nowhere alike."""
+    return [(label, _known(part)) for label, part in list_passed(plan)]
 
 
 def _known(value: float) -> float | None:
@@ -171,6 +187,8 @@ def _why_dark(plan: Plan) -> str:
     factors = plan.experiment.structure_factors
     if factors.default_F == 0.0 and not plan.table.any():
         return "all structure factors are 0"
+    if plan.transmission is not None:
+        return "what meets one, if any does, is stopped on its way"
     if plan.experiment.sampling.dmin_A > 0.0:
         return f"none lies within -dmin {plan.experiment.sampling.dmin_A:g} A, or no reflection does"
     if plan.experiment.crystal.shape in ("gauss", "tophat"):
@@ -216,7 +234,8 @@ def plan_lines(plan: Plan) -> list[str]:
         "  Kahn polarization factor: %f" % r["polarization"] if r["polarized"] else "  polarization effect disabled",
         "  incident fluence: %g photons/m^2" % r["fluence_per_m2"],
         *_size_lines(r, d),
-        "  sensor is %g m thick in %d layers with mu= %g" % (r["thickness_m"], r["layers"], r["attenuation_per_m"]),
+        "  sensor%s is %g m thick in %d layers with mu= %g"
+        % (f" of {r['sensor']}" if r["sensor"] else "", r["thickness_m"], r["layers"], r["attenuation_per_m"]),
     ]
     lines += [
         *_centre_lines(r, d),
@@ -237,7 +256,33 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  {r['oversample']}x{r['oversample']} pixel oversample steps"
         + "".join(f" +{name}" for name in r["oversample_flags"]),
     ]
+    lines += _block_lines(r)
     lines += [f"  background {label}: {molecules:g} molecules" for label, molecules in r["backgrounds"]]
+    lines += [
+        f"  {label}" + ("" if part is None else f": {part:.6g} of the photons to the middle of the detector pass")
+        for label, part in r["transmission"]
+    ]
+    if plan.experiment.damage is not None:
+        left = plan.experiment.damage.intensity_left(np.array(2.0))
+        lines.append(f"  dose {r['dose_MGy']:g} MGy: {left:.4g} of the intensity is left at 2 A")
+    return lines
+
+
+def _block_lines(r: dict) -> list[str]:
+    """What nanoBragg has no words for: how domains were drawn or given, and how large blocks are."""
+    lines = []
+    if r["mosaic_spreads_deg"] is not None:
+        lines.append(f"  mosaic spreads about lab x y z: {_g(r['mosaic_spreads_deg'])} degrees")
+    if r["mosaic_model"] != "cap":
+        words = {"gauss": "drawn with normally distributed angles", "given": "as they are given"}
+        lines.append(f"  mosaic domains {words[r['mosaic_model']]}")
+    if r["cell_count_matrix"] is not None:
+        lines.append("  cells along and across a, b, c: " + "; ".join(_g(row) for row in r["cell_count_matrix"]))
+    if r["block_sizes"] is not None:
+        total = math.fsum(row[3] for row in r["block_sizes"])
+        lines += ["  %.4g of the blocks: %dx%dx%d cells" % (row[3] / total, *row[:3]) for row in r["block_sizes"]]
+    if r["blocks"] != 1.0:
+        lines.append("  %g blocks in the beam" % r["blocks"])
     return lines
 
 

@@ -85,7 +85,7 @@ _OF_ONE_PANEL = (
 _OF_EXPT = ("distance", "beam_vector", "polar_vector", "polar")
 _OF_CRYSTAL = ("cell", "mat", "misset", "misset_seed")
 _OF_SWEEP = ("phi", "osc", "phistep", "spindle_axis")
-_OF_SENSOR = ("detector_thick", "detector_abs")
+_OF_SENSOR = ("detector_thick", "detector_abs", "sensor", "sensor_density")
 #: Flags that have a meaning beside another alone.
 _BESIDE = {
     "geom": ("geom_data", "geom_event", "geom_value"),
@@ -94,7 +94,12 @@ _BESIDE = {
         *("bandwidth", "channels", "pink_tail", "pulse_fs", "second_colour", "self_seeded", "centre_jitter"),
         *("energy_jitter", "channel_jitter", "recentre", "spectrum_unit", "spectrum_seed", "shot"),
     ),
+    "block_spread": ("block_sizes",),
+    "sensor": ("sensor_density",),
+    "beamstop": ("beamstop_shift", "beamstop_stem", "beamstop_edge", "beamstop_transmission"),
 }
+#: Millimetres that are no way at all.
+_NO_LENGTH_MM = 1e-9
 #: What -spectrum may be beside a file's name.
 _SPECTRUM_SHAPES = ("monochromatic", "gaussian", "tophat", "pink", "sase")
 
@@ -137,9 +142,17 @@ FLAGS_OF_FIELD = {
     "Crystal.misset_deg": "misset",
     "Crystal.misset_seed": "misset_seed",
     "Crystal.cell_counts": "N Na Nb Nc",
+    "Crystal.cell_count_matrix": "N_matrix",
+    "Crystal.block_sizes": "block_file",
+    "Crystal.block_spread": "block_spread",
+    "Crystal.block_spread_sizes": "block_sizes",
+    "Crystal.scale": "blocks",
     "Crystal.size_mm": "xtalsize xtal_thick xtal_width xtal_height",
     "Crystal.fudge": "fudge",
-    "Crystal.mosaic_spread_deg": "mosaic",
+    "Crystal.mosaic_spread_deg": "mosaic mosaic_xyz",
+    "Crystal.mosaic_model": "mosaic_model",
+    "Crystal.mosaic_rotations": "mosaic_file",
+    "Crystal.mosaic_weights": "mosaic_file",
     "Crystal.mosaic_domains": "mosaic_domains",
     "Crystal.mosaic_seed": "mosaic_seed",
     "Crystal.water_um": "water",
@@ -160,6 +173,8 @@ FLAGS_OF_FIELD = {
     "Detector.origin_mm": "pix0_vector pix0_vector_mm",
     "Detector.attenuation_depth_um": "detector_abs",
     "Detector.thickness_um": "detector_thick",
+    "Detector.sensor": "sensor",
+    "Detector.sensor_density_g_per_cm3": "sensor_density",
     "Detector.thickness_steps": "detector_thicksteps",
     "Detector.mask": "mask",
     "Rotation.phi_deg": "phi",
@@ -172,6 +187,27 @@ FLAGS_OF_FIELD = {
     "Sampling.engine": "engine",
     "Sampling.cutoff_photons": "cutoff",
     "Sampling.pixel_average": "pixel_average",
+    "AirPath.end_mm": "air",
+    "AirPath.before_mm": "air_before",
+    "AirPath.gas": "gas air air_before",
+    "Window.material": "window beam_window",
+    "Window.thickness_um": "window beam_window",
+    "Absorption.material": "sample_sphere sample_plate",
+    "Absorption.thickness_mm": "sample_sphere sample_plate",
+    "Beamstop.diameter_mm": "beamstop",
+    "Beamstop.distance_mm": "beamstop",
+    "Beamstop.shift_mm": "beamstop_shift",
+    "Beamstop.stem_width_mm": "beamstop_stem",
+    "Beamstop.stem_deg": "beamstop_stem",
+    "Beamstop.edge_mm": "beamstop_edge",
+    "Beamstop.transmission": "beamstop_transmission",
+    "Damage.dose_MGy": "dose",
+    "Damage.dose_per_frame_MGy": "dose_per_frame",
+    "Damage.photons_per_um2_per_Gy": "dose_photons",
+    "Damage.law": "damage_law",
+    "Damage.half_dose_MGy_per_A": "half_dose",
+    "Damage.exponent": "damage_exponent",
+    "Damage.cell_drift_per_MGy": "cell_drift",
     "StructureFactors.default_F": "default_F",
     "StructureFactors.indices": "hkl",
     "StructureFactors.amplitudes": "hkl",
@@ -238,6 +274,10 @@ class CommandLine:
             for key in beside:
                 if key in self and file not in self:
                     raise InputError(f"-{key}", f"has no meaning without -{file}")
+        if "gas" in self and not {"air", "air_before"} & set(self.last):
+            raise InputError("-gas", "has no meaning without -air or -air_before")
+        if "sensor" in self and "detector_abs" in self:
+            raise InputError("-sensor", "must not stand beside -detector_abs, which says its depth already")
         if "geom" in self and "expt" in self:
             raise InputError("-geom", "must not stand beside -expt: both place the detector", self.last["geom"][0])
         for file, forbidden in (("geom", _OF_ONE_PANEL), ("expt", (*_OF_ONE_PANEL, *_OF_EXPT))):
@@ -409,6 +449,11 @@ class CommandLine:
             fields["shape"] = word
             if "spectrum_unit" in self:
                 raise InputError("-spectrum_unit", f"has no effect on -spectrum {word}, which is no file")
+            if word != "monochromatic" and "bandwidth" not in self:
+                hint = "percent of the photon energy"
+                raise InputError("-bandwidth", f"must be given for -spectrum {word}", hint=hint)
+            if word == "sase" and "pulse_fs" not in self:
+                raise InputError("-pulse_fs", "must be given for -spectrum sase", hint="a spike is 1.8 eV fs wide")
         else:
             from bragg_numba.io.spectra import read_spectra
 
@@ -496,13 +541,52 @@ class CommandLine:
         fields["shape"] = shapes[self.last_of(*shapes) or "square_xtal"]
         simple = {
             "fudge": "fudge",
-            "mosaic": "mosaic_spread_deg",
             "mosaic_seed": "mosaic_seed",
+            "mosaic_model": "mosaic_model",
+            "blocks": "scale",
             "water": "water_um",
         }
         fields |= {name: self.get(key) for key, name in simple.items() if key in self}
+        return fields | self._mosaic_fields() | self._block_fields()
+
+    def _mosaic_fields(self) -> Fields:
+        """What of ``Crystal`` says how mosaic domains lie."""
+        fields: Fields = {}
+        spread = self.last_of("mosaic", "mosaic_xyz")
+        if spread:
+            fields["mosaic_spread_deg"] = self.last[spread] if spread == "mosaic_xyz" else self.get(spread)
         if self.get("mosaic_domains"):
             fields["mosaic_domains"] = self.get("mosaic_domains")
+        if "mosaic_file" in self:
+            from bragg_numba.io.text_files import read_rows
+
+            for key in ("mosaic", "mosaic_xyz", "mosaic_model", "mosaic_domains", "mosaic_seed"):
+                if key in self:
+                    raise InputError(f"-{key}", "must not stand beside -mosaic_file, which has the domains")
+            rows = read_rows(self.path(self.get("mosaic_file")), (9, 10), "a rotation, row by row, and a weight")
+            fields["mosaic_rotations"] = rows[:, :9].reshape(-1, 3, 3)
+            if rows.shape[1] == 10:
+                fields["mosaic_weights"] = rows[:, 9]
+        return fields
+
+    def _block_fields(self) -> Fields:
+        """What of ``Crystal`` says how large blocks are, beside -N."""
+        fields: Fields = {}
+        given = [key for key in ("N_matrix", "block_file", "block_spread") if key in self]
+        if len(given) > 1:
+            raise InputError(f"-{given[1]}", f"must not come together with -{given[0]}")
+        if "N_matrix" in self:
+            numbers = self.last["N_matrix"]
+            fields["cell_count_matrix"] = tuple(tuple(numbers[i : i + 3]) for i in (0, 3, 6))
+        if "block_file" in self:
+            from bragg_numba.io.text_files import read_rows
+
+            rows = read_rows(self.path(self.get("block_file")), (3, 4), "Na, Nb, Nc and a weight")
+            fields["block_sizes"] = tuple(map(tuple, rows.tolist()))
+        if "block_spread" in self:
+            fields["block_spread"] = self.get("block_spread")
+            if self.get("block_sizes"):
+                fields["block_spread_sizes"] = self.get("block_sizes")
         return fields
 
     @cached_property
@@ -569,6 +653,10 @@ class CommandLine:
                 raise InputError("-detector_abs", "must be micrometres or inf", text) from None
         if "detector_thick" in self:
             fields["thickness_um"] = self.get("detector_thick")
+        if "sensor" in self:
+            fields["sensor"] = self.get("sensor")
+            if "sensor_density" in self:
+                fields["sensor_density_g_per_cm3"] = self.get("sensor_density")
         if self.get("detector_thicksteps"):
             fields["thickness_steps"] = self.get("detector_thicksteps")
         return fields
@@ -648,6 +736,77 @@ class CommandLine:
         if "pixel_average" in self:
             fields["pixel_average"] = True
         return fields
+
+    @cached_property
+    def transmission(self) -> list[Fields]:
+        """What takes photons away: fields of the nouns of ``Experiment.transmission``, each with its ``kind``."""
+        found: list[Fields] = []
+        gas = {"gas": self.get("gas")} if "gas" in self else {}
+        if "air" in self:
+            text = self.get("air")
+            try:
+                end = None if text == "all" else float(text)
+            except ValueError:
+                raise InputError("-air", "must be millimetres or all", text) from None
+            if end is None or end != 0.0:
+                found.append({"kind": "air", "end_mm": end, **gas})
+        if self.get("air_before"):
+            before: Fields = {"before_mm": self.get("air_before")}
+            if found:
+                found[0] |= before
+            else:  # next to nothing behind the crystal
+                found.append({"kind": "air", "end_mm": _NO_LENGTH_MM, **before, **gas})
+        for one in self.order:
+            key, values = one.flag.key, one.values
+            if key in ("window", "beam_window"):
+                foil = {"material": values[0], "thickness_um": values[1], "before": key == "beam_window"}
+                found.append({"kind": "window", **foil})
+            elif key in ("sample_sphere", "sample_plate"):
+                shape = key.removeprefix("sample_")
+                found.append({"kind": "absorption", "shape": shape, "material": values[0], "thickness_mm": values[1]})
+            elif key in ("shadow", "shadow_turning"):
+                found += self._shadows(one.name, values[0], turns=key == "shadow_turning")
+        if "beamstop" in self:
+            stop: Fields = {"kind": "beamstop"}
+            stop["diameter_mm"], stop["distance_mm"] = self.last["beamstop"]
+            if "beamstop_shift" in self:
+                stop["shift_mm"] = self.last["beamstop_shift"]
+            if "beamstop_stem" in self:
+                stop["stem_width_mm"], stop["stem_deg"] = self.last["beamstop_stem"]
+            for key, name in (("beamstop_edge", "edge_mm"), ("beamstop_transmission", "transmission")):
+                if key in self:
+                    stop[name] = self.get(key)
+            found.append(stop)
+        return found
+
+    def _shadows(self, name: str, file: str, *, turns: bool) -> list[Fields]:
+        """The shadows of a file of polygons."""
+        from bragg_numba.io.text_files import read_polygons
+
+        found = []
+        for corners in read_polygons(self.path(file)):
+            unit = "mm" if corners.shape[1] == 3 else "px"
+            if turns and unit == "px":
+                raise InputError(name, "needs corners in the laboratory, x y z", hint=self.path(file))
+            found.append({"kind": "shadow", f"corners_{unit}": corners, "turns": turns})
+        return found
+
+    @cached_property
+    def damage(self) -> Fields | None:
+        """Fields of ``Damage``; None where no flag is about it."""
+        simple = {
+            "dose": "dose_MGy",
+            "dose_per_frame": "dose_per_frame_MGy",
+            "dose_photons": "photons_per_um2_per_Gy",
+            "half_dose": "half_dose_MGy_per_A",
+            "damage_exponent": "exponent",
+        }
+        fields: Fields = {name: self.get(key) for key, name in simple.items() if key in self}
+        if "damage_law" in self:
+            fields["law"] = self.word("damage_law", "linear", ("linear", "power"))
+        if "cell_drift" in self:
+            fields["cell_drift_per_MGy"] = tuple(percent / 100.0 for percent in self.last["cell_drift"])
+        return fields or None
 
     @cached_property
     def _crystal_file(self) -> Fields | None:

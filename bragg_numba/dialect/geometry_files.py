@@ -22,6 +22,7 @@ from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geom_masks import mark_bad, read_masks
 from bragg_numba.io.geometry import Geometry, Placement, Quantity
 from bragg_numba.io.text_files import read_text
+from bragg_numba.materials.attenuation import is_known
 from bragg_numba.memory import require
 
 #: Values of one noun's fields by name.
@@ -351,10 +352,15 @@ def _bad_rectangles(panel: ExptPanel) -> tuple[tuple[int, int, int, int], ...]:
 
 
 def _sensor(panel: ExptPanel) -> Fields:
-    """The sensor, where DIALS reckons with one."""
-    if not (panel.parallax and panel.thickness_mm > 0.0 and panel.mu_per_mm > 0.0):
+    """The sensor, where DIALS reckons with one; its material, where the file names one that is known here.
+
+    The file's own mu wins; without one the material knows it.
+    """
+    material = {"sensor": panel.material} if is_known(panel.material) else {}
+    if not (panel.parallax and panel.thickness_mm > 0.0 and (panel.mu_per_mm > 0.0 or material)):
         return {}
-    return {"thickness_um": panel.thickness_mm * 1000.0, "attenuation_depth_um": 1000.0 / panel.mu_per_mm}
+    depth = {"attenuation_depth_um": 1000.0 / panel.mu_per_mm} if panel.mu_per_mm > 0.0 else {}
+    return {"thickness_um": panel.thickness_mm * 1000.0, **depth, **material}
 
 
 def _place_in_scan(scan: ExptScan | None, options: ExptOptions, file: str) -> int:

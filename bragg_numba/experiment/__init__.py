@@ -3,6 +3,7 @@
 from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
+from bragg_numba.experiment.damage import Damage
 from bragg_numba.experiment.detector import Detector
 from bragg_numba.experiment.diffuse import Diffuse
 from bragg_numba.experiment.experiment import Experiment
@@ -12,18 +13,26 @@ from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.spectrum import Spectrum
 from bragg_numba.experiment.structure_factors import StructureFactors
+from bragg_numba.experiment.transmission import Absorption, AirPath, Beamstop, Obstacle, Shadow, Window
 
 __all__ = [
+    "Absorption",
+    "AirPath",
     "Background",
     "Beam",
+    "Beamstop",
     "Crystal",
+    "Damage",
     "Detector",
     "Diffuse",
     "Experiment",
     "Lattice",
+    "Obstacle",
     "Panel",
     "Rotation",
     "Sampling",
+    "Shadow",
     "Spectrum",
     "StructureFactors",
+    "Window",
 ]

@@ -13,7 +13,8 @@ from bragg_numba import checks as check
 from bragg_numba.conventions import FRAMES
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
-from bragg_numba.experiment.panel import MOST_PIXELS, Panel, attenuation_depth, check_mask, sensor_length
+from bragg_numba.experiment.panel import MOST_PIXELS, Panel, attenuation_depth, check_mask, check_sensor, sensor_length
+from bragg_numba.materials import attenuation_per_m, find_material
 
 CONVENTIONS = tuple(FRAMES)
 PIVOTS = ("beam", "sample")
@@ -55,8 +56,10 @@ class Detector(Noun):
     twotheta_axis: tuple | None = None
     curved: bool = False  #: every pixel at ``distance`` from the crystal
     point_pixel: bool = False  #: solid angle 1/R^2, without pixel area and obliquity
-    attenuation_depth_um: float | None = None  #: of the sensor; None: its thickness; 0 or inf: no sensor
+    attenuation_depth_um: float | None = None  #: of the sensor; None: its material's, else its thickness; 0, inf: none
     thickness_um: float = 0.0
+    sensor: str | None = None  #: its material, which knows a depth at every wavelength (docs/transmission.md)
+    sensor_density_g_per_cm3: float | None = None  #: None: that of the built-in material
     thickness_steps: int | None = None
     mask: np.ndarray | None = None  #: bool (n_slow, n_fast); False pixels are skipped and stay 0
     panels: tuple | None = None  #: of Panel; None: one, placed by the fields above
@@ -89,6 +92,7 @@ class Detector(Noun):
         depth = check.optional(attenuation_depth, pre + "attenuation_depth_um", self.attenuation_depth_um)
         put("attenuation_depth_um", depth)
         put("thickness_um", sensor_length(pre + "thickness_um", self.thickness_um, high=1e9))
+        check_sensor(self, pre)
         steps = check.optional(check.count, pre + "thickness_steps", self.thickness_steps, low=1, high=1_000_000)
         put("thickness_steps", steps)
         if self.panels is not None:
@@ -231,14 +235,70 @@ class Detector(Noun):
         slow, fast = self.detector_size_m
         return math.ceil(slow / pixel - 0.5), math.ceil(fast / pixel - 0.5)
 
+    def sensor_depths_um(self, wavelength_A: float) -> tuple[float, ...]:
+        """Attenuation depth of every panel's sensor at a wavelength, micrometres; inf where there is no sensor.
+
+        Examples
+        --------
+        >>> round(Detector(sensor="Si", thickness_um=450).sensor_depths_um(1.0)[0])
+        246
+        """
+        per_m = [float(sensor.attenuation_per_m(wavelength_A)) for sensor in self.sensors]
+        return tuple(1e6 / mu if mu > 0.0 else math.inf for mu in per_m)
+
     @property
-    def sensors(self) -> list[tuple[float, float | None]]:
-        """Thickness and attenuation depth of every panel's sensor, micrometres."""
-        own = (self.thickness_um, self.attenuation_depth_um)
-        if self.panels is None:
-            return [own]
-        given = [(panel.thickness_um, panel.attenuation_depth_um) for panel in self.panels]
-        return [(own[0] if t is None else t, own[1] if depth is None else depth) for t, depth in given]
+    def sensors(self) -> list[Sensor]:
+        """Every panel's sensor."""
+        own = Sensor(self.thickness_um, self.attenuation_depth_um, self.sensor, self.sensor_density_g_per_cm3)
+        return [own] if self.panels is None else [_sensor_of(panel, own) for panel in self.panels]
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A panel's sensor as its fields say it. A depth wins over a material's."""
+
+    thickness_um: float
+    depth_um: float | None  #: None: of the material, else the thickness
+    material: str | None
+    density_g_per_cm3: float | None
+
+    @property
+    def formula(self) -> str | None:
+        """Its material as files have it, None where none is named: "Si", whoever wrote it how."""
+        if self.material is None:
+            return None
+        return find_material("Detector.sensor", self.material, self.density_g_per_cm3).formula
+
+    @property
+    def depends_on_wavelength(self) -> bool:
+        """Whether its attenuation is its material's."""
+        return self.material is not None and self.depth_um is None and self.thickness_um > 0.0
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether there is a sensor at all."""
+        return self.thickness_um > 0.0 and self.depth_um != 0.0
+
+    def attenuation_per_m(self, wavelength_A) -> np.ndarray:
+        """Photoelectric absorption (eq. 51) at wavelengths (angstrom), 1/m; 0 without a sensor."""
+        shape = np.shape(wavelength_A)
+        if not self.absorbs:
+            return np.zeros(shape)
+        if not self.depends_on_wavelength:
+            # In this order of operations, which fixes the last bit.
+            return np.full(shape, 1.0 / ((self.thickness_um if self.depth_um is None else self.depth_um) * 1e-6))
+        material = find_material("Detector.sensor", self.material or "", self.density_g_per_cm3)
+        return attenuation_per_m("Detector.sensor", material, wavelength_A, absorbed=True)
+
+
+def _sensor_of(panel: Panel, own: Sensor) -> Sensor:
+    """A panel's sensor; what it leaves open is the detector's."""
+    thickness = own.thickness_um if panel.thickness_um is None else panel.thickness_um
+    material, density = panel.sensor, panel.sensor_density_g_per_cm3
+    if material is None:
+        depth = own.depth_um if panel.attenuation_depth_um is None else panel.attenuation_depth_um
+        return Sensor(thickness, depth, own.material, own.density_g_per_cm3)
+    return Sensor(thickness, panel.attenuation_depth_um, material, density)
 
 
 #: What places a detector of one panel.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ from bragg_numba.experiment import faces
 from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
+from bragg_numba.experiment.damage import Damage
 from bragg_numba.experiment.detector import Detector
 from bragg_numba.experiment.diffuse import Diffuse
 from bragg_numba.experiment.lattice import Lattice, clean_lattices
@@ -24,6 +26,7 @@ from bragg_numba.experiment.noun import Noun
 from bragg_numba.experiment.rotation import Rotation
 from bragg_numba.experiment.sampling import Sampling
 from bragg_numba.experiment.structure_factors import StructureFactors
+from bragg_numba.experiment.transmission import clean_transmission, obstacle_of
 
 if TYPE_CHECKING:
     from bragg_numba.dialect import CommandLine
@@ -40,6 +43,9 @@ _PARTS: dict[str, type[Noun]] = {
     "sampling": Sampling,
     "structure_factors": StructureFactors,
 }
+
+#: Parts that a saved experiment lacks where there is nothing of them.
+_LEFT_OUT = ("backgrounds", "diffuse", "transmission", "damage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -64,11 +70,16 @@ class Experiment(Noun):
     lattices: tuple | None = None  #: of Lattice; None: crystal alone, with weight 1
     backgrounds: tuple = ()  #: of Background: what scatters beside the crystal
     diffuse: Diffuse | None = None  #: what the crystal scatters between its reflections
+    transmission: tuple = ()  #: of AirPath, Window, Absorption, Beamstop, Shadow: what takes photons away
+    damage: Damage | None = None  #: what a dose has done to the crystal
 
     def __post_init__(self) -> None:
         self._set("backgrounds", _listed(self.backgrounds))
+        self._set("transmission", clean_transmission("Experiment.transmission", self.transmission))
         if self.diffuse is not None and not isinstance(self.diffuse, Diffuse):
             raise InputError("Experiment.diffuse", "must be a Diffuse", self.diffuse)
+        if self.damage is not None and not isinstance(self.damage, Damage):
+            raise InputError("Experiment.damage", "must be a Damage", self.damage)
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
@@ -136,6 +147,8 @@ class Experiment(Noun):
                 sampling=Sampling(**line.sampling_of(detector.shape)),
                 structure_factors=factors,
                 fidelity=line.fidelity,
+                transmission=tuple(obstacle_of(f"-{one['kind']}", one) for one in line.transmission),
+                damage=None if line.damage is None else Damage(**line.damage),
             )
 
     @classmethod
@@ -272,12 +285,36 @@ class Experiment(Noun):
         crystal = lattice.crystal if lattice.crystal.water_um == 0.0 else lattice.crystal.replace(water_um=0.0)
         return self.replace(crystal=crystal, beam=beam, sampling=sampling, lattices=None, backgrounds=())
 
+    def of_size(self, index: int) -> Experiment:
+        """Return the experiment of the blocks of one size alone: their part of the crystal, no background.
+
+        All sizes share a ``Sampling.cutoff_photons`` evenly. Of a frame with lattices take ``of_lattice`` first.
+
+        Raises
+        ------
+        InputError
+            If there is no such size, or the frame has lattices.
+        """
+        crystal, sampling = self.crystal, self.sampling
+        sizes = crystal.sizes or ()
+        if self.lattices is not None:
+            raise InputError("Experiment.lattices", "have sizes of their own", hint="take of_lattice(i) first")
+        if not 0 <= index < len(sizes):
+            raise InputError("size", f"must be below {len(sizes)}, the number of Crystal.sizes", index)
+        *counts, weight = sizes[index]
+        part = weight / math.fsum(row[3] for row in sizes)
+        alike = {"cell_counts": counts, "block_sizes": None, "block_spread": 0.0}
+        own = crystal.replace(**alike, scale=crystal.scale * part, water_um=0.0)
+        if sampling.cutoff_photons > 0.0:
+            sampling = sampling.replace(cutoff_photons=sampling.cutoff_photons / len(sizes))
+        return self.replace(crystal=own, sampling=sampling, backgrounds=(), diffuse=None)
+
     def to_dict(self) -> dict:
-        """Return plain Python values that ``json`` can write; lattices and backgrounds where there are some."""
+        """Return plain Python values that ``json`` can write; lattices, backgrounds and so on where there are some."""
         values = super(Experiment, self).to_dict()
         if self.lattices is None:
             del values["lattices"]
-        return {name: value for name, value in values.items() if value or name not in ("backgrounds", "diffuse")}
+        return {name: value for name, value in values.items() if value or name not in _LEFT_OUT}
 
     def pixel_positions_m(self) -> np.ndarray:
         """Return where the centres of the pixels are, at the sensor's front.
@@ -331,6 +368,14 @@ class Experiment(Noun):
         if not isinstance(backgrounds, list):
             raise InputError("experiment.backgrounds", "must be a list", backgrounds)
         parts["backgrounds"] = tuple(Background.from_dict(part) for part in backgrounds)
+        obstacles = values.get("transmission", [])
+        if not isinstance(obstacles, list):
+            raise InputError("experiment.transmission", "must be a list", obstacles)
+        parts["transmission"] = tuple(
+            obstacle_of(f"experiment.transmission[{place}]", one) for place, one in enumerate(obstacles)
+        )
+        if values.get("damage") is not None:
+            parts["damage"] = Damage.from_dict(values["damage"])
         if values.get("diffuse") is not None:
             parts["diffuse"] = Diffuse.from_dict(values["diffuse"])
         return cls(**parts, fidelity=values.get("fidelity", "nanobragg"))

@@ -18,6 +18,8 @@ __all__ = ["call", "given", "html_table", "lines", "of_parts", "span", "unit_of"
 UNITS = {
     "_A": "angstrom",
     "_F": "electrons",
+    "_MGy": "MGy",
+    "_MGy_per_A": "MGy/angstrom",
     "_deg": "deg",
     "_fs": "fs",
     "_m": "m",
@@ -26,8 +28,10 @@ UNITS = {
     "_g_per_cm3": "g/cm^3",
     "_g_per_mol": "g/mol",
     "_per_A": "1/angstrom",
+    "_per_MGy": "1/MGy",
     "_per_m2": "1/m^2",
     "_per_s": "1/s",
+    "_per_um2_per_Gy": "1/um^2/Gy",
     "_percent": "%",
     "_photons": "photons",
     "_px": "px",
@@ -170,7 +174,9 @@ def of_parts(noun) -> Iterator[tuple[str, list[tuple[str, object]]]]:
         if dataclasses.is_dataclass(value):
             yield name, given(value)
         elif _is_listed(value):
-            yield from ((f"{name}[{place}]", given(part)) for place, part in enumerate(value))
+            kinds = (f" {part.KIND}" if hasattr(part, "KIND") else "" for part in value)
+            named = zip(kinds, value, strict=True)
+            yield from ((f"{name}[{place}]{kind}", given(part)) for place, (kind, part) in enumerate(named))
 
 
 def _is_listed(value) -> bool:

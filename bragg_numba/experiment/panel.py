@@ -10,6 +10,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
+from bragg_numba.materials import find_material
 
 #: Rows and columns of the slab, and pixels along an edge.
 MOST_PIXELS = 1_000_000
@@ -35,7 +36,9 @@ class Panel(Noun):
     first_row: int | None = None  #: row of the image that its first row is; None: panels are stacked along the rows
     first_column: int | None = None
     thickness_um: float | None = None  #: of its sensor; None: the detector's
-    attenuation_depth_um: float | None = None  #: None: the detector's
+    attenuation_depth_um: float | None = None  #: None: of its material, else the detector's
+    sensor: str | None = None  #: material of its sensor; None: the detector's
+    sensor_density_g_per_cm3: float | None = None  #: of its material; None: that of the built-in one
     bad: tuple = ()  #: rectangles (fast_min, fast_max, slow_min, slow_max) of its own pixels, both ends inclusive
     mask: np.ndarray | None = None  #: bool (n_slow, n_fast); False pixels are skipped and stay 0
 
@@ -64,6 +67,7 @@ class Panel(Noun):
         put("thickness_um", check.optional(sensor_length, pre + "thickness_um", self.thickness_um, high=1e9))
         depth = check.optional(attenuation_depth, pre + "attenuation_depth_um", self.attenuation_depth_um)
         put("attenuation_depth_um", depth)
+        check_sensor(self, pre)
         put(
             "bad", tuple(self._clean_rectangle(f"{pre}bad[{i}]", r) for i, r in enumerate(_rows(pre + "bad", self.bad)))
         )
@@ -114,6 +118,18 @@ def attenuation_depth(name: str, value) -> float:
     if isinstance(value, float) and math.isinf(value):
         return 0.0
     return sensor_length(name, value, high=1e12)
+
+
+def check_sensor(noun, prefix: str) -> None:
+    """Clean the material of a sensor that a Panel or Detector names; raise InputError if there is none such."""
+    density = check.optional(
+        check.number, prefix + "sensor_density_g_per_cm3", noun.sensor_density_g_per_cm3, above=0.0, high=100.0
+    )
+    noun._set("sensor_density_g_per_cm3", density)
+    if noun.sensor is not None:
+        find_material(prefix + "sensor", noun.sensor, density)
+    elif density is not None:
+        raise InputError(prefix + "sensor_density_g_per_cm3", "has no meaning without a sensor", density)
 
 
 def check_mask(name: str, mask, shape: tuple[int, int]) -> np.ndarray | None:

@@ -474,14 +474,14 @@ def pixel_positions(detector: PlacedDetector, *, curved: bool) -> np.ndarray:
         slow = ((np.arange(g.n_slow) + 0.5) * g.pitch_slow)[:, None]
         part = positions[g.rows, g.columns]
         if curved:
-            part[...] = _on_curve(detector, fast, slow)
+            part[...] = curve_points(detector, fast, slow)
             continue
         for axis in range(3):
             part[..., axis] = fast * g.fast[axis] + slow * g.slow[axis] + g.origin[axis]
     return positions
 
 
-def _on_curve(detector: PlacedDetector, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
+def curve_points(detector: PlacedDetector, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
     """Points of the curved detector, (n_slow, n_fast, 3), from their places along its axes, m (eq. 3)."""
     c = curve_of(detector)
     by_fast = c.curve_fast_sign * (fast - c.beam_fast) / c.curve_radius

@@ -31,6 +31,9 @@ DEAD, NOISY = 1 << 1, 1 << 4
 #: intensities by 1 - exp(-mu t / cos), which is then about mu t / cos: its import file says otherwise (io/exports.py).
 NO_SENSOR_M = 1e-9
 
+#: Materials of sensors that DIALS reads; it stops at any other.
+SENSORS = ("Si", "CdTe", "GaAs")
+
 #: Bits of the pixel mask that DECTRIS's plugin for XDS looks at; it refuses a mask in chunks, so it has its own.
 XDS_BITS = 0x1F
 
@@ -121,6 +124,7 @@ class Description:
     geometry: McStasGeometry
     pixel_mask: np.ndarray  #: uint32 (slow, fast), bits ``GAP`` and ``USER``; 0 is a pixel that was rendered
     sensor_um: float | None  #: thickness; None: no sensor
+    sensor_material: str | None = None  #: None: not said, silicon
     shift_m: np.ndarray | None = None
     omega_deg: np.ndarray | None = None
     cell: tuple[float, ...]  #: edges and angles of the first frame, angstrom and degrees
@@ -289,7 +293,8 @@ def _write_detector(detector, description: Description) -> None:
         _write_modules(detector, transformations, g, base)
     _put(detector, "distance", g.distance, "m")
     _put(detector, "detector_distance", g.distance, "m")
-    detector["sensor_material"] = "Si"
+    material = description.sensor_material
+    detector["sensor_material"] = material if material in SENSORS else SENSORS[0]
     thickness = NO_SENSOR_M if description.sensor_um is None else description.sensor_um * 1e-6
     _put(detector, "sensor_thickness", thickness, "m")
     bits = 16 if description.dtype == "uint16" else 32
@@ -314,7 +319,7 @@ def _write_detector(detector, description: Description) -> None:
         compression="gzip",
         compression_opts=1,
     )
-    bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside the region of interest"
+    bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside that, or in a shadow"
     if recorded is not None:
         bits_text += "; 1: dead; 4: hot"
         detector["gain_setting"] = "standard"
@@ -323,6 +328,8 @@ def _write_detector(detector, description: Description) -> None:
     set_attributes(mask, bits=bits_text)
     import h5py
 
+    if material is not None:
+        specific["sensor_material"] = material
     specific["nimages"] = np.int64(description.frames)
     specific["ntrigger"] = np.int64(1)
     specific["x_pixels_in_detector"] = np.int64(g.n_fast)

@@ -13,7 +13,16 @@ from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import file_error
 from bragg_numba.io.hdf5 import SIGNATURE
 
-__all__ = ["Source", "json_text", "read_lines", "read_matrix", "read_sources", "read_text"]
+__all__ = [
+    "Source",
+    "json_text",
+    "read_lines",
+    "read_matrix",
+    "read_polygons",
+    "read_rows",
+    "read_sources",
+    "read_text",
+]
 
 Source = tuple[float, float, float, float | None, float | None]
 
@@ -109,6 +118,44 @@ def read_matrix(path: str | os.PathLike[str]) -> np.ndarray:
     raise InputError(name, f"must begin with the nine numbers of a 3 x 3 matrix, but holds {len(values)}")
 
 
+def read_rows(path: str | os.PathLike[str], columns: tuple[int, ...], meaning: str) -> np.ndarray:
+    """Read rows of numbers, one a line, separated as in lists of sources; every row as long as the first.
+
+    Parameters
+    ----------
+    columns
+        How many numbers a row may have.
+    meaning
+        What they are, for errors.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (n, columns).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no row, or a line is not understood.
+    """
+    name = os.fspath(path)
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        words = [word for word in _SOURCE_DELIMITERS.split(line.partition("#")[0].strip()) if word]
+        if not words:
+            continue
+        values = [_finite(name, number, word) for word in words]
+        if len(values) not in columns:
+            allowed = " or ".join(map(str, columns))
+            raise InputError(name, f"line {number} must have {allowed} numbers: {meaning}", len(values))
+        if rows and len(values) != len(rows[0]):
+            raise InputError(name, f"line {number} must have {len(rows[0])} numbers, as the first", len(values))
+        rows.append(values)
+    if not rows:
+        raise InputError(name, f"must hold at least one line: {meaning}")
+    return np.array(rows)
+
+
 def read_sources(path: str | os.PathLike[str]) -> list[Source]:
     """Read X-ray sources, one a line: x, y, z, then weight and wavelength if given; further columns are left.
 
@@ -134,6 +181,39 @@ def read_sources(path: str | os.PathLike[str]) -> list[Source]:
     if not sources:
         raise InputError(name, "must hold at least one source")
     return sources
+
+
+def read_polygons(path: str | os.PathLike[str]) -> list[np.ndarray]:
+    """Read polygons, a corner a line: x, y, z, or fast and slow. Empty lines part one polygon from the next.
+
+    Columns are separated by blanks, tabs or any of ``, ; : !``; what follows a ``#`` is skipped.
+
+    Returns
+    -------
+    list
+        float64 (n, 3) or (n, 2), one for each polygon.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no polygon, or a line is not understood.
+    """
+    name = os.fspath(path)
+    polygons: list[list[list[float]]] = [[]]
+    for number, line in enumerate(read_lines(path), start=1):
+        words = [word for word in _SOURCE_DELIMITERS.split(line.partition("#")[0].strip()) if word]
+        if not words:
+            if not line.strip():  # a comment alone parts nothing
+                polygons.append([])
+            continue
+        corner = [_finite(name, number, word) for word in words]
+        if len(corner) not in (2, 3) or (polygons[-1] and len(corner) != len(polygons[-1][0])):
+            raise InputError(name, f"line {number} must give x, y and z, or fast and slow, as the others", line.strip())
+        polygons[-1].append(corner)
+    found = [np.array(polygon) for polygon in polygons if polygon]
+    if not found:
+        raise InputError(name, "must hold at least one polygon")
+    return found
 
 
 def _source(name: str, number: int, words: list[str]) -> Source:

@@ -135,10 +135,12 @@ def amorphous_of(
 
 
 def _shares(beam: Beam, sources: Sources) -> np.ndarray:
-    """How the sources share the fluence: weights of mean 1, with either fidelity."""
+    """How the sources share the fluence, with either fidelity: weights of mean 1, times their efficiency."""
     if beam.sources is not None:
-        return mean_one(np.array([1.0 if row[3] is None else row[3] for row in beam.sources]))
-    return np.ones(len(sources.wavelength)) if beam.spectrum is None else sources.weight
+        weights = mean_one(np.array([1.0 if row[3] is None else row[3] for row in beam.sources]))
+    else:
+        weights = np.ones(len(sources.wavelength)) if beam.spectrum is None else sources.incident_weight
+    return weights if sources.whole_efficiency is None else weights * sources.whole_efficiency
 
 
 def list_rays(beam: Beam, sources: Sources, detector: Axes) -> np.ndarray:

@@ -33,9 +33,12 @@ def flatten_diffuse(
     sensors: tuple[Sensor, ...],
     cells: np.ndarray,
     domains: int,
-    counts: tuple[int, int, int],
+    block_cells: float,
 ) -> DiffusePlan | None:
-    """Flatten an experiment's diffuse scattering; None without any. It is smooth: domains and fringes do not show."""
+    """Flatten an experiment's diffuse scattering; None without any. It is smooth: domains and fringes do not show.
+
+    ``block_cells``: unit cells of a block.
+    """
     noun = experiment.diffuse
     if noun is None:
         return None
@@ -46,7 +49,7 @@ def flatten_diffuse(
     volume = abs(float(np.linalg.det(rows[0])))
     rays = list_rays(experiment.beam, sources, detector)
     steps = len(rays) * len(cells) * oversample**2
-    n_cells = float(counts[0]) * counts[1] * counts[2]
+    n_cells = block_cells * experiment.crystal.scale
     return DiffusePlan(
         motion=parameters.Motion(noun.correlation_A * 1e-10, noun.displacement_A * 1e-10, noun.reach),
         panels=list_panels(experiment, detector, sensors, oversample, physical=experiment.fidelity == "physical"),

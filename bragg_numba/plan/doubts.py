@@ -69,14 +69,16 @@ def _lean_of_c(experiment: Experiment, cell: Cell) -> str:
 def coarse_channels(
     experiment: Experiment, detector: PlacedDetector, cell: Cell, counts: tuple[int, int, int], sources: Sources
 ) -> str:
-    """Say that a spectrum's channels are too far apart: a spot would be a row of stripes (docs/spectra.md).
+    """Say that a beam's wavelengths are too far apart: a spot would be a row of stripes (docs/spectra.md).
+
+    Those of a spectrum or a dispersion; sources that a user lists are what they are.
 
     A step of wavelength moves a reflection's distance from the sphere by |q|^2 / 2 of it; it should stay below half a
     fringe of the crystal, or below what the mosaic domains smear.
     """
-    spectrum = experiment.beam.spectrum
+    beam = experiment.beam
     waves = np.unique(sources.wavelength)
-    if spectrum is None or spectrum.channel_jitter or len(waves) < 3:
+    if beam.sources is not None or len(waves) < 3 or (beam.spectrum is not None and beam.spectrum.channel_jitter):
         return ""
     energies = np.sort(1.0 / waves)
     energies /= energies.mean()
@@ -85,16 +87,20 @@ def coarse_channels(
     wavelength_A = float(sources.wavelength.mean()) * 1e10
     length_A = max(n * edge * 1e10 for n, edge in zip(counts, cell.edges_m, strict=True))
     d_A = max(_smallest_spacing_A(detector, wavelength_A), experiment.sampling.dmin_A)
-    crystal = experiment.crystal
-    spread = math.radians(crystal.mosaic_spread_deg or 0.0) if crystal.mosaic_domains != 1 else 0.0
+    spread = math.radians(experiment.crystal.typical_spread_deg)
     allowed = max(d_A * d_A / (length_A * wavelength_A), 2.0 * d_A * spread / wavelength_A)
     if gap < allowed:
         return ""
     centre_eV = ENERGY_WAVELENGTH_EV_A / wavelength_A
+    enough = math.floor((span + gap) / allowed) + 1
+    if beam.spectrum is None:
+        what, remedy = "wavelengths of the dispersion", f"{enough} -dispsteps would do"
+    else:
+        what = "spectrum's channels"
+        remedy = f"{enough} channels would do, or -channel_jitter, which turns stripes into noise"
     return (
-        f"the spectrum's channels are {gap * centre_eV:.3g} eV apart, where spots at {d_A:.3g} A of a crystal of "
-        f"{length_A:.4g} A want less than {allowed * centre_eV:.3g} eV: {math.floor((span + gap) / allowed) + 1} "
-        "channels would do, or -channel_jitter, which turns stripes into noise"
+        f"the {what} are {gap * centre_eV:.3g} eV apart, where spots at {d_A:.3g} A of a crystal of "
+        f"{length_A:.4g} A want less than {allowed * centre_eV:.3g} eV: {remedy}"
     )
 
 

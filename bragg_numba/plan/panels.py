@@ -23,23 +23,23 @@ class Sensor:
     attenuation: float
 
 
-def list_sensors(detector: Detector, *, physical: bool, notes: list[str]) -> tuple[Sensor, ...]:
-    """The sensor of every panel; what is taken for granted is noted, once."""
+def list_sensors(detector: Detector, wavelength_A: float, *, physical: bool, notes: list[str]) -> tuple[Sensor, ...]:
+    """The sensor of every panel at a wavelength; what is taken for granted is noted, once."""
     found: list[Sensor] = []
     said: list[str] = []
-    for thickness_um, depth_um in detector.sensors:
-        if thickness_um <= 0.0:
+    for sensor in detector.sensors:
+        if not sensor.absorbs:
+            if sensor.thickness_um > 0.0:
+                said.append("an infinite attenuation depth absorbs nothing: rendering without a sensor")
+            elif sensor.material is not None:
+                said.append(f"a sensor of {sensor.material} without a thickness absorbs nothing: rendering without one")
             found.append(Sensor(ONE, 0.0))
             continue
-        if depth_um == 0.0:
-            said.append("an infinite attenuation depth absorbs nothing: rendering without a sensor")
-            found.append(Sensor(ONE, 0.0))
-            continue
-        thickness = thickness_um * 1e-6
-        depth = thickness if depth_um is None else depth_um * 1e-6
-        if depth_um is None:
-            said.append(f"sensor without an attenuation depth: taking its thickness, {depth * 1e6:g} um")
-        found.append(Sensor(layer_steps(thickness, detector.thickness_steps, physical=physical), 1.0 / depth))
+        thickness = sensor.thickness_um * 1e-6
+        if sensor.depth_um is None and sensor.material is None:
+            said.append(f"sensor without an attenuation depth: taking its thickness, {thickness * 1e6:g} um")
+        layers = layer_steps(thickness, detector.thickness_steps, physical=physical)
+        found.append(Sensor(layers, float(sensor.attenuation_per_m(wavelength_A))))
     notes += dict.fromkeys(said)
     return tuple(found)
 

@@ -21,7 +21,8 @@ SOURCE_DISTANCE = 10.0
 class Sources:
     """``incident`` float64 (n, 3) unit vectors downstream, ``wavelength`` (n,) metres, ``weight`` (n,).
 
-    The weights have the mean 1, so that dividing the sum by the number of sources gives the weighted mean.
+    The weights have the mean 1, so that dividing the sum by the number of sources gives the weighted mean. Where
+    materials let some wavelengths pass better than others (plan.efficiency), they are what is left of that.
     """
 
     incident: np.ndarray
@@ -31,6 +32,22 @@ class Sources:
     vertical: Steps
     dispersion: Steps  #: fraction of the central wavelength
     divergence_points: int
+    efficiency: np.ndarray | None = None  #: (n,), a part of ``weight``: over that of the mean wavelength; None: 1
+    whole_efficiency: np.ndarray | None = None  #: the same of a sensor all of whose layers count, as for backgrounds
+
+    @property
+    def incident_weight(self) -> np.ndarray:
+        """The weights of the beam itself, (n,), of mean 1."""
+        if self.efficiency is None:
+            return self.weight
+        return mean_one(
+            np.divide(self.weight, self.efficiency, out=np.zeros_like(self.weight), where=self.efficiency > 0)
+        )
+
+    @property
+    def mean_wavelength_A(self) -> float:
+        """Mean of the beam's wavelengths, angstrom."""
+        return float(np.average(self.wavelength, weights=self.incident_weight)) * 1e10
 
     @property
     def arrays(self) -> parameters.Sources:

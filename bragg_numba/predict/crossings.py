@@ -98,14 +98,14 @@ def _turned(r: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
 def _met(experiment: Experiment, panels: tuple[PlacedPanel, ...], ray: np.ndarray) -> list[tuple[float, float, int]]:
     """Slow and fast coordinates and the number of the panel that reads a ray; none if it misses them all."""
     ray = ray / np.linalg.norm(ray)
-    for number, (g, (thickness_um, depth_um)) in enumerate(zip(panels, experiment.detector.sensors, strict=True)):
+    for number, (g, sensor) in enumerate(zip(panels, experiment.detector.sensors, strict=True)):
         across = float(ray @ g.normal)
         if across <= 0.0:
             continue
         at = ray * (g.close_distance / across) - np.array(g.origin)
-        if thickness_um > 0.0 and depth_um != 0.0:
-            depth = (thickness_um if depth_um is None else depth_um) * 1e-6
-            path = thickness_um * 1e-6 / across
+        if sensor.absorbs:
+            depth = 1.0 / float(sensor.attenuation_per_m(experiment.beam.wavelength_A))
+            path = sensor.thickness_um * 1e-6 / across
             at = at + (depth - (path + depth) * math.exp(-path / depth)) * ray
         skew = float(np.dot(g.fast, g.slow))
         f, s = float(at @ g.fast), float(at @ g.slow)

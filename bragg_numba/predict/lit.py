@@ -156,7 +156,7 @@ def group_sources(plan: Plan) -> Beams:
 def make_forms(plan: Plan) -> Forms:
     """Of every orientation the vectors that turn a scattering vector into the coordinates of a spot (eq. 38)."""
     vectors = _root_of_metric(plan) @ plan.cells.reshape(-1, 3, 3)
-    return Forms(np.ascontiguousarray(vectors.reshape(-1, 9)), plan.cells)
+    return Forms(np.ascontiguousarray(vectors.reshape(-1, 9)), plan.cell_rows)
 
 
 def _root_of_metric(plan: Plan) -> np.ndarray:
@@ -224,7 +224,7 @@ def _probe(plan: Plan, indices: np.ndarray, squares: np.ndarray, stars: np.ndarr
     indices, squares, extents = indices[tried], squares[tried], extents[tried]
     panels = panel_array(plan.panels)
     sums, rays = candidates.probe_pixels(
-        indices, squares, extents, panels, plan.roi, plan.mask, plan.lattice, plan.sources.arrays, plan.cells
+        indices, squares, extents, panels, plan.roi, plan.mask, plan.lattice, plan.sources.arrays, plan.cell_rows
     )
     best = int(np.argmax(sums))
     if sums[best] <= 0.0:
@@ -263,6 +263,8 @@ def _scales(plan: Plan, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return 1.0 / (math.sqrt(3.0) * _edges_of_gratings(np.sqrt(most)[:, None] / counts)), most
     if lattice.shape == ROUND:
         fudged = counts * math.sqrt(lattice.metric_hh / (counts[0] * counts[0]))
+        if plan.is_slanted:
+            fudged = _fringes_within(plan.metric)
         radius = _radius_of_sphere(least)
         radius = np.minimum(radius, 0.5 * math.sqrt(float((fudged**2).sum())))
         ball = fudged / radius[:, None]
@@ -277,6 +279,13 @@ def _scales(plan: Plan, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     else:
         squared = np.full(len(least), TOPHAT_RADIUS_SQUARED)
     return np.repeat(1.0 / np.sqrt(squared)[:, None], 3, axis=1), squared
+
+
+def _fringes_within(metric: np.ndarray) -> np.ndarray:
+    """Numbers along h, k, l whose ellipsoid of radius 1 is the smallest in its proportions around that of a metric."""
+    along = np.sqrt(np.diag(metric))
+    least = float(np.linalg.eigvalsh(metric / np.outer(along, along))[0])
+    return along * math.sqrt(least) * (1.0 - 1e-9)
 
 
 def _edges_of_gratings(denominators: np.ndarray) -> np.ndarray:

@@ -68,6 +68,8 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
         for number, table in enumerate(tables):
             table["lattice"] = number
         return np.concatenate(tables) if tables else np.zeros(0, dtype=SPOT)
+    if plan.sizes is not None:
+        return merge_spots([spot_table(one, 0.0) for one in plan.sizes], threshold)
     rules = plan.rules
     if plan.lattice.shape != SQUARE and plan.lattice.shape not in _METRIC_REACH:
         raise InputError("spots", "cannot be predicted for this shape", plan.experiment.crystal.shape)
@@ -79,7 +81,7 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
         )
     reach = reach_of_shape(plan, reciprocal_cells(plan)[0])
     where = search(plan, reach)
-    nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cells, plan.table)
+    nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cell_rows, plan.table)
     cones = _cones(plan, 3.0 * where.slack * float(plan.sources.wavelength.max()))
     looked = (where.stars, plan.roi, plan.mask, inverse_gram(plan), where.limits, where.slack, where.q_max)
     found = spots.list_spots(panel_array(plan.panels), cones, *nouns, *looked, reach, max(float(threshold), 1e-30))
@@ -93,6 +95,29 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     table["partiality"] = found[:, spots.PARTIALITY]
     table["excitation_error_per_A"] = found[:, spots.EXCITATION] * 1e-10
     return table
+
+
+def merge_spots(tables: list[np.ndarray], threshold: float) -> np.ndarray:
+    """One table of the spots of blocks of several sizes, of which each table has one: those with ``threshold`` photons.
+
+    Photons are added up, places are means over them; a spot's partiality is its photons over those of all sizes with
+    every step on the Ewald sphere.
+    """
+    rows = np.concatenate(tables) if tables else np.zeros(0, SPOT)
+    keys = np.stack([rows[name] for name in ("panel", "h", "k", "l")], axis=1)
+    _, first, owner = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    owner = owner.reshape(-1)
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.bincount(owner, weights=values, minlength=len(first))
+
+    merged = rows[first]
+    photons, photons_of = rows["photons"], summed(rows["photons"])
+    merged["photons"] = photons_of
+    for name in ("slow", "fast"):
+        merged[name] = summed(photons * rows[name]) / photons_of
+    merged["partiality"] = photons_of / summed(photons / rows["partiality"])
+    return merged[photons_of >= threshold]
 
 
 #: Directions beyond a panel's corners that may still be its own: its sensor's depth and a pixel's rim, radians.

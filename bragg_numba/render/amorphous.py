@@ -43,10 +43,11 @@ class KeptBackground:
     def __reduce__(self):
         return KeptBackground, ()
 
-    def add(self, plan: Amorphous, out: np.ndarray) -> None:
-        """Add the backgrounds to a frame, (slow, fast) float32."""
+    def add(self, plan: Amorphous, out: np.ndarray, passed: np.ndarray | None = None) -> None:
+        """Add the backgrounds to a frame, (slow, fast) float32; of each pixel the part that ``passed`` says."""
         image, scale = self._of(plan)
-        np.add(out, image if scale == 1.0 else image * np.float32(scale), out=out)
+        image = image if scale == 1.0 else image * np.float32(scale)
+        np.add(out, image if passed is None else image * passed, out=out)
 
     def _of(self, plan: Amorphous) -> tuple[np.ndarray, float]:
         with self._lock:

@@ -10,7 +10,7 @@ from bragg_numba.kernels.work import COLUMN, PANEL, ROW
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.lit import Lit
 from bragg_numba.predict.reach import reciprocal_cells
-from bragg_numba.predict.spots import SPOT, inverse_gram, reach_of_shape
+from bragg_numba.predict.spots import SPOT, inverse_gram, merge_spots, reach_of_shape
 
 
 class FoundSpots:
@@ -84,7 +84,7 @@ class FoundSpots:
             lattice,
             plan.rules,
             lit.beams,
-            plan.cells,
+            plan.cell_rows,
             stars,
             inverse_gram(plan),
             reach_of_shape(plan, stars[0]),
@@ -98,10 +98,22 @@ class FoundSpots:
         table["partiality"] = table["photons"] / said[:, complete.ON_SPHERE]
 
 
+class FoundOfSizes:
+    """The same of a crystal with blocks of several sizes, in their order."""
+
+    def __init__(self, found: list) -> None:
+        self._found = found
+
+    def table(self, plan: Plan, threshold: float) -> np.ndarray:
+        """As FoundSpots.table, all sizes together; ``plan`` has the sizes."""
+        tables = [found.table(one, 0.0) for found, one in zip(self._found, plan.sizes or (), strict=True)]
+        return merge_spots(tables, threshold)
+
+
 class FoundOfLattices:
     """The same of a frame with several lattices, in their order."""
 
-    def __init__(self, found: list[FoundSpots]) -> None:
+    def __init__(self, found: list) -> None:
         self._found = found
 
     def table(self, plan: Plan, threshold: float) -> np.ndarray:

@@ -36,6 +36,13 @@ class Labels:
         """The images by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def without(self, hidden: np.ndarray) -> Labels:
+        """The same without what the pixels show where ``hidden``, bool (slow, fast), says that nothing arrives."""
+        self.spot[hidden] = -1
+        for image in (self.wavelength_A, self.h, self.k, self.l):
+            image[hidden] = np.nan
+        return self
+
 
 class Labeller:
     """Renders a frame spot by spot, and asks each pixel which of them is its own.
@@ -54,10 +61,7 @@ class Labeller:
     """
 
     def __init__(self, plan: Plan, precision: str = "auto", thread_count: int | None = None) -> None:
-        if plan.lattices is not None:
-            raise InputError("labels", "cannot be made of frames with lattices")
-        if why := cannot_serve(plan):
-            raise InputError("labels", f"cannot be made: {why}", hint="they come from the engine of spots")
+        require_labels("labels", plan)
         self._plan, self._threads = plan, thread_count
         self._renderer = SpotsRenderer(plan, precision, thread_count)
 
@@ -119,6 +123,16 @@ class Labeller:
         for image, values in zip((found.h, found.k, found.l), means, strict=False):
             image[here][lit] = values[lit] / photons[lit]
         found.wavelength_A[here][lit] = 1e10 * wavelength * (sums[4][lit] / photons[lit] if several else 1.0)
+
+
+def require_labels(name: str, plan: Plan) -> None:
+    """Raise InputError under ``name`` if no label images can be made of a plan."""
+    if plan.lattices is not None:
+        raise InputError(name, "cannot be made of frames with lattices")
+    if plan.sizes is not None:
+        raise InputError(name, "cannot be made of blocks of several sizes")
+    if why := cannot_serve(plan):
+        raise InputError(name, f"cannot be made: {why}", hint="they come from the engine of spots")
 
 
 def _in_turns(tiles: np.ndarray, first: np.ndarray, lists: Lists) -> Iterator[tuple[np.ndarray, np.ndarray]]:

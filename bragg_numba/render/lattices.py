@@ -1,4 +1,4 @@
-"""Frames of several crystals: one lattice after another into the same image, and what water brings once."""
+"""Frames of several crystals, or of blocks of several sizes: one after another into the same image, and water once."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import numpy as np
 
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render.background import without_reflections
-from bragg_numba.render.found import FoundOfLattices, FoundSpots
+from bragg_numba.render.found import FoundOfLattices, FoundOfSizes
 from bragg_numba.render.statistics import Tally
 
 
 class LatticesRenderer:
-    """Adds up what the renderers of a frame's lattices make, in the order of the lattices.
+    """Adds up what the renderers of a frame's lattices make, in their order; or of a crystal's sizes of blocks.
 
     Every sum is of float32 in a fixed order: whoever renders, and with how many threads, gets the same bits.
 
     Parameters
     ----------
     plan
-        A plan with ``lattices``.
+        A plan with ``parts``.
     choose
-        Returns the renderer of one lattice's plan.
+        Returns the renderer of one part's plan.
     """
 
     def __init__(self, plan: Plan, choose: Callable[[Plan], object]) -> None:
         self.plan = plan
-        plans = list(plan.lattices or ())
+        plans = list(plan.parts or ())
         rules = plan.rules
         # A frame that hits no crystal is dark, or shows its water.
         if not plans or rules.background != 0.0 or rules.flat_background != 0.0:
             plans.insert(0, without_reflections(plan))
         self._parts: list = [choose(one) for one in plans]
-        self._lattices = self._parts[len(self._parts) - len(plan.lattices or ()) :]
+        self._lattices = self._parts[len(self._parts) - len(plan.parts or ()) :]
 
     @property
     def name(self) -> str:
@@ -111,11 +111,13 @@ class LatticesRenderer:
         tally.missed += sum(own.missed for own in tallies)
         tally.found = self._found(tallies)
 
-    def _found(self, tallies: list[Tally]) -> FoundOfLattices | None:
+    def _found(self, tallies: list[Tally]) -> FoundOfLattices | FoundOfSizes | None:
         """What was found of the lattices' spots, where all of them were rendered spot by spot."""
         of_lattices = tallies[len(tallies) - len(self._lattices) :]
-        found = [own.found for own in of_lattices if isinstance(own.found, FoundSpots)]
-        return FoundOfLattices(found) if found and len(found) == len(of_lattices) else None
+        found = [own.found for own in of_lattices if own.found is not None]
+        if not found or len(found) < len(of_lattices):
+            return None
+        return FoundOfSizes(found) if self.plan.lattices is None else FoundOfLattices(found)
 
     def _common(self, name: str) -> str:
         found = {getattr(part, name) for part in self._lattices or self._parts}

@@ -12,6 +12,7 @@ from bragg_numba.experiment import Background, Experiment, StructureFactors
 from bragg_numba.plan.amorphous import Amorphous, Layer, cut_table
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.amorphous import render_layer
+from bragg_numba.render.transmission import transmission_image
 
 #: A bin of fewer pixels than this says nothing, as in nonBragg.
 LEAST_PIXELS = 100
@@ -99,14 +100,18 @@ def _factors(experiment: Experiment, fields) -> tuple[np.ndarray, np.ndarray]:
     """Photons of F = 1, and the mean sin(theta)/lambda, 1/angstrom, of every pixel: two float64 (slow, fast)."""
     sample = Background(stol_per_A=np.zeros(1), F=np.ones(1), **fields)
     nothing = StructureFactors(indices=np.zeros((1, 3), dtype=np.int32), amplitudes=np.zeros(1))
-    plan = make_plan(experiment.replace(backgrounds=(sample,), structure_factors=nothing, diffuse=None)).amorphous
+    whole = make_plan(experiment.replace(backgrounds=(sample,), structure_factors=nothing, diffuse=None))
+    plan = whole.amorphous
     assert plan is not None
     ones = render_layer(plan, plan.layers[0]).astype(np.float64)
     # What F^2 = sin(theta)/lambda brings, over that: all sources and sub-pixels weigh as they do in the frame.
     most = float(2.0 * plan.rays[:, 9].max())
     grid = np.linspace(0.0, most, STOL_POINTS)
     ramp = dataclasses.replace(plan.layers[0], table=cut_table(grid, np.sqrt(grid * 1e-10)))
-    return ones, _over(plan, ramp, ones)
+    stol = _over(plan, ramp, ones)
+    if whole.transmission is not None:
+        ones *= transmission_image(whole.transmission, backgrounds=True)
+    return ones, stol
 
 
 def _over(plan: Amorphous, layer: Layer, ones: np.ndarray) -> np.ndarray:

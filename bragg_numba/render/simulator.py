@@ -19,6 +19,7 @@ from bragg_numba.render.devices import is_device_array
 from bragg_numba.render.diffuse import render_diffuse
 from bragg_numba.render.engine import choose_engine, choose_gpu_engine
 from bragg_numba.render.statistics import Statistics, StatisticsCollector, Tally
+from bragg_numba.render.transmission import KeptTransmission, transmission_image
 
 if TYPE_CHECKING:
     from bragg_numba.render.labels import Labeller, Labels
@@ -77,6 +78,8 @@ class Simulator:
         The experiment's plan where it was made before; None: made here.
     background
         Where amorphous backgrounds are kept for simulators that differ in the fluence alone; None: its own.
+    transmission
+        Where images of the transmission are kept for simulators that share them; None: its own.
 
     Examples
     --------
@@ -96,6 +99,7 @@ class Simulator:
         max_memory: int | None = None,
         plan: Plan | None = None,
         background: KeptBackground | None = None,
+        transmission: KeptTransmission | None = None,
     ) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", experiment)
@@ -104,6 +108,7 @@ class Simulator:
         self._renderer = _choose_renderer(backend, self.plan, precision, threads)
         self._max_memory = max_memory
         self._background = KeptBackground() if background is None else background
+        self._transmission = KeptTransmission() if transmission is None else transmission
         self._last = _LastRenderings()
         self._precision, self._threads = precision, threads
         self._labeller: Labeller | None = None
@@ -244,31 +249,54 @@ class Simulator:
         return out
 
     def _add_backgrounds(self, out) -> None:
-        """Add diffuse scattering and amorphous backgrounds to the frame; they are rendered on the CPU."""
-        if self.plan.amorphous is None and self.plan.diffuse is None:
+        """Add diffuse scattering and amorphous backgrounds to the frame, and let it through what stands in its way.
+
+        All that is done on the CPU.
+        """
+        plan = self.plan
+        if plan.amorphous is None and plan.diffuse is None and plan.transmission is None:
             return
         from bragg_numba.render.cpu import threads
 
         frame = _on_host(out) if is_device_array(out) else out
         with threads(self._threads):
-            if self.plan.diffuse is not None:
-                frame += render_diffuse(self.plan)
-            if self.plan.amorphous is not None:
-                self._background.add(self.plan.amorphous, frame)
+            if plan.diffuse is not None:
+                frame += render_diffuse(plan)
+            if plan.transmission is not None:
+                frame *= self._transmission.image(plan.transmission)
+            if plan.amorphous is not None:
+                self._background.add(plan.amorphous, frame, self.transmission(backgrounds=True))
         if frame is not out:
             _to_device(frame, out)
 
     def _add_rows(self, start: int, tile: np.ndarray) -> None:
-        """Add rows of the same to a tile; the whole frame may be larger than memory."""
-        if self.plan.amorphous is None and self.plan.diffuse is None:
+        """Do the same with the rows of a tile; the whole frame may be larger than memory."""
+        plan = self.plan
+        if plan.amorphous is None and plan.diffuse is None and plan.transmission is None:
             return
         from bragg_numba.render.cpu import threads
 
         with threads(self._threads):
-            if self.plan.diffuse is not None:
-                tile += render_diffuse(self.plan, start, len(tile))
-            if self.plan.amorphous is not None:
-                tile += render_layers(self.plan.amorphous, start, len(tile))
+            if plan.diffuse is not None:
+                tile += render_diffuse(plan, start, len(tile))
+            passed = None
+            if plan.transmission is not None:
+                passed = transmission_image(plan.transmission, row_start=start, rows=len(tile))
+                tile *= passed
+            if plan.amorphous is not None:
+                layers = render_layers(plan.amorphous, start, len(tile))
+                if plan.transmission is not None and plan.transmission.splits:
+                    passed = transmission_image(plan.transmission, backgrounds=True, row_start=start, rows=len(tile))
+                tile += layers if passed is None else layers * passed
+
+    def transmission(self, *, backgrounds: bool = False) -> np.ndarray | None:
+        """How much of what is scattered towards each pixel arrives there, (slow, fast) float32 (docs/transmission.md).
+
+        None where nothing stands in the way. ``backgrounds``: of what amorphous backgrounds scatter, instead of
+        the crystal's photons.
+        """
+        plan = self.plan.transmission
+        return None if plan is None else self._transmission.image(plan, backgrounds=backgrounds)
 
     def tiles(self, rows: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Render the frame in tiles of whole rows, for frames larger than memory.
@@ -317,6 +345,9 @@ class Simulator:
         centroid are those of the rendered pixels, what lies beyond the edges or is masked does not count. It is
         ``"predicted"``: the photons of whole spots from integrals (predict.spots.spot_table); nothing need be rendered.
 
+        Photons are those that arrive: what ``transmission`` takes away is taken at the spot's centroid. Partiality and
+        excitation error are the crystal's, whatever stands in the way.
+
         Returns
         -------
         numpy.ndarray
@@ -332,11 +363,23 @@ class Simulator:
         if self.truth == "predicted":
             from bragg_numba.predict.spots import spot_table
 
-            return spot_table(self.plan, threshold)
+            return self._arriving(spot_table(self.plan, threshold), threshold)
         last = self._last.get()
         if last is None or last.tally.found is None:
             raise InputError("Simulator.spot_table", "needs a rendered frame", hint="call render() first")
-        return last.tally.found.table(self.plan, threshold)
+        return self._arriving(last.tally.found.table(self.plan, threshold), threshold)
+
+    def _arriving(self, table: np.ndarray, threshold: float) -> np.ndarray:
+        """A table of spots with the photons that arrive, without spots whose are now fewer than the threshold."""
+        image = self.transmission()
+        if image is None:
+            return table
+        slow, fast = (
+            np.clip(np.floor(table[name]).astype(np.int64), 0, n - 1)
+            for name, n in zip(("slow", "fast"), self.shape, strict=True)
+        )
+        table["photons"] *= image[slow, fast]
+        return table[table["photons"] >= threshold]
 
     def labels(self, threshold: float = 1.0) -> Labels:
         """Label the pixels with their spots: a ``Labels`` of images (slow, fast), about Bragg photons alone.
@@ -357,7 +400,9 @@ class Simulator:
         require("the label images", BYTES_OF_PIXEL * n_slow * n_fast, self._max_memory, f"{n_fast} x {n_slow} pixels")
         if self._labeller is None:
             self._labeller = Labeller(self.plan, self._precision, self._threads)
-        return self._labeller.label(self.spot_table(threshold))
+        found = self._labeller.label(self.spot_table(threshold))
+        image = self.transmission()
+        return found if image is None else found.without(image == 0.0)
 
     def left_out(self) -> float:
         """Photons that the cutoff left out of the calling thread's last frame, all pixels together: about at most.
@@ -371,10 +416,11 @@ class Simulator:
             return most
         from bragg_numba.predict.spots import spot_table
 
-        total = float(spot_table(self.plan, 0.0)["photons"].sum())
+        total = float(self._arriving(spot_table(self.plan, 0.0), 0.0)["photons"].sum())
         between = self._background_sum()
         if self.plan.diffuse is not None:
-            between += float(render_diffuse(self.plan).sum(dtype=np.float64))
+            diffuse, image = render_diffuse(self.plan), self.transmission()
+            between += float((diffuse if image is None else diffuse * image).sum(dtype=np.float64))
         return min(most, max(total - (self.statistics.sum - between), 0.0))
 
     def _background_sum(self) -> float:
@@ -385,7 +431,9 @@ class Simulator:
         from bragg_numba.render.background import without_reflections
 
         plan, background = without_reflections(self.plan), self._background
-        dark = Simulator(self.experiment, backend="cpu", plan=plan, background=background)
+        dark = Simulator(
+            self.experiment, backend="cpu", plan=plan, background=background, transmission=self._transmission
+        )
         dark.render()
         return dark.statistics.sum
 
@@ -432,8 +480,9 @@ class Simulator:
         """The device array that gets the photons, and the rendering into it, not yet begun."""
         if not hasattr(self._renderer, "render_on_device"):
             name = "device_array" if device_array else "out"
-            if self.plan.lattices is not None:
-                raise InputError(name, "must be left to the host where a frame has lattices: they are added there")
+            if self.plan.parts is not None:
+                rule = "must be left to the host where a frame has lattices or sizes of blocks: they are added there"
+                raise InputError(name, rule)
             reason = f"this simulator renders on {self.backend}: {self.backend_reason}"
             raise InputError(name, "needs a CUDA backend", hint=reason)
         from bragg_numba.render import cuda
@@ -472,7 +521,7 @@ def _to_device(image: np.ndarray, out) -> None:
 
 def _choose_renderer(backend: str, plan: Plan, precision: str, threads: int | None):
     """The renderer of a backend; ``auto`` takes a GPU where one is usable, and remembers why not."""
-    if plan.lattices is not None:
+    if plan.parts is not None:
         from bragg_numba.render.lattices import LatticesRenderer
 
         return LatticesRenderer(plan, lambda one: _choose_renderer(backend, one, precision, threads))

@@ -12,7 +12,7 @@ from bragg_numba.experiment import faces
 from bragg_numba.plan.plan import Plan
 
 if TYPE_CHECKING:  # kernels that a frame of pixels does not need
-    from bragg_numba.render.found import FoundOfLattices, FoundSpots
+    from bragg_numba.render.found import FoundOfLattices, FoundOfSizes, FoundSpots
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,7 +53,9 @@ class Tally:
     """What one rendering counts besides photons."""
 
     missed: int = 0  #: interpolations that left the structure factor table
-    found: FoundSpots | FoundOfLattices | None = None  #: photons of each spot, where the engine sums them
+    found: FoundSpots | FoundOfSizes | FoundOfLattices | None = (
+        None  #: photons of each spot, where the engine sums them
+    )
 
 
 class StatisticsCollector:

@@ -73,9 +73,23 @@ def _of_shots(beams, *, whole: bool) -> np.ndarray:
     return rows.reshape(len(pulses), -1)
 
 
+def _with_what_absorbs(experiment, columns: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """The columns that count for a background, and whether all of a spectrum does.
+
+    Materials absorb by the wavelength; what turns with the spindle throws its shadow by phi.
+    """
+    sensors = experiment.detector.sensors
+    absorbs = any(one.matter is not None for one in experiment.transmission)
+    absorbs = absorbs or any(sensor.depends_on_wavelength for sensor in sensors)
+    more = ["wavelength_A"] if absorbs and "wavelength_A" not in columns else []
+    more += ["phi_deg"] if any(one.moves for one in experiment.transmission) else []
+    return (*columns, *more), columns is _OF_AMORPHOUS or absorbs
+
+
 def _sort(series, columns_that_count, power: int) -> Backgrounds:
     """Sort the frames by the columns that count; the fluence is a factor, to this power."""
     n, table = len(series), series.frames
+    columns_that_count, whole = _with_what_absorbs(series.experiment, columns_that_count)
     columns = [np.asarray(table[name]).reshape(n, -1) for name in columns_that_count if name in table]
     spectrum = series.experiment.beam.spectrum
     fluence = table.columns.get("fluence_per_m2")
@@ -83,7 +97,7 @@ def _sort(series, columns_that_count, power: int) -> Backgrounds:
         beams = [series.experiment_of(index).beam for index in range(n)]
         fluence = np.array([beam.photons_per_m2 for beam in beams])
         # Of each shot what the background depends on: nanoBragg's water on how many terms there are, else the spectrum.
-        columns.append(_of_shots(beams, whole=columns_that_count is _OF_AMORPHOUS))
+        columns.append(_of_shots(beams, whole=whole))
     if columns:
         # Padding is NaN, which is like no other number, not even itself.
         rows = np.nan_to_num(np.concatenate(columns, axis=1).astype(np.float64), nan=-1.0)
@@ -113,17 +127,24 @@ def render_background(experiment) -> np.ndarray:
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.render.simulator import Simulator
 
-    empty = experiment.replace(structure_factors=_no_reflections(), lattices=None, backgrounds=(), diffuse=None)
-    rules = make_plan(empty).rules
-    factor = 1.0
+    crystal = experiment.crystal.replace(block_sizes=None, block_spread=0.0)
+    empty = experiment.replace(
+        structure_factors=_no_reflections(), crystal=crystal, lattices=None, backgrounds=(), diffuse=None
+    )
+    whole = make_plan(empty)
+    rules, factor = whole.rules, 1.0
     if not rules.running:
         # Every step adds the same: one is enough. nanoBragg divides the background by the number of steps.
-        crystal = empty.crystal.replace(mosaic_domains=1, mosaic_spread_deg=0.0)
+        crystal = crystal.replace(
+            mosaic_domains=1, mosaic_spread_deg=0.0, mosaic_model="cap", mosaic_rotations=None, mosaic_weights=None
+        )
         rotation = empty.rotation.replace(osc_deg=None, phi_step_deg=None, phi_steps=1)
         empty = empty.replace(crystal=crystal, rotation=rotation)
         few = make_plan(empty).rules
         factor = 1.0 if rules.per_term else rules.scale / few.scale
-    image = Simulator(empty, backend="cpu", precision="float64").render()
+    # What turns with the spindle turns by all steps of the frame.
+    plan = replace(make_plan(empty), transmission=whole.transmission)
+    image = Simulator(empty, backend="cpu", precision="float64", plan=plan).render()
     return image if factor == 1.0 else np.multiply(image, np.float32(factor), out=image)
 
 
@@ -131,10 +152,13 @@ def render_amorphous(experiment, layer: int) -> np.ndarray:
     """Render one of the amorphous backgrounds of a frame alone: (slow, fast) float32 photons."""
     from bragg_numba.plan.plan import make_plan
     from bragg_numba.render.amorphous import render_layer
+    from bragg_numba.render.transmission import transmission_image
 
-    plan = make_plan(experiment.replace(structure_factors=_no_reflections(), lattices=None, diffuse=None)).amorphous
+    whole = make_plan(experiment.replace(structure_factors=_no_reflections(), lattices=None, diffuse=None))
+    plan = whole.amorphous
     assert plan is not None
-    return render_layer(plan, plan.layers[layer])
+    image = render_layer(plan, plan.layers[layer])
+    return image if whole.transmission is None else image * transmission_image(whole.transmission, backgrounds=True)
 
 
 def _no_reflections():

@@ -12,10 +12,11 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
-from bragg_numba.io.nxmx import DEAD, GAP, NOISY, USER, Description, McStasGeometry, RecordedBy
+from bragg_numba.io.nxmx import DEAD, GAP, NOISY, SENSORS, USER, Description, McStasGeometry, RecordedBy
 from bragg_numba.plan.doubts import coarse_channels
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
+from bragg_numba.render.transmission import transmission_image
 from bragg_numba.series.mcstas import mcstas_geometry, mcstas_rotation
 from bragg_numba.series.recorder import response_of
 from bragg_numba.versions import versions
@@ -42,6 +43,11 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
     geometry = mcstas_geometry(experiment, plan.detector)
     if not geometry.is_single:
         notes += _panel_notes(geometry, experiment.detector)
+    material = experiment.detector.sensors[0].formula
+    if material is not None and material not in SENSORS:
+        notes.append(
+            f"DIALS knows sensors of {', '.join(SENSORS)} alone: the master says {SENSORS[0]}, and {material} beside it"
+        )
     coarse = coarse_channels(experiment, plan.detector, plan.cell, plan.cell_counts, plan.sources)
     if coarse:
         notes.append(coarse)
@@ -53,7 +59,8 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
         frames=frames,
         geometry=geometry,
         pixel_mask=_pixel_mask(plan),
-        sensor_um=experiment.detector.sensors[0][0] if plan.panels[0].has_sensor else None,
+        sensor_um=experiment.detector.sensors[0].thickness_um if plan.panels[0].has_sensor else None,
+        sensor_material=experiment.detector.sensors[0].formula,
         shift_m=shift,
         omega_deg=omega,
         cell=(*cell.lengths_A, *cell.angles_deg),
@@ -151,7 +158,7 @@ def _wavelengths(series, plan: Plan) -> tuple[np.ndarray, np.ndarray | None]:
         return mean, lines
     if beam.spectrum is not None and (beam.spectrum.varies or "wavelength_A" in table):
         return _pulses(series)
-    weights = plan.sources.weight
+    weights = plan.sources.incident_weight
     wavelengths, place = np.unique(plan.sources.wavelength, return_inverse=True)
     if len(wavelengths) == 1:
         if "wavelength_A" in table:
@@ -184,6 +191,9 @@ def _pixel_mask(plan: Plan) -> np.ndarray:
     rendered = plan.rendered
     if rendered.size:
         mask[~rendered] |= GAP
+    if plan.transmission is not None:
+        # What always stands before a pixel; a shadow that turns leaves it to other frames.
+        mask[transmission_image(plan.transmission, moving=False) == 0.0] |= USER
     return mask
 
 

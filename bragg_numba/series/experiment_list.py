@@ -64,7 +64,7 @@ def experiment_list(
             detector=panels if description.shift_m is None else _shifted(panels, description.shift_m[place]),
             imageset=imageset(master_name, [place], sequence=False),
         )
-        spread = series.experiment_of(place).crystal.mosaic_spread_deg or 0.0
+        spread = series.experiment_of(place).crystal.typical_spread_deg
         for name, one in _crystals(place, row, lattices):
             crystal = _still_crystal(description, spread, one, middle)
             found.append(dataclasses.replace(frame, identifier=name, crystal=crystal))
@@ -99,8 +99,11 @@ def _sweep(description: Description, series, panels: tuple[ExptPanel, ...], mast
 
 
 def _swept_crystal(description: Description, series, row: np.void) -> ExptCrystal:
-    spread = series.experiment.crystal.mosaic_spread_deg or 0.0
-    return _crystal(description, row, 0.0, mosaicity_deg=SPREAD_DEVIATION * spread if spread > 0.0 else None)
+    crystal = series.experiment.crystal
+    spread = crystal.typical_spread_deg
+    is_cap = crystal.mosaic_rotations is None and crystal.mosaic_model == "cap"
+    deviation = (SPREAD_DEVIATION if is_cap else math.sqrt(1.0 / 3.0)) * spread  # about any one axis
+    return _crystal(description, row, 0.0, mosaicity_deg=deviation if spread > 0.0 else None)
 
 
 def _beam(description: Description, wavelength_A: float) -> ExptBeam:
@@ -118,14 +121,14 @@ def _panels(description: Description, detector: Detector) -> tuple[ExptPanel, ..
     """The panels with axes at right angles, as DIALS wants them, and in the groups of their .geom."""
     paths = _paths_of_groups(description)
     found = []
-    for exact, (thickness_um, depth_um) in zip(description.geometry.panels, detector.sensors, strict=True):
+    for exact, own in zip(description.geometry.panels, detector.sensors, strict=True):
         panel, _ = exact.upright()
         sensor: dict = {}
-        if description.sensor_um is not None and thickness_um > 0.0 and depth_um != 0.0:
+        if description.sensor_um is not None and own.absorbs:
             sensor = {
-                "thickness_mm": thickness_um / 1000.0,
-                "mu_per_mm": 1000.0 / (thickness_um if depth_um is None else depth_um),
-                "material": "Si",
+                "thickness_mm": own.thickness_um / 1000.0,
+                "mu_per_mm": float(own.attenuation_per_m(description.mean_wavelength_A)) / 1000.0,
+                "material": own.formula or "Si",
                 "parallax": True,
                 "strategy": "ParallaxCorrectedPxMmStrategy",
             }

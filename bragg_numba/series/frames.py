@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Crystal, Detector, Experiment, Lattice, Panel, Spectrum
+from bragg_numba.experiment import Crystal, Damage, Detector, Experiment, Lattice, Panel, Spectrum
 from bragg_numba.experiment.noun import plain_value, unpack_array
 from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.text_files import read_text
@@ -33,9 +33,11 @@ COLUMNS: dict[str, tuple[type, tuple]] = {
     "mosaic_spread_deg": (np.float64, ()),
     "mosaic_domains": (np.int64, ()),
     "mosaic_seed": (np.int64, ()),
+    "scale": (np.float64, ()),
     "beam_x_mm": (np.float64, ()),
     "beam_y_mm": (np.float64, ()),
     "detector_shift_mm": (np.float64, (3,)),
+    "dose_MGy": (np.float64, ()),
     "seed": (np.uint64, ()),
 }
 
@@ -160,17 +162,17 @@ def apply_frame(
     ``index`` counts the shots of a spectrum that differ from frame to frame, unless ``row`` has ``shot``; ``spectra``
     are those of the column ``spectrum`` (``spectra_of``).
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
-    sizes in millimetres. What changes the crystal changes that of every lattice; of a frame with several ``crystal`` is
-    the first.
+    sizes in millimetres, a matrix and several sizes. What changes the crystal changes that of every lattice; of a frame
+    with several ``crystal`` is the first.
     """
     crystal: dict[str, Any] = {}
     beam: dict[str, Any] = {}
     changes: dict[str, Any] = {}
-    for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed"):
+    for name in ("cell_counts", "mosaic_spread_deg", "mosaic_domains", "mosaic_seed", "scale"):
         if name in row:
             crystal[name] = row[name].tolist()
     if "cell_counts" in row:
-        crystal["size_mm"] = (None, None, None)
+        crystal |= {"size_mm": (None, None, None), "cell_count_matrix": None, "block_sizes": None}
     if "orientation" in row:
         crystal["orientation"] = tuple(tuple(line) for line in row["orientation"].tolist())
     if "wavelength_A" in row:
@@ -200,7 +202,22 @@ def apply_frame(
         changes["detector"] = moved_detector(experiment, row["detector_shift_mm"])
     if "phi_deg" in row:
         changes["rotation"] = experiment.rotation.replace(phi_deg=float(row["phi_deg"]))
+    if "dose_MGy" in row:
+        changes["damage"] = (experiment.damage or Damage()).replace(dose_MGy=float(row["dose_MGy"]))
     return experiment.replace(**changes) if changes else experiment
+
+
+def with_doses(experiment: Experiment, table: FrameTable) -> FrameTable:
+    """The table with the dose of every frame of a sweep, where the experiment says what a frame adds.
+
+    Stills are crystals of their own: what one absorbs is no other's. A table that has doses keeps them.
+    """
+    damage = experiment.damage
+    sweeps = "phi_deg" in table and "orientation" not in table and not table.has_lattices
+    if damage is None or not damage.adds or "dose_MGy" in table or not sweeps:
+        return table
+    fluences = table.columns.get("fluence_per_m2", np.full(len(table), experiment.beam.mean_photons_per_m2))
+    return FrameTable({**table.columns, "dose_MGy": damage.doses_of_sweep(fluences)})
 
 
 def spectra_of(table: FrameTable) -> Spectrum | None:
@@ -227,7 +244,10 @@ def moved_detector(experiment: Experiment, shift_mm) -> Detector:
         size: dict[str, Any] = {"n_fast": placed.n_fast, "n_slow": placed.n_slow}
         size["pixel_mm"] = (1000.0 * placed.pixel_size,) * 2
         panels = (Panel(name="p0", origin_mm=origin, fast=placed.fast, slow=placed.slow, **size),)
-        kept = ("convention", "point_pixel", "attenuation_depth_um", "thickness_um", "thickness_steps", "mask")
+        kept = (
+            *("convention", "point_pixel", "attenuation_depth_um", "thickness_um", "thickness_steps", "mask"),
+            *("sensor", "sensor_density_g_per_cm3"),
+        )
         detector = Detector(panels=panels, **{name: getattr(detector, name) for name in kept})
     x, y, z = (float(value) for value in shift_mm)
     moved = tuple(p.replace(origin_mm=(p.origin_mm[0] + x, p.origin_mm[1] + y, p.origin_mm[2] + z)) for p in panels)

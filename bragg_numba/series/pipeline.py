@@ -25,6 +25,7 @@ from bragg_numba.io.data_file import FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.amorphous import KeptBackground
+from bragg_numba.render.transmission import KeptTransmission
 from bragg_numba.series import interrupts, truth
 from bragg_numba.series.options import OutputOptions, data_path
 from bragg_numba.series.recorder import Recorder, recorder_of
@@ -132,7 +133,7 @@ class Renderer:
         self.layout = Layout(1, None, alone=True) if layout is None else layout
         self.stop = threading.Event()
         self._plan: Plan | None = None
-        self._background = KeptBackground()
+        self._background, self._transmission = KeptBackground(), KeptTransmission()
         self._recorder = recorder_of(series, options.response)
 
     def plan(self, index: int):
@@ -158,6 +159,7 @@ class Renderer:
             threads=self.layout.threads,
             plan=plan,
             background=self._background,
+            transmission=self._transmission,
         )
         with self._kernels():
             simulator.render(out=out, progress=self._go_on)

@@ -59,7 +59,7 @@ def recorder_of(series, value: str | dict | None) -> Recorder | None:
 
 def response_of(plan: Plan, value: str | dict) -> Response:
     """Return a response for the photons of a plan: their mean energy, and whether its sensor absorbed them."""
-    weights = plan.sources.weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
+    weights = plan.sources.incident_weight if plan.rules.per_term else np.ones(len(plan.sources.wavelength))
     weights = weights if weights.sum() > 0.0 else np.ones(len(weights))
     wavelength_A = float(np.average(plan.sources.wavelength, weights=weights)) * 1e10
     keV = min(max(ENERGY_WAVELENGTH_EV_A / wavelength_A / 1000.0, 1.0), 100.0)

@@ -14,7 +14,8 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError, read_from
-from bragg_numba.experiment import Experiment, Spectrum
+from bragg_numba.experiment import Damage, Experiment, Spectrum
+from bragg_numba.experiment.transmission import obstacle_of
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.io.text_files import json_text
 from bragg_numba.series.draws import draw, draw_lattices, generator_of, random_rotations
@@ -34,8 +35,8 @@ class Series(SeriesPlan):
         columns ``orientation`` (3 x 3) or ``quaternion`` (w, x, y, z), or ``lattices`` (a list of dicts with
         ``orientation`` or ``quaternion``, ``weight`` and ``cell``, empty where no crystal is hit), ``phi_deg``,
         ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``shot`` (of ``Beam.spectrum``),
-        ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``beam_x_mm``,
-        ``beam_y_mm`` and ``seed`` (of the noise).
+        ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``scale``,
+        ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the noise).
 
     Raises
     ------
@@ -172,14 +173,14 @@ def _parsed(text: str) -> dict:
 def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
     values = _parsed(text)
-    known = {"format", "version", "experiment", "nanobragg", "spectrum", *_CRYSTFEL_PARTS, *_WAYS, "output"}
+    known = {"format", "version", "experiment", "nanobragg", *_OF_EXPERIMENT, *_CRYSTFEL_PARTS, *_WAYS, "output"}
     _need_known("series plan", "part", values, known)
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
     ways = [name for name in _WAYS if name in values]
     if any(name in values for name in _CRYSTFEL_PARTS):
         made = _of_crystfel(values, ways, folder, _experiment(values, folder) if "experiment" in values else None)
     else:
-        experiment = _with_spectrum(_experiment(values, folder), values, folder)
+        experiment = _with_parts(_experiment(values, folder), values, folder)
         _need_one(ways)
         made = _series(experiment, ways[0], values[ways[0]], folder)
     output = values.get("output", {})
@@ -209,7 +210,7 @@ def _of_crystfel(values: dict, ways: list[str], folder: Path, saved: Experiment 
     _need_one(ways)
     template = read_template(values["template"], folder) if "template" in values else None
     experiment, notes = base_experiment(values, folder, template, saved)
-    experiment = _with_spectrum(experiment, values, folder)
+    experiment = _with_parts(experiment, values, folder)
     if template is None:
         made = _series(experiment, ways[0], values[ways[0]], folder)
     else:
@@ -230,6 +231,24 @@ def _experiment(values: dict, folder: Path) -> Experiment:
     if isinstance(given, str):
         return Experiment.load(folder / given)
     return Experiment.from_json(json.dumps(given))
+
+
+#: Parts of a plan that are parts of its experiment.
+_OF_EXPERIMENT = ("spectrum", "transmission", "damage")
+
+
+def _with_parts(experiment: Experiment, values: dict, folder: Path) -> Experiment:
+    """The experiment with the spectrum, the transmission and the damage that a plan has."""
+    experiment = _with_spectrum(experiment, values, folder)
+    if "transmission" in values:
+        listed = values["transmission"]
+        if not isinstance(listed, list):
+            raise InputError("series plan: transmission", "must be a list of JSON objects", listed)
+        named = ((f"series plan: transmission[{place}]", one) for place, one in enumerate(listed))
+        experiment = experiment.replace(transmission=tuple(obstacle_of(name, one) for name, one in named))
+    if "damage" in values:
+        experiment = experiment.replace(damage=Damage.from_dict(values["damage"]))
+    return experiment
 
 
 def _with_spectrum(experiment: Experiment, values: dict, folder: Path) -> Experiment:

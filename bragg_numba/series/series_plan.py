@@ -10,7 +10,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment, faces
-from bragg_numba.series.frames import FrameTable, apply_frame, check_against, spectra_of
+from bragg_numba.series.frames import FrameTable, apply_frame, check_against, spectra_of, with_doses
 
 FORMAT = "bragg_numba series"
 VERSION = 1
@@ -26,8 +26,9 @@ class SeriesPlan:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", type(experiment).__name__)
         self.experiment = experiment
-        self.frames = FrameTable.from_any(frames)
-        check_against(experiment, self.frames)
+        table = FrameTable.from_any(frames)
+        check_against(experiment, table)
+        self.frames = with_doses(experiment, table)
         self._spectra = spectra_of(self.frames)
         for index in _first_middle_last(len(self)):
             self.experiment_of(index)

@@ -140,6 +140,7 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
     from bragg_numba.series.exposure import dark_frames, exposure_notes
     from bragg_numba.series.pipeline import Slot, draw_counts
     from bragg_numba.series.recorder import recorder_of
+    from bragg_numba.series.transmission import PATH as TRANSMISSION
     from bragg_numba.series.truth import TruthWriter
 
     source.require_other(path)
@@ -202,9 +203,11 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
             finish(pending)
             if tables is not None:
                 tables.finish()
-            if PATH in source.file and not drawn:
-                with reading(source.path):
-                    source.file.copy(PATH, file["/entry"])
+            kept = [TRANSMISSION] if drawn else [TRANSMISSION, PATH]
+            with reading(source.path):
+                for path in kept:
+                    if path in source.file:
+                        source.file.copy(path, file["/entry"])
             if background != 1.0:
                 file[DATA].attrs["background_scale"] = background
             file["/entry"]["end_time"] = nxmx.now()

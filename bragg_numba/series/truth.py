@@ -26,6 +26,7 @@ FRAME = np.dtype(
         ("fluence_per_m2", np.float64),
         ("cell_counts", np.int64, (3,)),
         ("beam_center_px", np.float64, (2,)),
+        ("dose_MGy", np.float64),
         ("noise_seed", np.uint64),
         ("overloads", np.int64),
         ("max_photons", np.float64),
@@ -64,6 +65,7 @@ UNITS = {
     "wavelength_A": "angstrom",
     "fluence_per_m2": "1/m^2",
     "beam_center_px": "pixel",
+    "dose_MGy": "MGy",
 }
 
 
@@ -81,6 +83,7 @@ def frame_record(plan: Plan, frame: int) -> np.ndarray:
     record["wavelength_A"] = mean_wavelength(plan)
     record["fluence_per_m2"] = experiment.beam.photons_per_m2
     record["beam_center_px"] = beam_center_px(plan.detector)
+    record["dose_MGy"] = 0.0 if experiment.damage is None else experiment.damage.dose_MGy
     return record
 
 
@@ -110,7 +113,7 @@ def _say_crystal(record, plan: Plan) -> None:
 
 def mean_wavelength(plan: Plan) -> float:
     """Weighted mean of the sources' wavelengths, angstrom."""
-    return float(np.average(plan.sources.wavelength, weights=plan.sources.weight)) * 1e10
+    return plan.sources.mean_wavelength_A
 
 
 def orientation_matrix(plan: Plan) -> np.ndarray:

@@ -30,7 +30,6 @@ from bragg_numba.io.data_file import (
 )
 from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
 from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
-from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.engine import choose_engine
 from bragg_numba.series import interrupts
@@ -45,6 +44,7 @@ from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.pipeline import Job
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
+from bragg_numba.series.transmission import write_transmission
 from bragg_numba.versions import __version__
 
 
@@ -153,14 +153,16 @@ def _settled(series, options: OutputOptions) -> OutputOptions:
 
 def _require_labels(series, options: OutputOptions) -> None:
     """Refuse label images of what the engine of spots cannot render, before any work."""
-    if options.labels and (why := cannot_serve(make_plan(series.experiment_of(0)))):
-        raise InputError("output.labels", f"cannot be made: {why}", hint="they come from the engine of spots")
+    if options.labels:
+        from bragg_numba.render.labels import require_labels
+
+        require_labels("output.labels", make_plan(series.experiment_of(0)))
 
 
 def _first_rendering(series, options: OutputOptions) -> dict:
     """How the first frame is rendered, for log and master; the truth's table has the engine of every frame."""
     plan = make_plan(series.experiment_of(0))
-    if plan.lattices is not None:
+    if plan.parts is not None:
         from bragg_numba.render.simulator import Simulator
 
         backend = options.backend if options.backend == "cpu" else "auto"  # another may be there for the workers alone
@@ -380,7 +382,7 @@ def _write_master(
 ) -> tuple[np.ndarray, str | None]:
     """Write one master; return the truth's table of frames, and a note on what the file does not hold.
 
-    The first one (``place`` 0) holds the background, and links to label images.
+    The first one (``place`` 0) holds background and transmission, and links to label images.
     """
     import h5py
 
@@ -421,6 +423,7 @@ def _write_master(
             truth["lattices"] = np.concatenate(lattices)
         if place == 0:
             note = write_background(file, series, options)
+            write_transmission(file, series, options)
         # The mark of a whole file.
         file["/entry"]["end_time"] = nxmx.now()
     return table, note

@@ -160,11 +160,14 @@ def trace_pixel(plan: Plan, slow: int, fast: int, max_steps: int = MAX_STEPS) ->
     Raises
     ------
     InputError
-        If the pixel does not lie on the detector, or the frame has lattices: each is traced alone.
+        If the pixel does not lie on the detector, or the frame has lattices or sizes of blocks: each is traced alone.
     """
     if plan.lattices is not None:
         hint = "trace Experiment.of_lattice(i) for each"
         raise InputError("Experiment.lattices", "cannot be traced together", f"{len(plan.lattices)} lattices", hint)
+    if plan.sizes is not None:
+        hint = "trace Experiment.of_size(i) for each"
+        raise InputError("Crystal.block_sizes", "cannot be traced together", f"{len(plan.sizes)} sizes", hint)
     n_slow, n_fast = plan.shape
     slow = check.count("slow", slow, high=n_slow - 1, hint=f"the detector has {n_slow} x {n_fast} pixels, slow x fast")
     fast = check.count("fast", fast, high=n_fast - 1, hint=f"the detector has {n_slow} x {n_fast} pixels, slow x fast")
@@ -206,6 +209,7 @@ class _Walk:
         lattice = plan.lattice
         self.volume_squared = (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
         self.cells = [tuple(map(float, cell)) for cell in plan.cells]
+        self.shares = [float(share) for share in plan.shares]
         self.reciprocal = (plan.cell.a_star, plan.cell.b_star, plan.cell.c_star)
 
     def trace(self) -> Trace:
@@ -282,8 +286,9 @@ class _Walk:
             "polar_step": self.polar,
             "kept": keep,
         }
-        for step, cell in enumerate(self.cells):
-            self._add_step((*place, step // plan.domains, step % plan.domains), ray, cell, q, keep)
+        for step, (cell, share) in enumerate(zip(self.cells, self.shares, strict=True)):
+            ray["domain_share"] = share
+            self._add_step((*place, step // plan.domains, step % plan.domains), dict(ray), cell, q, keep)
 
     def _add_step(self, place, ray: dict, cell, q, keep: float) -> None:
         lattice, lookup = self.plan.lattice, self.plan.lookup
@@ -291,7 +296,7 @@ class _Walk:
         square = walk.lattice_factor(lattice.shape, lattice, *hkl)
         f_cell, missed = walk.structure_factor(lookup.has_table, lookup.interpolate, lookup, self.plan.table, *hkl)
         self.missed += missed
-        term = f_cell * f_cell * (self.volume_squared * square)
+        term = f_cell * f_cell * (self.volume_squared * ray["domain_share"] * square)
         if self.plan.rules.running:
             factors = (keep, self.capture, self.polar, self.omega)
             self.total = walk.add_running(self.plan.rules, self.total, term, square, *factors)
@@ -345,7 +350,10 @@ class _Walk:
             "r_e_meters": math.sqrt(physics.R_E_SQUARED),
             "r_e_sqr": physics.R_E_SQUARED,
             # From the factor that the kernels apply, so that a wrong one shows here.
-            "fluence_photons_per_m2": rules.scale * plan.steps / physics.R_E_SQUARED,
+            "fluence_photons_per_m2": rules.scale
+            * plan.steps
+            / physics.R_E_SQUARED
+            / self.plan.experiment.crystal.scale,
             "steps": plan.steps,
             "oversample_thick": int(sampling.oversample_thick),
             "oversample_polar": int(sampling.oversample_polar),
@@ -374,6 +382,8 @@ class _Walk:
             yield f"{self.dropped} of {self.count} sub-steps lie beyond dmin and add nothing"
         if self.missed:
             yield f"{self.missed} interpolations reached beyond the structure factor table and took the nearest entry"
+        if (blocks := self.plan.experiment.crystal.scale) != 1.0:
+            yield f"I_pixel_final is that of {blocks:g} blocks (eq. 50): I_before_scaling is that of one"
         if self.plan.rules.running:
             yield "factors that the running rules apply after every sub-step are not applied again at the end"
         if self.plan.rules.per_term:

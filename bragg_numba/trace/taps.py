@@ -29,7 +29,7 @@ REFERENCE_STEP_NAMES = (
 #: Ours alone: what the reference does not print of a sub-step.
 OUR_STEP_NAMES = (
     *("phi_deg", "turned_a_star_A_inv", "turned_b_star_A_inv", "turned_c_star_A_inv"),
-    *("source_weight", "capture_step", "polar_step", "kept", "term", "I_running"),
+    *("source_weight", "capture_step", "polar_step", "kept", "domain_share", "term", "I_running"),
 )
 STEP_NAMES = (*PLACE_NAMES, *REFERENCE_STEP_NAMES, *OUR_STEP_NAMES)
 #: Taps that are made once a pixel, after all steps, in the reference's order.
@@ -80,6 +80,7 @@ MEANINGS = {
     "source_weight": "weight of the source (fidelity physical)",
     "capture_step": "capture fraction in use at this step",
     "polar_step": "polarization factor in use at this step",
+    "domain_share": "weight of the mosaic domain over the mean",
     "kept": "0 beyond dmin, else 1; with fidelity physical times the step's factors",
     "term": "squared amplitude of this step",
     "I_running": "sum after this step",

@@ -6,7 +6,7 @@ is in walk; the order is written out here.
 
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import addressed_serial_kernel, device_function, serial_kernel
-from bragg_numba.kernels.parameters import SQUARE
+from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.work import BOTTOM, LEFT, PANEL, RIGHT, TOP, panel_at
 from numba import types
 
@@ -114,7 +114,7 @@ def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, 
     sources
         kernels.parameters.Sources.
     cells
-        float64 (n_orientations, 9): a, b, c in metres.
+        float64 (n_orientations, N_CELL): a, b, c in metres, and the share of the photons.
     table
         float64 structure factors with their border.
     slows, fasts
@@ -162,15 +162,16 @@ def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, 
                 for step in range(len(cells)):
                     c = cells[step]
                     cell = (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
+                    strength = volume_squared * c[SHARE_OF_CELL]
                     fractional_indices(cell, scatter, n, indices)
                     lattice_factors(lattice, indices, n, squares)
                     if rules.running:
                         factors = keeps, captures, polars, omegas
                         missed += add_running_terms(
-                            lookup, table, rules, indices, squares, volume_squared, factors, n, totals
+                            lookup, table, rules, indices, squares, strength, factors, n, totals
                         )
                     else:
-                        missed += multiply_structure_factors(lookup, table, indices, n, volume_squared, squares)
+                        missed += multiply_structure_factors(lookup, table, indices, n, strength, squares)
                         for pixel in range(n):
                             totals[pixel] += keeps[pixel] * squares[pixel]
     for pixel in range(n):

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from bragg_numba.kernels import walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
-from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SQUARE
+from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.pixels.lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
 from bragg_numba.kernels.pixels.rays import (
     aim_at_groups,
@@ -159,6 +159,30 @@ def flush(weighted, begun, work, exact):
         for pixel in range(PIXELS):
             exact[TOTAL + pixel] += work[SUM + pixel]
             work[SUM + pixel] = zero
+
+
+@fused_kernel
+def flush_share(share, weighted, begun, work, exact):
+    """flush for terms of mosaic domains that have one ``share`` of the photons."""
+    zero = np.float32(0.0)
+    if not begun:
+        for pixel in range(PIXELS):
+            exact[TOTAL + pixel] = 0.0
+    if weighted:
+        for pixel in range(PIXELS):
+            exact[TOTAL + pixel] += share * np.float64(work[WEIGHT + pixel]) * work[SUM + pixel]
+            work[SUM + pixel] = zero
+    else:
+        for pixel in range(PIXELS):
+            exact[TOTAL + pixel] += share * work[SUM + pixel]
+            work[SUM + pixel] = zero
+
+
+@device_function
+def ends_share(cells, number, waiting):
+    """Whether what waits in SUM is to be flushed: the next domain has another share, or there is none."""
+    last = number + 1 == len(cells)
+    return waiting == CHUNK or last or cells[number + 1, SHARE_OF_CELL] != cells[number, SHARE_OF_CELL]
 
 
 @fused_kernel
@@ -373,7 +397,21 @@ def over_wavelength(cells, step, wavelength):
 
 @device_function
 def render_tile(
-    kind, placed, split, factors, panel, lattice, lookup, rules, phases, sources, cells, squared, corner, scratch
+    kind,
+    placed,
+    split,
+    factors,
+    shares,
+    panel,
+    lattice,
+    lookup,
+    rules,
+    phases,
+    sources,
+    cells,
+    squared,
+    corner,
+    scratch,
 ):
     """Render a tile, ``corner`` being its first row, first column and columns, into SUM and FACTOR.
 
@@ -404,12 +442,16 @@ def render_tile(
                     continue
                 for number in range(len(cells)):
                     in_metres, cell = over_wavelength(cells, number, wavelength[source])
-                    if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
-                        continue
-                    step = (beam, wavelength[source], in_metres, cell)
-                    add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
-                    waiting += 1
-                    if waiting == CHUNK:
+                    dark = placed is not None and is_dark(cell, beam, lookup, squared, spread, exact)
+                    if not dark:
+                        step = (beam, wavelength[source], in_metres, cell)
+                        add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
+                        waiting += 1
+                    if shares is not None:
+                        if waiting > 0 and ends_share(cells, number, waiting):
+                            flush_share(cells[number, SHARE_OF_CELL], rules.weighted, begun, work, exact)
+                            waiting, begun = 0, True
+                    elif waiting == CHUNK:
                         flush(rules.weighted, begun, work, exact)
                         waiting, begun = 0, True
                 if factors is not None and rules.weighted and waiting > 0:
@@ -431,7 +473,7 @@ def start_sums(factors, rules, work, exact):
 
 
 @cache
-def run_of_tiles(kind, placed, split, factors):
+def run_of_tiles(kind, placed, split, factors, shares):
     """The kernel that renders the tiles of a work list with one Code."""
 
     @addressed_fused_kernel(types.void)
@@ -448,6 +490,7 @@ def run_of_tiles(kind, placed, split, factors):
                 placed,
                 split,
                 factors,
+                shares,
                 panel,
                 lattice,
                 lookup,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import cpu_kernel, serial_kernel, shared_function
+from bragg_numba.kernels.parameters import SHARE_OF_CELL
 from bragg_numba.kernels.spots.predict import hit_flat, l_limits
 from bragg_numba.kernels.work import panel_at
 from numba import prange
@@ -370,7 +371,8 @@ def probe_pixels(indices, squares, extents, panels, roi, mask, lattice, sources,
                     h, k, l = walk.indices(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], q_x, q_y, q_z)  # noqa: E741
                     own = physics.nearest_index(h) == indices[spot, 0] and physics.nearest_index(k) == indices[spot, 1]
                     if own and physics.nearest_index(l) == indices[spot, 2]:
-                        total += weight[source] * walk.lattice_factor(lattice.shape, lattice, h, k, l)
+                        share = weight[source] * c[SHARE_OF_CELL]
+                        total += share * walk.lattice_factor(lattice.shape, lattice, h, k, l)
             found[spot] = total * squares[spot]
             rays[spot, 0], rays[spot, 1], rays[spot, 2] = d_x, d_y, d_z
     return found, rays

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import serial_kernel
-from bragg_numba.kernels.parameters import SQUARE
+from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.spots.predict import forms, metric_peak, place_spot, square_peak
 from bragg_numba.kernels.work import panel_at
 
@@ -43,7 +43,8 @@ def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, re
     beams
         spots.rows.Beams.
     cells, stars
-        (n, 9) real cells and (n, 3, 3) reciprocal ones (columns a*, b*, c*), 1/m, of every orientation.
+        (n, N_CELL) real cells with their shares (parameters.py), and (n, 3, 3) reciprocal ones (columns a*, b*, c*),
+        1/m, of every orientation.
     inverse_gram
         (3, 3) inverse of the lattice's metric; not used by square crystals.
     reach
@@ -92,7 +93,7 @@ def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, re
                 waves = beams.waves[at]
                 s_x, s_y, s_z = q_x + waves * i_x, q_y + waves * i_y, q_z + waves * i_z
                 size = math.sqrt(s_x * s_x + s_y * s_y + s_z * s_z)
-                zeta = size - waves
+                zeta, total = size - waves, totals[beam] * cells[orientation, SHARE_OF_CELL]
                 if abs(zeta) > reach and abs(zeta) >= abs(nearest):
                     continue
                 n_x, n_y, n_z = s_x / size, s_y / size, s_z / size
@@ -104,8 +105,8 @@ def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, re
                     )
                 peak *= polar[beam] * beams.wavelength[at] * beams.wavelength[at]
                 if abs(zeta) <= reach:
-                    near_weight += totals[beam]
-                    near_peak += totals[beam] * peak
+                    near_weight += total
+                    near_peak += total * peak
                 if abs(zeta) < abs(nearest):
                     nearest, of_nearest = zeta, peak
         mean = near_peak / near_weight if near_weight > 0.0 else of_nearest

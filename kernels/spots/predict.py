@@ -10,7 +10,7 @@ import math
 import numpy as np
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import serial_kernel, shared_function
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
+from bragg_numba.kernels.parameters import GAUSS, ROUND, SHARE_OF_CELL, SQUARE, TOPHAT
 from bragg_numba.kernels.work import panel_at
 
 #: Columns of what ``list_spots`` finds.
@@ -307,7 +307,8 @@ def list_spots(
     sources
         kernels.parameters.Sources.
     cells, stars
-        (n, 9) real cells and (n, 3, 3) reciprocal ones (columns a*, b*, c*), 1/m, of every orientation.
+        (n, N_CELL) real cells with their shares (parameters.py), and (n, 3, 3) reciprocal ones (columns a*, b*, c*),
+        1/m, of every orientation.
     inverse_gram
         (3, 3) inverse of the lattice's metric; not used by square crystals.
     limits
@@ -437,7 +438,7 @@ def measure_spot(
             if out[RESOLUTION] < panel.dmin:
                 return False
         for source in range(len(wavelength)):
-            share = weight[source]
+            share = weight[source] * cells[orientation, SHARE_OF_CELL]
             all_weights += share
             per_wavelength = 1.0 / wavelength[source]
             i_x, i_y, i_z = incident[source, 0], incident[source, 1], incident[source, 2]

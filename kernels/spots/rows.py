@@ -124,4 +124,4 @@ class Forms(NamedTuple):
     """What a spot's shape is measured in: of every orientation the vectors that turn q into coordinates (eq. 38)."""
 
     vectors: np.ndarray  #: float64 (orientations, 9), metres
-    cells: np.ndarray  #: float64 (orientations, 9): a, b, c in metres
+    cells: np.ndarray  #: float64 (orientations, N_CELL), parameters.py: a, b, c in metres, and the share of photons

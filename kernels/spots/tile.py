@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from bragg_numba.kernels import physics
 from bragg_numba.kernels._jit import addressed_fused_kernel, fused_kernel, shared_function
-from bragg_numba.kernels.parameters import ROUND, SQUARE
+from bragg_numba.kernels.parameters import ROUND, SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.pixels.rows import COLUMNS, FACTOR, GROUPS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
 from bragg_numba.kernels.pixels.rows import LANES as GROUP_LANES
 from bragg_numba.kernels.pixels.tile import fill, finish_tile, store_tile
@@ -173,6 +173,7 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
     """Add the terms of one reflection and orientation, all wavelengths of a direction; return how many were near."""
     panel, lattice, rules, phases, beams, forms, _ = nouns
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
+    share_of_cell = forms.cells[orientation, SHARE_OF_CELL]
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
     to_edge = TO_NODE_EDGE if patched is not None else 0.0
     first, last, line, form, room = place_on_block(
@@ -189,10 +190,11 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
             wavelength = beams.wavelength[source]
             step = (vectors, cell, incident, beams.waves[source])
             guess = (line[0] + wavelength * line[1], line[2] + wavelength * line[3])
-            add_average(shape, edges, beams.share[source], step, around, guess, spot, place, panel, lattice, scratch)
+            share = beams.share[source] * share_of_cell
+            add_average(shape, edges, share, step, around, guess, spot, place, panel, lattice, scratch)
         return last - first
     for source in range(first, last):
-        waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source]
+        waves, wavelength, share = beams.waves[source], beams.wavelength[source], beams.share[source] * share_of_cell
         if patched is not None and misses_block(shape, spot, slopes, cell, waves):
             continue
         ellipse = ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, scratch.places)

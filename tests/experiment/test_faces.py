@@ -10,20 +10,28 @@ import pytest
 
 import bragg_numba
 from bragg_numba import (
+    Absorption,
+    AirPath,
     Beam,
+    Beamstop,
     Crystal,
+    Damage,
     Detector,
     Experiment,
     Rotation,
     Sampling,
+    Shadow,
     Simulator,
     StructureFactors,
+    Window,
     rotation_series,
     still_series,
 )
 from bragg_numba.experiment import faces
 
 NOUNS = (Beam, Crystal, Detector, Rotation, Sampling, StructureFactors, Experiment)
+
+OBSTACLES = (AirPath, Window, Absorption, Beamstop, Shadow)
 
 
 def small(**parts) -> Experiment:
@@ -160,11 +168,15 @@ WITHOUT_UNIT = {
     "polarization",
     *("polarization_axis", "polarized", "round_divergence", "shape", "slow_axis", "sources", "thickness_steps"),
     *("shot", "spectrum"),
+    *("block_sizes", "block_spread", "block_spread_sizes", "cell_count_matrix", "scale"),
+    *("mosaic_model", "mosaic_rotations", "mosaic_weights"),
+    *("backgrounds", "before", "exponent", "gas", "law", "material", "name", "normal", "sensor", "solid", "turns"),
+    "transmission",
     *("twotheta_axis", "vertical_divergence_steps", "counts", "origin", "space_group"),
 }
 
 
-@pytest.mark.parametrize("kind", NOUNS[:-1], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", (*NOUNS[:-1], *OBSTACLES, Damage), ids=lambda kind: kind.__name__)
 def test_every_field_has_a_unit_or_is_known_to_have_none(kind):
     without = {field.name for field in dataclasses.fields(kind) if not faces.unit_of(field.name)}
 

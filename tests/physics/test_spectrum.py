@@ -229,6 +229,33 @@ def test_mosaic_domains_allow_coarser_channels():
     assert not any("channels would do" in note for note in make_plan(experiment.replace(crystal=mosaic)).notes)
 
 
+def test_the_steps_of_a_dispersion_may_be_as_coarse():
+    experiment = with_spectrum(None)
+    crystal = experiment.crystal.replace(cell_counts=(2000, 2000, 2000))
+    said = []
+    for steps in (5, 1000):
+        beam = experiment.beam.replace(dispersion_percent=1.0, dispersion_steps=steps)
+        said.append([note for note in make_plan(experiment.replace(crystal=crystal, beam=beam)).notes if "eV" in note])
+
+    ((coarse,), fine) = said
+    assert coarse.startswith("the wavelengths of the dispersion are") and coarse.endswith("-dispsteps would do")
+    assert not fine
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-spectrum gaussian", "-bandwidth must be given"),
+        ("-spectrum pink -channels 0", "-bandwidth must be given"),
+        ("-spectrum tophat -bandwidth 0", "-bandwidth must be above 0"),
+        ("-spectrum sase -bandwidth 1", "-pulse_fs must be given"),
+    ],
+)
+def test_what_a_shape_needs_is_named_by_its_flag(words, said):
+    with pytest.raises(InputError, match=said):
+        Experiment.from_nanobragg(f"-cell 50 -default_F 1 {words}")
+
+
 def test_channels_narrower_than_a_spike_are_said():
     notes = make_plan(with_spectrum(Spectrum.sase(0.1, pulse_fs=2.0, channels=100))).notes
     assert any("narrower than a spike" in note for note in notes)

@@ -181,7 +181,8 @@ def code(plan: Plan, choice: CpuArithmetic) -> Code:
     """Which code the tile kernels need for a plan: nothing else is compiled."""
     kind = {SQUARE: GRATINGS, ROUND: FRINGES}.get(plan.lattice.shape, LIT_RADII if choice.seeks_lit else RADII)
     factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
-    return Code(kind, *(YES if wanted else None for wanted in (plan.lookup.has_table, choice.split, factors)))
+    wanted = (plan.lookup.has_table, choice.split, factors, plan.weighs_domains)
+    return Code(kind, *(YES if one else None for one in wanted))
 
 
 def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:
@@ -231,6 +232,8 @@ def crystal_needs_float64(plan: Plan) -> str:
         return f"more than {most} cells along an axis"
     if is_round and plan.experiment.crystal.fudge != 1.0:
         return "a fudge factor of a round crystal"
+    if is_round and plan.experiment.crystal.cell_count_matrix is not None:
+        return "a matrix of cell counts of a round crystal"
     return ""
 
 

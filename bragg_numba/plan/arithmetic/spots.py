@@ -85,6 +85,8 @@ def cannot_average(plan: Plan) -> str:
         return "the engine of pixels looks at points"
     if why := cannot_serve(plan):
         return f"the engine of spots cannot serve: {why}"
+    if plan.lattice.shape == ROUND and plan.is_slanted:
+        return "fringes of a round crystal lie across its axes (cell_count_matrix)"
     if plan.lattice.shape in (SQUARE, ROUND) and sampling.cutoff_photons == 0.0:
         return f"fringes of a {SHAPE_NAMES[plan.lattice.shape]} crystal never end, and there is no cutoff"
     return ""
