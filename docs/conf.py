@@ -23,7 +23,8 @@ nb_execution_in_temp = True
 nb_output_stderr = "remove"
 nb_merge_streams = False
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+# Formulas are written as text, so that pages need no script for them and open without a network.
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
@@ -36,10 +37,6 @@ html_theme = "furo"
 html_title = f"bragg_numba {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-# Nothing is fetched from elsewhere: pages open without a network.
-mathjax_path = ""
-# A pattern that no page matches yet is one that a later page will.
-suppress_warnings = ["toc.empty_glob"]
 
 
 def _files_of_the_repository(app, docname, source):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,6 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browser import Browser, needs_chromium
+
+#: The site takes minutes to build anew, a few seconds where only a page changed.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -22,19 +25,14 @@ MADE = {"genindex.html", "search.html", "py-modindex.html"}
 
 
 @pytest.fixture(scope="module")
-def site(request) -> Path:
-    """The folder of the site: as it was built last, else built anew, in the long profile."""
-    if not (BUILT / "index.html").exists():
-        if not request.config.getoption("--long"):
-            pytest.skip("scripts/docs has not built the site (it takes minutes; --long builds it)")
-        absent = [
-            name for name in ("sphinx", "myst_nb", "furo", "matplotlib") if importlib.util.find_spec(name) is None
-        ]
-        if absent:
-            pytest.skip(f"{absent[0]} is not installed: pip install -e '.[docs]'")
-        words = ["-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", DOCS, BUILT]
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+def site() -> Path:
+    """The folder of the site, built: what was built before and has not changed is not built again."""
+    absent = [name for name in ("sphinx", "myst_nb", "furo", "matplotlib") if importlib.util.find_spec(name) is None]
+    if absent:
+        pytest.skip(f"{absent[0]} is not installed: pip install -e '.[docs]'")
+    words = ["-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", DOCS, BUILT]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     return BUILT
 
 
@@ -102,40 +100,28 @@ def test_tutorials_show_pictures_of_their_run_and_each_says_what_it_shows(site):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium without a window."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("chromium is not on the PATH (on Debian: apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[docs]'")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with Browser() as started:
         yield started
-        started.close()
 
 
+@needs_chromium
 @pytest.mark.parametrize("window", WINDOWS)
 def test_every_page_opens_in_a_browser_without_errors_and_fits_its_width(site, browser, window):
     width, height = WINDOWS[window]
-    context = browser.new_context(viewport={"width": width, "height": height}, is_mobile=window == "phone")
-    tab = context.new_page()
-    errors: list[str] = []
-    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("requestfailed", lambda request: errors.append(f"{request.url} {request.failure}"))
+    tab = browser.open("about:blank", width=width, height=height, mobile=window == "phone")
     wrong = []
     for path in _pages(site):
         name = str(path.relative_to(site))
-        errors.clear()
-        # Scripts of the search look for words in the address, and find none in a file's.
-        tab.goto(path.as_uri(), wait_until="load")
-        if errors:
-            wrong.append(f"{name}: {errors}")
-        wide = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        tab.problems.clear()
+        tab.goto(path.as_uri())
+        if tab.problems:
+            wrong.append(f"{name}: {tab.problems}")
+        wide = tab.evaluate(f"document.documentElement.scrollWidth - {width}")
         if wide > 1:
             wrong.append(f"{name} is {wide} pixels wider than the window")
-        if name not in MADE and not tab.locator("h1").first.is_visible():
+        if name not in MADE and not tab.evaluate("document.querySelector('h1')?.offsetHeight > 0"):
             wrong.append(f"{name} shows no heading")
-        if tab.evaluate("[...document.images].filter(i => i.complete && i.naturalWidth == 0 && i.offsetParent).length"):
+        if tab.evaluate("[...document.images].some(i => i.complete && i.naturalWidth == 0 && i.offsetParent)"):
             wrong.append(f"{name} has a picture that does not load")
-    context.close()
+    tab.close()
     assert wrong == []
