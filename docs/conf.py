@@ -41,9 +41,22 @@ html_css_files = ["site.css"]
 
 def _files_of_the_repository(app, docname, source):
     """Name files beside docs/ that pages link to, which the site does not have, as text: links hold on GitHub."""
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./[^)#]+(?:#[^)]*)?\)", r"\1", source[0])
+    up = "../" * (docname.count("/") + 1)
+    source[0] = re.sub(rf"\[([^\]]+)\]\({re.escape(up)}[^)]*\)", r"\1", source[0])
+
+
+def _pages_not_named(app, docname, source):
+    """Let a ``*`` of the index stand for the pages that no line of it names: Sphinx's own would list named ones twice."""
+    if docname != "index":
+        return
+    named = set(re.findall(r"^[\w/-]+$", source[0], re.MULTILINE))
+    rest = sorted(app.env.found_docs - named - {"index"})
+    for folder in ("tutorials/", ""):
+        pages = [page for page in rest if page.startswith(folder) and "/" not in page.removeprefix(folder)]
+        source[0] = source[0].replace(f"\n{folder}*\n", "\n" + "".join(f"{page}\n" for page in pages))
 
 
 def setup(app):
     """Tell Sphinx what to do with sources."""
     app.connect("source-read", _files_of_the_repository)
+    app.connect("source-read", _pages_not_named)
