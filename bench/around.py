@@ -30,6 +30,9 @@ _LINE = CASES["benchmark_4096"][1]
 #: To this come pixels and mosaic domains: the work grows, its kind stays.
 GROWTH = "-cell 100 100 100 90 90 90 -default_F 100 -N 20 -lambda 1 -detsize 100 -distance 100 -oversample 1 -mosaic 1"
 
+#: Detectors, and how many times as long as plain Poisson counts they may take.
+RESPONSES = {"eiger2": 1.5, "jungfrau": 2.5, "rayonix": 8.0}
+
 # What a child process does; each prints one number.
 _IMPORT = "import time; t = time.perf_counter(); import bragg_numba; print(time.perf_counter() - t)"
 _FIRST_PIXEL = (
@@ -181,6 +184,29 @@ def amorphous_seconds(times: int = 5) -> float:
     return statistics.median(seconds(lambda: render_layers(plan)) for _ in range(times))
 
 
+def response_over_poisson(name: str, pairs: int = 5) -> float:
+    """Time of a detector's whole response over that of plain Poisson counts, 4096^2.
+
+    Of mean 1, and as uneven as a frame with spots on a background.
+    """
+    from bragg_numba import Response, poisson
+
+    photons = np.random.default_rng(1).gamma(0.5, 2.0, (4096, 4096)).astype(np.float32)
+    response, out = Response.preset(name), np.empty(photons.shape, np.uint32)
+    whole, plain = lambda: response.record(photons, 1, out=out), lambda: poisson(photons, 1, out=out)
+    return paired_ratio(whole, plain, pairs, repeats=1)
+
+
+def brightest_over_dim(pixels: int = 2**22, pairs: int = 5) -> float:
+    """Time of Poisson counts of the slowest of some means up to 1e6 over that of a mean of 5."""
+    from bragg_numba import poisson
+
+    frames = {mean: np.full((1024, pixels // 1024), mean, np.float32) for mean in (5, 12, 50, 1e3, 1e5, 1e6)}
+    out = np.empty(frames[5].shape, np.uint32)
+    ways = {mean: functools.partial(poisson, frame, 1, out=out) for mean, frame in frames.items()}
+    return max(paired_ratio(ways[mean], ways[5], pairs, repeats=1) for mean in ways if mean != 5)
+
+
 def spots_over_pixels(cells: int, pairs: int = 5, rows: int = 96) -> float:
     """Speed of a frame of a serial experiment by spots over that by pixels, which render its middle ``rows`` only."""
     experiment = Experiment.from_nanobragg(SERIAL_LINE.format(cells))
@@ -245,6 +271,13 @@ AROUND = {
     "peak_4096": Around("peak memory, 4096^2", "bytes", peak_of_4096, 350e6),
     "peak_16384": Around("peak memory, 16384^2 streamed to HDF5", "bytes", peak_of_16384, 700e6),
     "amorphous_4096": Around("amorphous background, 4096^2, once a series", "s", amorphous_seconds, 0.1),
+    "bright_pixels": Around("Poisson counts of any mean over those of mean 5", "x", brightest_over_dim, 3.0),
+    **{
+        f"response_{name}": Around(
+            f"response of {name} over Poisson counts, 4096^2", "x", functools.partial(response_over_poisson, name), most
+        )
+        for name, most in RESPONSES.items()
+    },
     "gain_of_skipping": Around("gain of skipping, protein cut at 3 A", "x", gain_of_skipping, None, most=False),
     **{
         f"panels_{PANELS[name][0] * PANELS[name][1]}": Around(

@@ -13,6 +13,7 @@ from bragg_numba.versions import __version__ as __version__
 _HOMES = {
     "Absorption": "experiment",
     "AirPath": "experiment",
+    "Anomalous": "experiment",
     "Background": "experiment",
     "Beam": "experiment",
     "Beamstop": "experiment",
@@ -21,6 +22,7 @@ _HOMES = {
     "Detector": "experiment",
     "Diffuse": "experiment",
     "Experiment": "experiment",
+    "Frame": "view.frame",
     "Lattice": "experiment",
     "OutputOptions": "series",
     "Panel": "experiment",
@@ -46,7 +48,10 @@ _HOMES = {
     "InputError": "errors",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])
+#: Rooms that are functions, too: ``bragg_numba.refine(...)``.
+_ROOMS = ("refine",)
+
+__all__ = sorted([*_HOMES, *_ROOMS, "__version__"])
 
 if sys.platform == "win32":
     import warnings
@@ -58,6 +63,8 @@ if sys.platform == "win32":
 
 
 def __getattr__(name: str):
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
@@ -66,4 +73,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_ROOMS])

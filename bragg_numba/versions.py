@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+#: What a seed means: the stream that counts are drawn from, and how (docs/design/004-noise-in-vectors.md).
+NOISE = "philox4x32-10, quantile"
+
 
 def versions() -> dict[str, str]:
     """Versions of this package and of what computes and writes with it."""

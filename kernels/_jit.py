@@ -60,6 +60,9 @@ cpu_kernel = _started_by_python(_kept(_compiled(parallel=True, error_model="nump
 _FUSED = {"error_model": "numpy", "fastmath": {"contract"}, "_nrt": False}
 fused_kernel = _kept(_compiled(nogil=True, **_FUSED))
 
+# "reassoc" lets a sum over a block's pixels be made in vectors: in an order of its own, but always in the same one.
+summing_kernel = _kept(_compiled(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True))
+
 
 class _Address:
     """What numba takes for a function of one signature at an address."""

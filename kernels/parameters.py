@@ -110,6 +110,22 @@ class Table(NamedTuple):
     default_F: float
 
 
+class Dispersion(NamedTuple):
+    """F that depends on the wavelength (eq. 46): what kernels get in the place of a table of F.
+
+    ``parts`` holds tables of the shape that a Table says, one behind the other: real and imaginary part of F without
+    what depends on the wavelength, then of each element's partial sum; behind them is room for OVERHANG more values.
+    """
+
+    parts: np.ndarray  #: float64 ((2 + 2 elements) h_count k_count l_count + OVERHANG,), electrons
+    factors: np.ndarray  #: float64 (sources, 2 elements): f' and f'' at each source's wavelength, electrons
+    faintest: float  #: F^2 up to which a reflection counts as none, where terms are float32
+
+
+#: Values that are looked up together.
+OVERHANG = 8
+
+
 class Rules(NamedTuple):
     """How terms are put together, resolved from ``fidelity`` when the plan is made."""
 
@@ -177,7 +193,7 @@ GRATINGS, FRINGES, RADII, LIT_RADII = range(4)
 class Code(NamedTuple):
     """Which code of the CPU's tile kernels renders a plan: what it does not need is not compiled.
 
-    All but ``kind`` are None or YES: where a function is compiled on its own, their type says it.
+    All but ``kind`` and ``dispersed`` are None or YES: where a function is compiled on its own, their type says it.
     """
 
     kind: int  #: one of the four above
@@ -185,6 +201,7 @@ class Code(NamedTuple):
     split: object  #: the change per pixel is split as well (eq. 33)
     factors: object  #: terms carry factors of their own, or a sensor absorbs
     shares: object  #: mosaic domains differ in their share of the photons
+    dispersed: object  #: F depends on the wavelength: as many YES as elements have sums of their own, in a tuple
 
 
 #: What a part of Code is where its code is wanted.

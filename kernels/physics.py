@@ -371,6 +371,113 @@ def lagrange4(x, y0, y1, y2, y3):
     return w0 * y0 + w1 * y1 + w2 * y2 + w3 * y3
 
 
+# --- slopes of lattice transforms ----------------------------------------------------------------
+#
+# Of the lattice factor over its largest value, for any real type: phases come from float64, the rest may be float32.
+
+
+@device_function
+def sine_parts(x):
+    """The p and dp/du of sin(pi x) = x p(u), u = x^2, for abs(x) <= 1/2 in float64 (eq. 12, 56)."""
+    u = x * x
+    p = -0.000021122952927771243582
+    q = p
+    p = p * u + 0.00046597761697805214953
+    q = q * u + p
+    p = p * u - 0.0073703610716681788881
+    q = q * u + p
+    p = p * u + 0.082145878256550089741
+    q = q * u + p
+    p = p * u - 0.59926452877570948715
+    q = q * u + p
+    p = p * u + 2.5501640398597762522
+    q = q * u + p
+    p = p * u - 5.1677127800497525666
+    q = q * u + p
+    return p * u + 3.1415926535897927919, q
+
+
+@device_function
+def grating_slope(d, t, n, p_d, q_d, p_t, q_t):
+    """What a grating's amplitude and its slopes are made of, without a division (eq. 56, 57).
+
+    d is h less its nearest whole number, t is n d less its own; p and q are their sine_parts. Returns (below, above,
+    rise, more): the amplitude over n is above / below, its change with h is rise / below^2, and its amplitude's change
+    with n, over n, is more / below. Near a peak, where t is n d, nothing is divided by d.
+    """
+    real = type(d)
+    one, two = real(1.0), real(2.0)
+    waves = np.rint(n * d - t)
+    near = waves == real(0.0)
+    bend = n * t * q_t * p_d - d * q_d * p_t
+    along = n * d
+    below = p_d if near else along * p_d
+    above = p_t if near else t * p_t
+    rise = two * bend if near else n * (waves * p_t * p_d + two * t * d * bend)
+    more = (p_t + two * t * t * q_t) * (one / n if near else d)
+    return below, above, rise, more
+
+
+@device_function
+def square_slopes(h, k, l):  # noqa: E741
+    """Lattice factor of a square crystal, its slopes in h, k, l and in the cell counts (eq. 56, 57).
+
+    h, k, l are the grating_slope of each axis. One division serves all.
+    """
+    b_h, a_h, r_h, m_h = h
+    b_k, a_k, r_k, m_k = k
+    b_l, a_l, r_l, m_l = l
+    real = type(b_h)
+    kl = b_k * b_l
+    per = real(1.0) / (b_h * kl)
+    i_h, i_k, i_l = per * kl, per * b_h * b_l, per * b_h * b_k
+    f_h, f_k, f_l = a_h * i_h, a_k * i_k, a_l * i_l
+    s_h, s_k, s_l = f_h * f_h, f_k * f_k, f_l * f_l
+    w_h, w_k, w_l = s_k * s_l, s_h * s_l, s_h * s_k
+    w_h, w_k, w_l = (w_h + w_h) * f_h * i_h, (w_k + w_k) * f_k * i_k, (w_l + w_l) * f_l * i_l
+    return (
+        s_h * s_k * s_l,
+        w_h * i_h * r_h,
+        w_k * i_k * r_k,
+        w_l * i_l * r_l,
+        w_h * m_h,
+        w_k * m_k,
+        w_l * m_l,
+    )
+
+
+@device_function
+def gauss_slope(radius_squared):
+    """gauss_squared, and its change with the squared radius (eq. 58)."""
+    value = gauss_squared(radius_squared)
+    return value, (-2.0 / 0.63) * value
+
+
+@device_function
+def sphere_slope(radius_squared):
+    """sphere_squared, and its change with the squared radius (eq. 59)."""
+    r = math.sqrt(radius_squared)
+    x = math.pi * r
+    u = x * x
+    series = 1.0 - u * (1.0 / 10.0 - u * (1.0 / 280.0 - u * (1.0 / 15120.0 - u / 1330560.0)))
+    bend = -1.0 / 5.0 + u * (1.0 / 70.0 - u * (1.0 / 2520.0 - u * (1.0 / 166320.0 - u / 17297280.0)))
+    phase = fraction(r)
+    safe = x if u > 0.09 else 1.0
+    wave = sin_pi(phase) / safe
+    closed = 3.0 * (wave - cos_pi(phase)) / (safe * safe)
+    bent = 3.0 * (wave - closed) / (safe * safe)
+    value = SPHERE_SCALE * (closed if u > 0.09 else series)
+    change = SPHERE_SCALE * (bent if u > 0.09 else bend)
+    return value * value, math.pi * math.pi * value * change
+
+
+@device_function
+def capture_slope(layer, depth):
+    """The captured fraction of a layer ``depth`` attenuation depths thick along the ray, and its slope (eq. 6, 63)."""
+    front, back = math.exp(-layer * depth), math.exp(-(layer + 1) * depth)
+    return front - back, (layer + 1) * back - layer * front
+
+
 # --- float32 twins, for the tile kernels ---------------------------------------------------------
 #
 # The same equations on a phase that is already small. Constants are float32, so that nothing is widened.
@@ -395,6 +502,10 @@ _SPHERE = np.float32(SPHERE_SCALE)
 _SERIES_1, _SERIES_2, _SERIES_3, _SERIES_4 = (
     np.float32(c) for c in (1.0 / 10.0, 1.0 / 280.0, 1.0 / 15120.0, 1.0 / 1330560.0)
 )
+_BEND_0, _BEND_1, _BEND_2, _BEND_3, _BEND_4 = (
+    np.float32(c) for c in (-1.0 / 5.0, 1.0 / 70.0, 1.0 / 2520.0, 1.0 / 166320.0, 1.0 / 17297280.0)
+)
+_GAUSS_SLOPE = np.float32(-2.0 / 0.63)
 _TINY = np.float32(1e-30)
 #: Adding and subtracting 1.5 * 2^23 / 8 rounds a float32 to the nearest multiple of 1/8.
 _TO_EIGHTHS = np.float32(1572864.0)
@@ -611,3 +722,42 @@ def tophat_single(radius_squared):
     """tophat_squared in float32 (eq. 17); NaN where float32 cannot tell the side, for a float64 pass."""
     value = _ONE if radius_squared < _TOPHAT else _ONE - _ONE
     return _NAN if abs(radius_squared - _TOPHAT) < _TOPHAT_DOUBT else value
+
+
+@device_function
+def sine_parts_single(x):
+    """sine_parts in float32 (eq. 12, 56)."""
+    u = x * x
+    p = _SIN_4
+    q = p
+    p = p * u + _SIN_3
+    q = q * u + p
+    p = p * u + _SIN_2
+    q = q * u + p
+    p = p * u + _SIN_1
+    q = q * u + p
+    return p * u + _SIN_0, q
+
+
+@device_function
+def gauss_slope_single(radius_squared):
+    """gauss_slope in float32 (eq. 58)."""
+    value = gauss_single(radius_squared)
+    return value, _GAUSS_SLOPE * value
+
+
+@device_function
+def sphere_slope_single(r, phase):
+    """sphere_slope in float32 from the radius, and the radius less its nearest whole number (eq. 59)."""
+    x = _PI * r
+    u = x * x
+    series = _ONE - u * (_SERIES_1 - u * (_SERIES_2 - u * (_SERIES_3 - u * _SERIES_4)))
+    bend = _BEND_0 + u * (_BEND_1 - u * (_BEND_2 - u * (_BEND_3 - u * _BEND_4)))
+    half = sin_pi_single(_HALF * phase)
+    safe = x + _TINY
+    wave = sin_pi_single(phase) / safe
+    closed = _THREE * (wave - (_ONE - _TWO * half * half)) / (safe * safe)
+    bent = _THREE * (wave - closed) / (safe * safe)
+    value = _SPHERE * (closed if u > _ONE else series)
+    change = _SPHERE * (bent if u > _ONE else bend)
+    return value * value, _PI * _PI * value * change

@@ -242,6 +242,71 @@ def nearest_factor(lookup, table, h, k, l):  # noqa: E741
     return table[i, j, m]
 
 
+@shared_function
+def square_of_parts(parts, factors, source, cell, cells):
+    """Squared F at the wavelength of a source (eq. 46) of a cell of the table, which has ``cells``."""
+    real, imaginary = parts[cell], parts[cells + cell]
+    for element in range(factors.shape[1] // 2):
+        f_prime, f_double_prime = factors[source, 2 * element], factors[source, 2 * element + 1]
+        x, y = parts[(2 * element + 2) * cells + cell], parts[(2 * element + 3) * cells + cell]
+        real += f_prime * x - f_double_prime * y
+        imaginary += f_prime * y + f_double_prime * x
+    return real * real + imaginary * imaginary
+
+
+@shared_function
+def cell_of_table(lookup, h, k, l):  # noqa: E741
+    """Cell of the table, counted through, of the nearest whole index (eq. 10)."""
+    i = table_place(physics.nearest_index(h), lookup.h_first, lookup.h_count)
+    j = table_place(physics.nearest_index(k), lookup.k_first, lookup.k_count)
+    m = table_place(physics.nearest_index(l), lookup.l_first, lookup.l_count)
+    return (i * lookup.k_count + j) * lookup.l_count + m
+
+
+@shared_function
+def dispersed_square(lookup, dispersion, source, h, k, l):  # noqa: E741
+    """Squared F of the nearest whole index at the wavelength of a source (eq. 10, 46)."""
+    cells = lookup.h_count * lookup.k_count * lookup.l_count
+    cell = cell_of_table(lookup, h, k, l)
+    return square_of_parts(dispersion.parts, dispersion.factors, source, cell, cells)
+
+
+@shared_function
+def weight_of_four(node, x):
+    """What one of four nodes, at -1 to 2, brings to the cubic through them at x (eq. 18)."""
+    return physics.lagrange4(
+        x,
+        1.0 if node == 0 else 0.0,
+        1.0 if node == 1 else 0.0,
+        1.0 if node == 2 else 0.0,
+        1.0 if node == 3 else 0.0,
+    )
+
+
+@shared_function
+def tricubic_dispersed(lookup, dispersion, source, h, k, l):  # noqa: E741
+    """Tricubic interpolation between the amplitudes of 64 nodes at the wavelength of a source (eq. 18, 46)."""
+    h_floor, k_floor, l_floor = math.floor(h), math.floor(k), math.floor(l)
+    total = 0.0
+    for node in range(64):
+        i, j, m = node // 16, node // 4 % 4, node % 4
+        weight = weight_of_four(i, h - h_floor) * weight_of_four(j, k - k_floor) * weight_of_four(m, l - l_floor)
+        at = (h_floor + (i - 1.0), k_floor + (j - 1.0), l_floor + (m - 1.0))
+        total += weight * math.sqrt(dispersed_square(lookup, dispersion, source, at[0], at[1], at[2]))
+    return total
+
+
+@shared_function
+def dispersed_factor(lookup, dispersion, source, h, k, l):  # noqa: E741
+    """As structure_factor, at the wavelength of a source (eq. 46)."""
+    if lookup.interpolate:
+        inside = is_inside(h, lookup.h_first, lookup.h_count) and is_inside(k, lookup.k_first, lookup.k_count)
+        if inside and is_inside(l, lookup.l_first, lookup.l_count):
+            return tricubic_dispersed(lookup, dispersion, source, h, k, l), 0
+        return math.sqrt(dispersed_square(lookup, dispersion, source, h, k, l)), 1
+    return math.sqrt(dispersed_square(lookup, dispersion, source, h, k, l)), 0
+
+
 @device_function
 def structure_factor(has_table, interpolate, lookup, table, h, k, l):  # noqa: E741
     """F at h, k, l, and 1 where interpolation was wanted but left the table, else 0 (eq. 10, 18)."""

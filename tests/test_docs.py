@@ -106,14 +106,10 @@ def test_the_function_that_is_an_equation_cites_it(number, name):
     assert number in _cited(_docstrings(ROOT / "kernels" / "physics.py")[name])
 
 
-#: Numbers that are taken, and not yet on the page.
-RESERVED = set(range(46, 48))
-
-
 def test_equations_are_numbered_without_gaps():
     known = _numbered_equations()
     assert len(known) >= 36
-    assert known | RESERVED == set(range(1, max(known) + 1))
+    assert known == set(range(1, max(known) + 1))
 
 
 def test_the_divergence_finder_points_to_equations_that_exist():

@@ -17,7 +17,7 @@ GRAPH = read_imports(MODULES)
 #: The lowest first; each may import from itself and from those before it. "" is bragg_numba/__init__.py.
 LAYERS = (
     "kernels",
-    *("errors", "checks", "conventions", "memory", "tolerances", "versions"),
+    *("errors", "checks", "conventions", "memory", "threads", "tolerances", "versions"),
     "materials",
     "io",
     "dialect",
@@ -25,9 +25,14 @@ LAYERS = (
     "plan",
     "predict",
     "trace",
+    "slopes",
     "render",
     "response",
     "series",
+    "view",
+    "refine",
+    "torch",
+    "jax",
     "lab",
     "cli",
     "",

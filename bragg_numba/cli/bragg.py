@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "noise": ("bragg_numba.cli.noise", "turn photons into what a detector counts"),
     "background": ("bragg_numba.cli.background", "render what scatters beside the crystal, for nonBragg's flags"),
     "profile": ("bragg_numba.cli.profile", "make a table of F from a frame's background"),
+    "refine": ("bragg_numba.cli.refine", "fit an experiment's parameters to a frame"),
     "view": ("bragg_numba.cli.view", "look at a frame"),
     "info": ("bragg_numba.cli.info", "say what a frame, a series or an experiment holds"),
     "trace": ("bragg_numba.cli.trace", "show every number on the way to one pixel"),

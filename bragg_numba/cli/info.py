@@ -136,7 +136,7 @@ def _describe_hdf5(path: str) -> dict:
 
 def _describe_process(process, report: dict) -> None:
     """Say what wrote the file, and of which experiment."""
-    for name in ("program", "version", "date", "command", "versions"):
+    for name in ("program", "version", "date", "command", "versions", "noise"):
         if name in process:
             report[name] = _plain(process[name][()])
     if isinstance(report.get("versions"), str):
@@ -219,6 +219,8 @@ def _describe_experiment(experiment) -> dict:
         "reflections": 0 if factors.indices is None else len(factors.indices),
         "default_F": factors.default_F,
     }
+    if factors.anomalous is not None:
+        report["structure_factors"]["anomalous"] = list(factors.anomalous.elements)
     if experiment.diffuse is not None:
         report["diffuse"] = {name: _short(value) for name, value in given(experiment.diffuse)}
     if experiment.damage is not None:

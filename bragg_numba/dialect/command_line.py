@@ -828,11 +828,28 @@ class CommandLine:
                 raise InputError("-pdb", "needs -dmin", hint=hint)
             dmin_A = check.number("-dmin", self.get("dmin"), low=FINEST_A, hint="angstrom")
             solvent = [check.number("-solvent", value, low=0.0) for value in self.last.get("solvent", (0.0, 0.0))]
-            waves = {one.values[0]: one.values[1:] for one in self.order if one.flag.key == "anomalous"}
             k_sol, b_sol = solvent
-            return model_source(file, dmin_A, anomalous=waves, k_sol=k_sol, B_sol=b_sol, max_memory=self.max_memory)
+            return model_source(
+                file, dmin_A, anomalous=self._anomalous(), k_sol=k_sol, B_sol=b_sol, max_memory=self.max_memory
+            )
         read = mtz_source if given == ["mtz"] else cif_source
         return read(file, self.get("labels"), self.max_memory)
+
+    def _anomalous(self) -> str | dict[str, Any]:
+        """What -anomalous says, each time for an element, or once for all."""
+        given = [one.values for one in self.order if one.flag.key == "anomalous"]
+        if ("auto",) in given:
+            if len(given) > 1:
+                raise InputError("-anomalous", "must be given once where it says auto for all elements")
+            return "auto"
+        waves: dict[str, Any] = {}
+        for element, *values in given:
+            source = values[0]
+            if isinstance(source, str):
+                waves[element] = source if source == "auto" else self.path(source)
+            else:
+                waves[element] = tuple(values)
+        return waves
 
     def read_structure_factors(self) -> Fields:
         """Fields of ``StructureFactors``: of a file, else of the cache of an earlier run, else only default_F."""

@@ -40,9 +40,9 @@ FLAGS: tuple[Flag, ...] = tuple(
         ("labels", "NAMES:word", "crystal", "columns of -mtz or -cif, with a comma between two: F(+),F(-)"),
         (
             "anomalous",
-            "element:word f':number f'':number",
+            "",
             "crystal",
-            "anomalous scattering of -pdb, electrons: Fe -3.5 2.1; once for each element",
+            "of -pdb: auto, or for each element Fe auto, Fe FILE of eV f' f'', Fe -3.5 2.1 (f' f'', electrons)",
         ),
         ("solvent", "k_sol:number B_sol:number", "crystal", "flat solvent of -pdb, e/A^3 and A^2: 0.35 46 is usual"),
         (

@@ -60,6 +60,8 @@ def parse(words) -> list[Given]:
             values, used = _take_cell(name, words[at:])
         elif flag.key == "misset":
             values, used = _take_misset(name, words[at:])
+        elif flag.key == "anomalous":
+            values, used = _take_anomalous(name, words[at:])
         else:
             values, used = _take(name, flag, words[at:])
         found.append(Given(flag, name, values))
@@ -162,3 +164,21 @@ def _take_misset(name: str, rest: list[str]) -> tuple[tuple, int]:
     if len(values) < 3:
         raise InputError(name, "needs 3 angles in degrees, or the word random", " ".join(rest[:3]))
     return tuple(values), 3
+
+
+def _take_anomalous(name: str, rest: list[str]) -> tuple[tuple, int]:
+    """The word auto; or an element with the word auto, a file's name, or f' and f''."""
+    words: list[str] = []
+    for word in rest[:3]:
+        if _is_flag(word):
+            break
+        words.append(word)
+    if words and words[0].lower() == "auto":
+        return ("auto",), 1
+    if len(words) < 2 or "\0" in words[1]:
+        raise InputError(name, "needs the word auto, or an element and auto, a file, or f' and f''", " ".join(words))
+    if not _is_number(words[1]):
+        return (words[0], "auto" if words[1].lower() == "auto" else words[1]), 2
+    if len(words) < 3:
+        raise InputError(name, "needs f'' after f' (electrons)", " ".join(words))
+    return (words[0], _number(name, words[1], "f'"), _number(name, words[2], "f''")), 3

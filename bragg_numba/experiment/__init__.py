@@ -1,5 +1,6 @@
 """The nouns of an experiment: frozen, keyword-only, validated once, units in the field names."""
 
+from bragg_numba.experiment.anomalous import Anomalous
 from bragg_numba.experiment.background import Background
 from bragg_numba.experiment.beam import Beam
 from bragg_numba.experiment.crystal import Crystal
@@ -18,6 +19,7 @@ from bragg_numba.experiment.transmission import Absorption, AirPath, Beamstop, O
 __all__ = [
     "Absorption",
     "AirPath",
+    "Anomalous",
     "Background",
     "Beam",
     "Beamstop",

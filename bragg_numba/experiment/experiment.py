@@ -83,6 +83,12 @@ class Experiment(Noun):
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"Experiment.{name}", f"must be a {kind.__name__}", getattr(self, name))
+        if self.damage is not None and self.structure_factors.anomalous is not None:
+            rule = "is not rendered for structure factors that depend on the energy"
+            raise InputError("Experiment.damage", rule, hint="StructureFactors.at(wavelength_A) are those of one")
+        if self.diffuse is not None and self.structure_factors.anomalous is not None:
+            rule = "is not rendered for structure factors that depend on the energy"
+            raise InputError("Experiment.diffuse", rule, hint="StructureFactors.at(wavelength_A) are those of one")
         self._set("fidelity", check.choice("Experiment.fidelity", self.fidelity, FIDELITIES))
         if self.lattices is not None:
             self._set("lattices", clean_lattices("Experiment.lattices", self.lattices, self.crystal.water_um))
@@ -384,7 +390,9 @@ class Experiment(Noun):
         return faces.lines(self, self._title())
 
     def _repr_html_(self) -> str:
-        return faces.html_table(self._title(), faces.of_parts(self))
+        from bragg_numba.experiment.sketch import sketch
+
+        return faces.beside(sketch(self), faces.html_table(self._title(), faces.of_parts(self)))
 
     def _title(self) -> str:
         n_slow, n_fast = self.detector.shape

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["call", "given", "html_table", "lines", "of_parts", "span", "unit_of"]
+__all__ = ["beside", "call", "given", "html_table", "lines", "of_parts", "span", "unit_of"]
 
 #: End of a field's name -> its unit; of two that fit, the longer one counts.
 UNITS = {
@@ -49,9 +49,11 @@ UNITS_OF_FIELDS = {
     "max": "photons",
     "mean": "photons",
     "mosflm_matrix": "wavelength/angstrom",
+    "normal": "electrons",
     "n_fast": "px",
     "n_slow": "px",
     "panels": "px, mm",
+    "partial": "electrons",
     "rms": "photons",
     "rmsd": "photons",
     "roi": "px",
@@ -151,6 +153,8 @@ def _summary(value) -> str:
     shape = " x ".join(map(str, value.shape))
     if value.dtype == bool:
         return f"{shape} bool, {np.count_nonzero(value)} of {value.size} True"
+    if value.dtype.kind == "c":
+        return f"{shape} {value.dtype}, abs {span(np.abs(value))}"
     return f"{shape} {value.dtype}, {span(value)}"
 
 
@@ -224,3 +228,11 @@ def html_table(title: str, parts: Iterable[tuple[str, Sequence[tuple[str, object
         f"<table><caption>{html.escape(title)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+def beside(picture: str, table: str) -> str:
+    """Return a picture and a table side by side, both HTML, for notebooks; without a picture the table alone."""
+    if not picture:
+        return table
+    style = "display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start"
+    return f'<div style="{style}"><div>{picture}</div><div>{table}</div></div>'

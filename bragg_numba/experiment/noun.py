@@ -93,7 +93,7 @@ def unpack_array(name: str, packed: dict) -> np.ndarray:
     """Return the array that ``plain_value`` packed; raise InputError under ``name`` if it is damaged."""
     try:
         dtype = np.dtype(packed["dtype"])
-        if dtype.kind not in "bif":
+        if dtype.kind not in "bifc":
             raise ValueError(f"dtype {dtype} is not a number")
         shape = tuple(int(n) for n in packed["shape"])
         size = int(np.prod(shape, dtype=np.int64))

@@ -6,12 +6,13 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
+from bragg_numba.experiment.anomalous import Anomalous, as_anomalous
 from bragg_numba.experiment.noun import Noun
 
 
@@ -29,11 +30,14 @@ class StructureFactors(Noun):
     cell: tuple | None = None  #: a, b, c (angstrom), alpha, beta, gamma (degrees) that the source states
     space_group: str | None = None  #: that the source states, and that the list was expanded by
     origin: str | None = None  #: where they come from, for a person
+    anomalous: Anomalous | None = None  #: what of F depends on the energy; ``amplitudes`` are those without it
     counts: tuple = ()  #: pairs of a name and a number: what the source held that deserves a word
 
     def __post_init__(self) -> None:
         put, pre = self._set, "StructureFactors."
         put("default_F", check.number(pre + "default_F", self.default_F, low=-1e15, high=1e15))
+        if self.anomalous is not None:
+            self._fit_anomalous()
         if (self.indices is None) != (self.amplitudes is None):
             raise InputError(pre + "indices", "must come together with amplitudes")
         if self.indices is None:
@@ -54,6 +58,8 @@ class StructureFactors(Noun):
             raise InputError(pre + "indices", "must have shape (n, 3) with n >= 1", indices.shape)
         if not np.array_equal(indices, np.rint(indices)) or np.abs(indices).max() > 1_000_000:
             raise InputError(pre + "indices", "must be whole numbers between -1000000 and 1000000")
+        if self.anomalous is not None and len(self.anomalous.normal) != len(indices):
+            raise InputError("Anomalous.normal", f"must have shape ({len(indices)},)", self.anomalous.normal.shape)
         amplitudes = _numbers(pre + "amplitudes", self.amplitudes).astype(np.float64)
         if amplitudes.shape != (len(indices),):
             raise InputError(pre + "amplitudes", f"must have shape ({len(indices)},)", amplitudes.shape)
@@ -64,6 +70,63 @@ class StructureFactors(Noun):
             array = array.copy() if array.base is not None else array
             array.flags.writeable = False
             put(field, array)
+
+    def _fit_anomalous(self) -> None:
+        """Make the amplitudes those of F without what depends on the energy; refuse others."""
+        anomalous = as_anomalous("StructureFactors.anomalous", self.anomalous)
+        self._set("anomalous", anomalous)
+        if self.indices is None:
+            raise InputError("StructureFactors.anomalous", "must come together with indices")
+        amplitudes = np.abs(anomalous.normal)
+        if self.amplitudes is not None and not np.array_equal(self.amplitudes, amplitudes):
+            rule = "must be left out beside anomalous, whose F they are the amplitudes of"
+            raise InputError("StructureFactors.amplitudes", rule)
+        self._set("amplitudes", amplitudes)
+
+    @classmethod
+    def from_partial_sums(
+        cls,
+        indices,
+        normal,
+        *,
+        partial: Mapping[str, np.ndarray],
+        anomalous: str | Mapping[str, Any],
+        default_F: float = 0.0,
+        cell: tuple | None = None,
+        space_group: str | None = None,
+    ) -> Self:
+        """Take structure factors that depend on the energy from arrays: F = normal + sum of (f' + i f'') partial.
+
+        Parameters
+        ----------
+        indices
+            Whole numbers (n, 3), the whole sphere of P1: Friedel mates are not filled in. F(-h) is the conjugate of
+            both sums, and with f'' not that of F(h).
+        normal
+            Complex (n,), electrons: F with the form factors of no wavelength.
+        partial
+            Complex (n,) by element: F of the element's atoms if their form factor were 1.
+        anomalous
+            Where f' and f'' come from, by element, as of ``from_model``; ``"auto"``: Cromer and Liberman for all.
+        default_F, cell, space_group
+            As in the constructor.
+
+        Raises
+        ------
+        InputError
+            For shapes that do not fit, an element without partial sums or without f' and f'', and a table that cannot
+            be read.
+        """
+        from bragg_numba.io.factor_sources import partial_source
+
+        source = partial_source(normal, partial, anomalous)
+        return cls(default_F=default_F, indices=indices, cell=cell, space_group=space_group, **source)
+
+    def at(self, wavelength_A: float) -> Self:
+        """Return the structure factors of one wavelength, which depend on it no more."""
+        if self.anomalous is None:
+            return self
+        return self.replace(anomalous=None, amplitudes=np.abs(self.anomalous.at(wavelength_A)))
 
     @classmethod
     def from_mtz(
@@ -123,7 +186,7 @@ class StructureFactors(Noun):
         *,
         dmin_A: float,
         method: str = "auto",
-        anomalous: Mapping[str, tuple[float, float]] | None = None,
+        anomalous: str | Mapping[str, Any] | None = None,
         k_sol: float = 0.0,
         B_sol: float = 46.0,
         default_F: float = 0.0,
@@ -142,7 +205,10 @@ class StructureFactors(Noun):
             amplitude); ``"auto"`` is the first up to a thousand million waves, atoms times reflections of half the
             sphere, and the second from there on.
         anomalous
-            f' and f'' of elements, electrons: ``{"Fe": (-3.5, 2.1)}``. An element that is not there changes nothing.
+            f' and f'' of elements, electrons, by element: the same at any energy, ``{"Fe": (-3.5, 2.1)}``; or those of
+            each photon's energy, from the path of a table of energy (eV), f' and f'', from its rows, or with ``"auto"``
+            by Cromer and Liberman. ``"auto"`` alone: so for all elements from sodium on. An element that is not there
+            changes nothing.
         k_sol, B_sol
             Of a flat solvent between the molecules: electrons per cubic angstrom (0.35 is usual; 0: none) and square
             angstrom.

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.io.models import Model
 from bragg_numba.io.reflections import inverse_squares, metric_of
 from bragg_numba.io.space_groups import PARTS
 from bragg_numba.memory import require
 
-__all__ = ["METHODS", "ModelFactors", "check_anomalous", "model_factors"]
+__all__ = ["METHODS", "ModelFactors", "model_factors"]
 
 METHODS = ("auto", "direct", "density")
 
@@ -51,30 +50,6 @@ class ModelFactors:
             if element in anomalous:
                 total += complex(*anomalous[element]) * wave
         return total
-
-
-def check_anomalous(name: str, anomalous: Mapping[str, tuple[float, float]] | None) -> dict[str, tuple[float, float]]:
-    """Return f' and f'' by element.
-
-    Raises
-    ------
-    InputError
-        For what is no element, or no pair of numbers.
-    """
-    import gemmi
-
-    if anomalous is None:
-        return {}
-    if not isinstance(anomalous, Mapping):
-        raise InputError(name, 'must be like {"Fe": (-3.5, 2.1)}', anomalous)
-    clean: dict[str, tuple[float, float]] = {}
-    for symbol, pair in anomalous.items():
-        element = gemmi.Element(symbol) if isinstance(symbol, str) else gemmi.Element("X")
-        if element.name == "X" or not isinstance(symbol, str) or element.name.lower() != symbol.strip().lower():
-            raise InputError(name, "must name elements", symbol)
-        f_prime, f_double_prime = check.vector(f"{name}[{element.name!r}]", pair, length=2, low=-1e4, high=1e4)
-        clean[element.name] = (f_prime, f_double_prime)
-    return clean
 
 
 def model_factors(

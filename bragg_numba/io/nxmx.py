@@ -14,6 +14,7 @@ import numpy as np
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.geometry import Geometry
+from bragg_numba.versions import NOISE
 
 #: Where counts are cut. The two values above mean "no pixel" and "bad pixel" to DIALS; it reads uint32 as int32.
 SATURATION = {"uint16": 65533, "uint32": 2**31 - 3}
@@ -26,6 +27,9 @@ GAP, USER = 1, 1 << 8
 
 #: Pixels that a detector has and that measure nothing: dead ones, and hot ones, which NXmx calls noisy.
 DEAD, NOISY = 1 << 1, 1 << 4
+
+#: Places of wide pixels between chips.
+VIRTUAL = 1 << 30
 
 #: DIALS refuses 0. It corrects parallax from the thickness, and this much shifts no spot; it also divides
 #: intensities by 1 - exp(-mu t / cos), which is then about mu t / cos: its import file says otherwise (io/exports.py).
@@ -106,7 +110,8 @@ class RecordedBy:
     pedestal_adu: float  #: mean value of a pixel without photons
     saturation: int  #: least value that is an overload
     rate_corrected: bool
-    bad_bits: np.ndarray | None  #: uint32 (slow, fast), ``DEAD`` and ``NOISY``; None: no bad pixels
+    bad_bits: np.ndarray | None  #: uint32 (slow, fast), ``DEAD``, ``NOISY`` and ``VIRTUAL``; None: no bad pixels
+    divided: bool = False  #: whether counts of wide pixels were divided among virtual ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +245,8 @@ def write_head(file, description: Description, start_time: str) -> None:
     process["program"] = "bragg_numba"
     for name, text in description.process.items():
         process[name] = text
+    if description.dtype != "float32":
+        process["noise"] = NOISE
     if description.recorded is not None:
         process["response"] = description.recorded.text
 
@@ -307,6 +314,8 @@ def _write_detector(detector, description: Description) -> None:
     _put(detector, "frame_time", exposure, "s")
     recorded = description.recorded
     detector["countrate_correction_applied"] = recorded is not None and recorded.rate_corrected
+    if recorded is not None and recorded.divided:
+        detector["virtual_pixel_interpolation_applied"] = True
     for name in ("flatfield_applied", "pixel_mask_applied"):
         detector[name] = False
     specific = group(detector, "detectorSpecific", "NXcollection")
@@ -321,7 +330,7 @@ def _write_detector(detector, description: Description) -> None:
     )
     bits_text = "0: no pixel (masked, or outside the region of interest); 8: outside that, or in a shadow"
     if recorded is not None:
-        bits_text += "; 1: dead; 4: hot"
+        bits_text += "; 1: dead; 4: hot; 30: virtual"
         detector["gain_setting"] = "standard"
         _put(specific, "adu_per_photon", recorded.adu_per_photon)
         _put(specific, "pedestal_adu", recorded.pedestal_adu)

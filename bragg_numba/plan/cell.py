@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from bragg_numba.conventions import DEGREES
-from bragg_numba.experiment import Experiment
+from bragg_numba.experiment import Beam
 from bragg_numba.experiment.vectors import Vector, as_vector, cross, dot, length, rotate_xyz, scale
+
+
+class CrystalParts(Protocol):
+    """What of a crystal its oriented cell is made of."""
+
+    @property
+    def cell(self) -> tuple | None: ...
+    @property
+    def mosflm_matrix(self) -> tuple | None: ...
+    @property
+    def orientation(self) -> tuple | None: ...
+
+
+class CellParts(Protocol):
+    """What of an experiment its oriented cell is made of."""
+
+    @property
+    def crystal(self) -> CrystalParts: ...
+    @property
+    def beam(self) -> Beam: ...
+    @property
+    def fidelity(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +122,7 @@ def _rescale(v: Vector, size: float) -> Vector:
     return scale(v, size / length(v))
 
 
-def orient_cell(experiment: Experiment, misset_rad: Vector | None) -> Cell:
+def orient_cell(experiment: CellParts, misset_rad: Vector | None) -> Cell:
     """Build the oriented cell; ``misset_rad`` are the angles to apply (given or drawn), or None."""
     crystal = experiment.crystal
     if crystal.cell is not None:

@@ -19,6 +19,7 @@ from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.damage import drifted, faded_table, longest_scattering_per_A
 from bragg_numba.plan.diffuse import DiffusePlan, flatten_diffuse
+from bragg_numba.plan.dispersion import DispersionPlan, flatten_dispersion
 from bragg_numba.plan.doubts import list_doubts
 from bragg_numba.plan.efficiency import with_efficiency
 from bragg_numba.plan.orientations import count_domains, draw_misset, list_orientations, widest_spread
@@ -79,6 +80,7 @@ class Plan:
     sizes: tuple[Plan, ...] | None = None  #: of the blocks of each size alone, where they have several
     amorphous: Amorphous | None = None
     diffuse: DiffusePlan | None = None
+    dispersion: DispersionPlan | None = None  #: where F depends on the wavelength; ``table`` then is the largest F
     transmission: TransmissionPlan | None = None
     intact: tuple[tuple[int, int, int], np.ndarray] | None = None  #: first indices and table; None: ``table`` is
 
@@ -119,9 +121,10 @@ class Plan:
 
     @property
     def arguments(self) -> tuple:
-        """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table."""
+        """What the CPU's kernels take first: panels, lattice, lookup, rules, sources, cells, table or Dispersion."""
         panels = parameters.panel_array(self.panels)
-        return panels, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cell_rows, self.table
+        table = self.table if self.dispersion is None else self.dispersion.kernels
+        return panels, self.lattice, self.lookup, self.rules, self.sources.arrays, self.cell_rows, table
 
     @property
     def cell_rows(self) -> np.ndarray:
@@ -229,7 +232,17 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
     _refuse_absurd(pixels, oversample, len(sources.wavelength), phi.n, domains, layers.n)
     phi_start = rotation.phi_deg / DEGREES
     cells, shares = list_orientations(cell, detector.spindle, phi_start, phi, crystal, stream, physical=physical)
-    if like is not None and like.experiment.structure_factors is experiment.structure_factors:
+    shares_factors = like is not None and like.experiment.structure_factors is experiment.structure_factors
+    dispersion = None
+    if experiment.structure_factors.anomalous is not None:
+        if shares_factors and like is not None and like.sources is sources:
+            dispersion = like.dispersion
+        else:
+            before = like.dispersion if shares_factors and like is not None else None
+            dispersion = flatten_dispersion(experiment.structure_factors, sources, max_memory, before)
+    if dispersion is not None:
+        first, table = dispersion.first, dispersion.largest
+    elif shares_factors and like is not None:
         first, table = like.intact_table
     else:
         first, table = dense_table(experiment.structure_factors, max_memory)
@@ -289,6 +302,7 @@ def make_plan(experiment: Experiment, max_memory: int | None = None, like: Plan 
         diffuse=flatten_diffuse(experiment, detector, sources, sensors, cells, domains, _mean_cells(crystal, counts)),
         transmission=transmission,
         intact=intact,
+        dispersion=dispersion,
     )
     if experiment.lattices is not None:
         return _with_lattices(plan, max_memory)

@@ -54,7 +54,8 @@ def table_holes(plan: Plan) -> dict[str, Any]:
         ``centring`` that a list without a space group obeys, ``counts`` by name, ``resolution_A`` of the detector's
         farthest pixel or of ``dmin_A``, and ``shells`` of equal volume up to there: lists of ``d_max_A`` (0: without
         end), ``d_min_A``, ``possible`` and ``listed``, reflections of P1, Friedel mates apart. ``possible`` and
-        ``listed`` are their sums.
+        ``listed`` are their sums. Where F depends on the energy, ``anomalous`` holds of each element the lowest and
+        highest f' and f'' at the wavelengths of the frame.
     """
     factors = plan.experiment.structure_factors
     report: dict[str, Any] = {"reflections": 0, "default_F": factors.default_F}
@@ -90,7 +91,20 @@ def table_holes(plan: Plan) -> dict[str, Any]:
             "possible": [*map(int, possible)],
             "listed": [*map(int, listed)],
         },
+        **_anomalous(plan),
     }
+
+
+def _anomalous(plan: Plan) -> dict[str, Any]:
+    """Lowest and highest f' and f'' of each element at the wavelengths of a frame, under ``anomalous``."""
+    noun = plan.experiment.structure_factors.anomalous
+    if noun is None or plan.dispersion is None:
+        return {}
+    found = plan.dispersion.kernels.factors
+    names = ("f_prime_min", "f_prime_max", "f_double_prime_min", "f_double_prime_max")
+    limits = np.stack([found.min(axis=0), found.max(axis=0)], axis=1).reshape(-1, 4)
+    pairs = zip(noun.elements, limits.tolist(), strict=True)
+    return {"anomalous": {element: dict(zip(names, row, strict=True)) for element, row in pairs}}
 
 
 def frame_holes(plan: Plan) -> dict[str, int]:
@@ -132,12 +146,22 @@ def hole_lines(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"  no entry is one that {report['centring']} centring extinguishes; such reflections count as missing here"
         )
+    for element, of in report.get("anomalous", {}).items():
+        lines.append(
+            f"  {element}: f' {_between(of['f_prime_min'], of['f_prime_max'])}, "
+            f"f'' {_between(of['f_double_prime_min'], of['f_double_prime_max'])} electrons at this frame's wavelengths"
+        )
     if "reached" in report:
         lines.append(
             f"  this frame reaches {report['reached']} reflections; {report['lacking']} of them are not in the list "
             f"and have F = {report['default_F']:g} (default_F)"
         )
     return lines
+
+
+def _between(low: float, high: float) -> str:
+    """Two numbers that may be the same."""
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
 def _obeyed_centring(indices: np.ndarray) -> str:

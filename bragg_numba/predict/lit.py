@@ -12,7 +12,7 @@ import numpy as np
 
 from bragg_numba import tolerances
 from bragg_numba.kernels import physics
-from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT, panel_array
+from bragg_numba.kernels.parameters import GAUSS, OVERHANG, ROUND, SQUARE, TOPHAT, panel_array
 from bragg_numba.kernels.spots import candidates
 from bragg_numba.kernels.spots.rows import (
     FORM_H,
@@ -58,7 +58,8 @@ class Lit:
     """The reflections of a frame as the kernels take them, and where their spots lie."""
 
     indices: np.ndarray  #: int32 (n, 3), in the order of h, k, l
-    spots: np.ndarray  #: float64 (n, N_SPOT), kernels.spots.rows
+    spots: np.ndarray  #: float64 (n, N_SPOT), kernels.spots.rows; with the waves of DispersedSpots
+    factors: np.ndarray  #: of DispersedSpots; (0, 0) where F does not depend on the wavelength
     extents: np.ndarray  #: float64 (n, N_EXTENT), kernels.spots.candidates
     beams: Beams
     forms: Forms
@@ -85,7 +86,7 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     averaged = plan.experiment.sampling.pixel_average
     if plan.lattice.shape == GAUSS and cutoff_photons == 0.0 and not averaged:
         found = _list(plan, _largest_reach(plan, stars_of[0], DARK_RADIUS_SQUARED), 0.0)
-        cut = SHARE_OF_CUT * tolerances.OF_BRIGHTEST * _probe(plan, *found, stars_of, beams)
+        cut = SHARE_OF_CUT * tolerances.OF_BRIGHTEST * _probe(plan, *_weakest(plan, *found), stars_of, beams)
         faintest = cut / ceiling if ceiling > 0.0 else math.inf
         indices, squares = found
         bright = squares > faintest
@@ -107,10 +108,36 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     if has_normalised_gains(plan, single=single):
         spots[:, GAIN] *= (plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c) ** 2
     spots[:, LIMIT] = limits
+    factors = np.empty((0, 0))
+    if plan.dispersion is not None:
+        factors = plan.dispersion.kernels.factors[order_of_sources(plan)[0]]
+        spots = np.concatenate([spots, _waves(plan, indices) / np.sqrt(squares)[:, None]], axis=1)
     extents = _extents(plan, indices, scales, stars_of, beams)
     near = extents[:, candidates.STEPS] > 0.0
     indices, spots, extents = (np.ascontiguousarray(of_spot[near]) for of_spot in (indices, spots, extents))
-    return Lit(indices, spots, extents, beams, forms, cut, _are_halved(plan, scales[near]))
+    return Lit(indices, spots, factors, extents, beams, forms, cut, _are_halved(plan, scales[near]))
+
+
+def _waves(plan: Plan, indices: np.ndarray) -> np.ndarray:
+    """Real and imaginary part of F without what depends on the wavelength and of partial sums, (n, 2 + 2 elements)."""
+    assert plan.dispersion is not None
+    parts, look = plan.dispersion.kernels.parts, plan.lookup
+    first = np.array([look.h_first, look.k_first, look.l_first])
+    place = np.clip(indices - first, 0, np.array(plan.table.shape) - 1)
+    tables = parts[: len(parts) - OVERHANG].reshape(-1, *plan.table.shape)
+    return np.stack([table[tuple(place.T)] for table in tables], axis=1)
+
+
+def _weakest(plan: Plan, indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The reflections with the largest F^2, SEARCHED at most, with the least that each has at any wavelength."""
+    if plan.dispersion is None:
+        return indices, squares
+    strongest = np.argsort(-squares, kind="stable")[:SEARCHED]
+    waves = _waves(plan, indices[strongest]).view(np.complex128)
+    least = np.full(len(strongest), np.inf)
+    for factors in np.unique(plan.dispersion.kernels.factors, axis=0):
+        least = np.minimum(least, np.abs(waves[:, 0] + waves[:, 1:] @ factors.view(np.complex128)) ** 2)
+    return indices[strongest], least
 
 
 def has_normalised_gains(plan: Plan, *, single: bool) -> bool:
@@ -124,20 +151,8 @@ def group_sources(plan: Plan) -> Beams:
     With a resolution limit every source is a direction of its own: which pixels it reaches is its own, too.
     """
     sources, rules = plan.sources, plan.rules
-    weights = sources.weight
-    waves = 1.0 / sources.wavelength
-    if plan.experiment.sampling.dmin_A > 0.0:
-        order, firsts = np.arange(len(waves)), np.arange(len(waves) + 1)
-    else:
-        _, of_source = np.unique(sources.incident, axis=0, return_inverse=True)
-        # Directions in the order in which they first appear: nanoBragg's factors are those of the first source.
-        of_source = of_source.reshape(-1)
-        seen = np.unique(of_source, return_index=True)[1]
-        rank = np.empty(len(seen), dtype=np.int64)
-        rank[np.argsort(seen)] = np.arange(len(seen))
-        order = np.lexsort((waves, rank[of_source]))
-        firsts = np.append(0, np.cumsum(np.bincount(rank[of_source])))
-    firsts = firsts.astype(np.int64)
+    weights, waves = sources.weight, 1.0 / sources.wavelength
+    order, firsts = order_of_sources(plan)
     weight = np.add.reduceat(weights[order], firsts[:-1])
     share = weights[order] / np.repeat(np.where(weight > 0.0, weight, 1.0), np.diff(firsts))
     if not rules.weighted:
@@ -151,6 +166,23 @@ def group_sources(plan: Plan) -> Beams:
         wavelength=np.ascontiguousarray(sources.wavelength[order]),
         share=share,
     )
+
+
+def order_of_sources(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """The sources by direction, int64 (n,), and where in that order each direction begins and the last one ends."""
+    sources = plan.sources
+    if plan.experiment.sampling.dmin_A > 0.0:
+        order, firsts = np.arange(len(sources.wavelength)), np.arange(len(sources.wavelength) + 1)
+    else:
+        _, of_source = np.unique(sources.incident, axis=0, return_inverse=True)
+        # Directions in the order in which they first appear: nanoBragg's factors are those of the first source.
+        of_source = of_source.reshape(-1)
+        seen = np.unique(of_source, return_index=True)[1]
+        rank = np.empty(len(seen), dtype=np.int64)
+        rank[np.argsort(seen)] = np.arange(len(seen))
+        order = np.lexsort((1.0 / sources.wavelength, rank[of_source]))
+        firsts = np.append(0, np.cumsum(np.bincount(rank[of_source])))
+    return order, firsts.astype(np.int64)
 
 
 def make_forms(plan: Plan) -> Forms:

@@ -82,9 +82,12 @@ def spot_table(plan: Plan, threshold: float = 1.0) -> np.ndarray:
     reach = reach_of_shape(plan, reciprocal_cells(plan)[0])
     where = search(plan, reach)
     nouns = (plan.lattice, plan.lookup, plan.rules, plan.sources.arrays, plan.cell_rows, plan.table)
+    dispersion = None if plan.dispersion is None else plan.dispersion.kernels
     cones = _cones(plan, 3.0 * where.slack * float(plan.sources.wavelength.max()))
     looked = (where.stars, plan.roi, plan.mask, inverse_gram(plan), where.limits, where.slack, where.q_max)
-    found = spots.list_spots(panel_array(plan.panels), cones, *nouns, *looked, reach, max(float(threshold), 1e-30))
+    found = spots.list_spots(
+        panel_array(plan.panels), cones, *nouns, *looked, reach, max(float(threshold), 1e-30), dispersion
+    )
     found = found[np.argsort(found[:, spots.PANEL], kind="stable")]
     table = np.zeros(len(found), dtype=SPOT)
     table["panel"] = found[:, spots.PANEL]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from bragg_numba import checks as check
-from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Frame
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
 from bragg_numba.kernels.work import N_COLUMNS
@@ -18,26 +16,7 @@ from bragg_numba.plan.arithmetic.cpu import CpuArithmetic, choose, code, padded_
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_fitting_tiles, list_gaps
 from bragg_numba.render.statistics import Tally
-
-
-@contextmanager
-def threads(count: int | None):
-    """Let kernels use ``count`` threads (None or 0: all) inside the block."""
-    import numba
-
-    if not count:
-        yield
-        return
-    most = numba.config.NUMBA_NUM_THREADS
-    if not 1 <= count <= most:
-        raise InputError("threads", f"must lie between 1 and {most} on this machine", count)
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
+from bragg_numba.threads import threads
 
 #: Terms in one call of a kernel: a fraction of a second, so that progress shows and Ctrl-C is heard.
 PIXEL_STEPS_IN_CALL = 4e8
@@ -179,11 +158,23 @@ class CpuRenderer(TileRenderer):
         if choice.precision == "tile":
             self._code = code(self.plan, choice)
             self._phases = phases(self.plan, choice)
-            self._padded, self._squared = padded_table(self.plan)
-            if self.cut_photons > 0.0:
-                from bragg_numba.predict.lit import brightest_term
+            self._use_table()
 
-                self._squared = _without_faint(self._squared, self.cut_photons, brightest_term(self.plan))
+    def _use_table(self) -> None:
+        """Make what float32 terms take of the structure factors, faint ones left out."""
+        faintest = 0.0
+        if self.cut_photons > 0.0:
+            from bragg_numba.predict.lit import brightest_term
+
+            ceiling = brightest_term(self.plan)
+            faintest = float(np.float64(self.cut_photons / ceiling if ceiling > 0.0 else np.inf))
+        if self.plan.dispersion is not None:
+            self._padded = self.plan.lookup
+            self._squared = self.plan.dispersion.kernels._replace(faintest=faintest)
+            return
+        self._padded, self._squared = padded_table(self.plan)
+        if self.cut_photons > 0.0:
+            self._squared = _without_faint(self._squared, faintest)
 
     @property
     def precision(self) -> str:
@@ -251,15 +242,14 @@ class CpuRenderer(TileRenderer):
         if kernel is None:
             kernel = self._kernels["tile"] = cpu.tile_kernel(self._code, self._arguments, *extra, frame)
         nouns = (panels, lattice, self._padded, rules, self._phases, sources, cells, self._squared)
-        doubts = cpu.add_bragg_tile(kernel, *nouns, work, frame, cpu.tile_scratch())
+        doubts = cpu.add_bragg_tile(kernel, *nouns, work, frame, cpu.tile_scratch(self._code.dispersed))
         self._settle(work[doubts != 0], frame, tally)
 
 
-def _without_faint(squared: np.ndarray, cutoff_photons: float, ceiling: float) -> np.ndarray:
-    """A table of F^2 without the reflections that bring at most ``cutoff_photons`` to any pixel, whatever it does.
+def _without_faint(squared: np.ndarray, faintest: float) -> np.ndarray:
+    """A table of F^2 without the reflections that bring at most the cutoff to any pixel, whatever it does.
 
-    ``ceiling``: lit.brightest_term. Tiles that reach no other reflection are passed over (pixels/tile.is_dark), and
-    a pixel lacks at most the cutoff: in each of its steps it sees one reflection.
+    ``faintest``: the cutoff over lit.brightest_term. Tiles that reach no other reflection are passed over
+    (pixels/tile.is_dark), and a pixel lacks at most the cutoff: in each of its steps it sees one reflection.
     """
-    faintest = np.float64(cutoff_photons / ceiling if ceiling > 0.0 else np.inf)
-    return np.where(squared <= faintest, np.float32(0.0), squared)
+    return np.where(squared <= np.float64(faintest), np.float32(0.0), squared)

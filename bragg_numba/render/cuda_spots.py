@@ -14,9 +14,9 @@ from bragg_numba.plan.arithmetic.cuda import panel_arguments
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.predict.lit import deal, find_lit
-from bragg_numba.render.cpu import threads
 from bragg_numba.render.cuda import GpuRenderer
 from bragg_numba.render.devices import Device
+from bragg_numba.threads import threads
 
 #: Work of a launch, in terms of a pixel: some tenths of a second on a slow card, so that Ctrl-C is heard and no
 #: watchdog bites.

@@ -88,6 +88,9 @@ def choose_gpu_engine(
     """
     if plan.experiment.sampling.pixel_average:
         raise InputError("Sampling.pixel_average", "is not rendered by GPUs", hint="backend cpu renders it")
+    if plan.dispersion is not None:
+        rule = "are not rendered by GPUs where they depend on the energy"
+        raise InputError("structure factors", rule, hint="backend cpu renders them")
     if plan.weighs_domains:
         hint = "backend cpu renders them"
         raise InputError("Crystal.mosaic_weights", "that differ are not rendered by GPUs", hint=hint)

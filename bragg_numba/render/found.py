@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bragg_numba.kernels.parameters import panel_array
-from bragg_numba.kernels.spots.rows import FOUND_FAST, FOUND_PHOTONS, FOUND_SLOW, GAIN, Lists
+from bragg_numba.kernels.spots.rows import FOUND_FAST, FOUND_PHOTONS, FOUND_SLOW, GAIN, WAVES, Lists
 from bragg_numba.kernels.work import COLUMN, PANEL, ROW
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.lit import Lit
@@ -92,6 +92,8 @@ class FoundSpots:
             gains,
             panel,
             at,
+            np.ascontiguousarray(lit.spots[spot, WAVES:]) if len(lit.factors) else np.empty((0, 0)),
+            lit.factors,
         )
         table["resolution_A"] = said[:, complete.RESOLUTION] * 1e10
         table["excitation_error_per_A"] = said[:, complete.EXCITATION] * 1e-10

@@ -15,8 +15,8 @@ from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.predict.lit import deal
-from bragg_numba.render.cpu import threads
 from bragg_numba.render.spots import TILE, SpotsRenderer
+from bragg_numba.threads import threads
 
 #: Bytes that the label images take for each pixel.
 BYTES_OF_PIXEL = 5 * 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from bragg_numba.render.transmission import KeptTransmission, transmission_image
 
 if TYPE_CHECKING:
     from bragg_numba.render.labels import Labeller, Labels
+    from bragg_numba.slopes.slopes import Slopes
 
 PRECISIONS = ("auto", "tile", "float64")
 
@@ -256,7 +257,7 @@ class Simulator:
         plan = self.plan
         if plan.amorphous is None and plan.diffuse is None and plan.transmission is None:
             return
-        from bragg_numba.render.cpu import threads
+        from bragg_numba.threads import threads
 
         frame = _on_host(out) if is_device_array(out) else out
         with threads(self._threads):
@@ -274,7 +275,7 @@ class Simulator:
         plan = self.plan
         if plan.amorphous is None and plan.diffuse is None and plan.transmission is None:
             return
-        from bragg_numba.render.cpu import threads
+        from bragg_numba.threads import threads
 
         with threads(self._threads):
             if plan.diffuse is not None:
@@ -403,6 +404,57 @@ class Simulator:
         found = self._labeller.label(self.spot_table(threshold))
         image = self.transmission()
         return found if image is None else found.without(image == 0.0)
+
+    def slopes(
+        self,
+        parameters: str | Iterable[str],
+        *,
+        boxes: Sequence[Sequence[int]] | None = None,
+        mask: np.ndarray | None = None,
+        precision: str | None = None,
+        at: Mapping[str, float] | None = None,
+    ) -> Slopes:
+        """Slopes of the photons in parameters of the experiment (docs/slopes.md); nothing is rendered yet.
+
+        Parameters
+        ----------
+        parameters
+            Names such as ``crystal.cell[0]`` and ``detector.distance_mm``, or words for several (``"orientation,
+            cell, scale"``).
+        boxes
+            (fast_min, fast_max, slow_min, slow_max), inclusive: of the pixels in these alone; None: of all.
+        mask
+            bool (slow, fast): True where a pixel is wanted; None: everywhere.
+        precision
+            ``"auto"`` and ``"tile"``: terms in float32; ``"float64"``; None: as asked of the simulator.
+        at
+            Values of parameters where value and slopes are taken, if not the experiment's; cell counts are real here.
+
+        Raises
+        ------
+        InputError
+            By the name of what is no parameter or has no slope, a part of the experiment among them.
+        """
+        from bragg_numba.slopes.differences import tangents_of
+        from bragg_numba.slopes.parameters import find_parameters, frozen, plan_at
+        from bragg_numba.slopes.slopes import Slopes, refuse_plan
+        from bragg_numba.slopes.tangents import F2
+
+        refuse_plan(self.plan)
+        experiment = frozen(self.plan)
+        found = find_parameters(experiment, parameters)
+        plan = self.plan if at is None else plan_at(experiment, at, self.plan)
+        tangents = tangents_of(experiment, [one for one in found if one.name != F2], at, oversample=plan.oversample)
+        by_name = dict(zip((one.name for one in found if one.name != F2), tangents, strict=True))
+        return Slopes(
+            plan,
+            {one.name: by_name.get(one.name) for one in found},
+            boxes=boxes,
+            mask=mask,
+            precision=self._precision if precision is None else precision,
+            threads=self._threads,
+            max_memory=self._max_memory,
+        )
 
     def left_out(self) -> float:
         """Photons that the cutoff left out of the calling thread's last frame, all pixels together: about at most.

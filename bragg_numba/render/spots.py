@@ -9,16 +9,17 @@ import numpy as np
 
 from bragg_numba.kernels.parameters import YES, Frame, Phases
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS
-from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, N_FOUND, Lists
+from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, N_FOUND, DispersedSpots, Lists
 from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.spots import SpotsArithmetic, choose
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles, split_tiles
 from bragg_numba.predict.lit import Lit, deal, find_lit, has_normalised_gains
 from bragg_numba.render import costs
-from bragg_numba.render.cpu import LEAST_TILES_OF_THREAD, TileRenderer, clear, threads
+from bragg_numba.render.cpu import LEAST_TILES_OF_THREAD, TileRenderer, clear
 from bragg_numba.render.found import FoundSpots
 from bragg_numba.render.statistics import Tally
+from bragg_numba.threads import threads
 
 #: Rows and columns of a tile of this engine.
 TILE = (BLOCK_ROWS, BLOCK_COLUMNS)
@@ -193,12 +194,13 @@ class SpotsRenderer(TileRenderer):
         f = np.float32
         cells = [f(n) for n in plan.cell_counts]
         phases = Phases(*cells, *cells, *[f(0.0)] * 6, near_half=f(0.0), reach=0.0, lit_h=0.0, lit_k=0.0, lit_l=0.0)
-        return panels, lattice, rules, phases, lit.beams, lit.forms, lit.spots
+        spots = lit.spots if plan.dispersion is None else DispersedSpots(lit.spots, lit.factors)
+        return panels, lattice, rules, phases, lit.beams, lit.forms, spots
 
     def _code(self) -> tuple:
         """Which code the kernel needs: what it does not need is not compiled."""
         plan = self.plan
         factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
         averaged = plan.experiment.sampling.pixel_average
-        wanted = (self._single, self.lit.halved, factors, averaged)
+        wanted = (self._single, self.lit.halved, factors, averaged, plan.dispersion is not None)
         return (plan.lattice.shape, *(YES if one else None for one in wanted))

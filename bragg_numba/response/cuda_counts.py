@@ -41,6 +41,15 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
     return as_caller_array(counts)
 
 
+def on_host(photons) -> np.ndarray:
+    """Return a copy of a device array (slow, fast) float32 in the memory of the host."""
+    from numba import cuda
+
+    index = devices.index_of(photons)
+    with cuda.gpus[index]:
+        return as_numba_array("photons", photons, index).copy_to_host()
+
+
 def _require_photons(mean) -> None:
     """Raise InputError if a pixel is NaN, infinite or negative; looked at on the device where CuPy can."""
     if not devices.simulated() and importlib.util.find_spec("cupy") is not None:

@@ -32,6 +32,9 @@ def _eiger2(keV: float) -> dict:
         "dead_time_ns": 100.0,
         "rate_correction": True,
         "rate_limit_per_s": 2.19e6,
+        "chip_pixels": (256, 256),
+        "module_pixels": (1028, 512),
+        "module_gap": (12, 38),
     }
 
 
@@ -43,6 +46,10 @@ def _pilatus3(keV: float) -> dict:
         "rate_correction": True,
         "count_limit": 2**20 - 1,
         "rate_limit_per_s": 2e6,
+        "chip_pixels": (60, 97),
+        "module_pixels": (487, 195),
+        "module_gap": (7, 17),
+        "chip_edge": 1.5,
     }
 
 
@@ -58,6 +65,9 @@ def _jungfrau(keV: float) -> dict:
         "pedestal_adu": (2500.0, 1000.0, 1000.0),
         "adc_bits": 14,
         "offset_adu": 100.0,
+        "chip_pixels": (256, 256),
+        "module_pixels": (1030, 514),
+        "module_gap": (8, 36),
     }
 
 

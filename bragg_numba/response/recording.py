@@ -8,10 +8,11 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.response.counter import draw_counts
+from bragg_numba.response.counter import draw_counts, sum_photons
 from bragg_numba.response.maps import bad_pixels, pixel_gains, quantile_table
 from bragg_numba.response.photons import as_image
 from bragg_numba.response.stages import LARGEST, STAGES, Stages
+from bragg_numba.response.virtual import divide, gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def record(
     response
         The detector.
     photons
-        (slow, fast) float32, expected photons; finite and not negative.
+        (slow, fast) float32, expected photons; finite and not negative. A device array is copied to the host.
     seed
         Of the noise, 0 to 2^64 - 1.
     frame
@@ -71,7 +72,7 @@ def record(
     InputError
         If a pixel is NaN, infinite or negative, or an argument lies outside its range.
     """
-    image = as_image(photons)
+    image = as_image(_on_host(photons))
     exposure_s = check.number("exposure_s", exposure_s, above=0.0, high=1e12)
     scale = check.number("scale", scale, low=0.0, high=1e30)
     seed = check.whole_number("seed", seed, 0, 2**64 - 1)
@@ -82,12 +83,21 @@ def record(
     spread = response.spreader(pixel_um)
     if spread is not None and first_row:
         raise InputError("first_row", "must be 0 where there is a point spread", first_row, "which needs whole frames")
+    if response.virtual_pixels is not None and first_row:
+        raise InputError("first_row", "must be 0 with virtual pixels", first_row, "which need whole frames")
     if mask is not None and np.shape(mask) != image.shape:
         raise InputError("mask", f"must have the shape of photons, {image.shape}", np.shape(mask))
     counts = np.empty(image.shape, dtype=np.uint32) if out is None else out
     if counts.shape != image.shape or counts.dtype != np.uint32 or not counts.flags.c_contiguous:
         raise InputError("out", f"must be a contiguous uint32 array of shape {image.shape}", counts.shape)
     expected, away, was = _expected(response, image, scale, seed, frame, first, spread)
+    split = response.virtual_pixels == "split" and image.size > 0
+    if split:
+        found = was or sum_photons(image)
+        was = found[0], found[1]
+        if expected is image:
+            expected = image * np.float32(scale * response.quantum_efficiency)
+        expected = gather(response, expected)
     rest = scale * response.quantum_efficiency if expected is image else 1.0
     # No photons are lost to an end of the counter here: it has its own.
     drawn = draw_counts(expected, seed, frame, counts, top=2**32 - 1, scale=rest, first_pixel=first)
@@ -97,6 +107,12 @@ def record(
     else:
         overloads, lost = _integrate(response, counts, seed, frame, first, top, spread)
         away += lost
+    if split:
+        overloads += divide(response, counts, seed, frame, top)
+    elif response.virtual_pixels == "mask":
+        there = response.virtual_mask(image.shape)
+        overloads -= int(np.count_nonzero((counts >= top) & there))
+        counts[there] = 0
     if response.dead_pixels > 0.0 or response.hot_pixels > 0.0:
         dead, hot = bad_pixels(response, image.shape, first)
         overloads -= int(np.count_nonzero((counts >= top) & (dead | hot)))
@@ -107,6 +123,19 @@ def record(
         overloads -= int(np.count_nonzero((counts >= top) & ~there))
         counts[~there] = 0
     return Recorded(counts, total, most, max(overloads, 0), away)
+
+
+def _on_host(photons):
+    """Return photons that lie on a GPU as an array of the host: a detector's stages run there."""
+    if isinstance(photons, np.ndarray):
+        return photons
+    from bragg_numba.render.devices import is_device_array
+
+    if not is_device_array(photons):
+        return photons
+    from bragg_numba.response.cuda_counts import on_host
+
+    return on_host(photons)
 
 
 def _expected(response, image, scale, seed, frame, first, spread):
@@ -120,8 +149,6 @@ def _expected(response, image, scale, seed, frame, first, spread):
     spread = None if response.spread_counts else spread
     if spread is None and gains is None and response.flicker == 0.0:
         return image, 0.0, None
-    from bragg_numba.response.counter import sum_photons
-
     found = sum_photons(image)
     factor = scale * response.quantum_efficiency * _flicker(response, seed, frame)
     expected = image * np.float32(factor)

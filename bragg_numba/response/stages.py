@@ -9,7 +9,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment.noun import Noun
-from bragg_numba.response import spread
+from bragg_numba.response import spread, virtual
 
 KINDS = ("counter", "integrator")
 SPREADS = ("gauss", "fibre", "kernel")
@@ -52,6 +52,14 @@ class Stages(Noun):
     adc_bits: int = 16
     offset_adu: float | None = None  #: linearised values are put on the first stage's scale, above this; None: as read
 
+    virtual_pixels: str | None = None  #: places of wide pixels between chips: "split" or "mask"; None: there are none
+    chip_pixels: tuple | None = None  #: of a chip (fast, slow)
+    module_pixels: tuple | None = (
+        None  #: places of a module (fast, slow), of which the frame's first begins at its corner
+    )
+    module_gap: tuple = (0, 0)  #: places between modules (fast, slow)
+    chip_edge: float = 2.0  #: places of a wide pixel, 1.5 or 2
+
     def __post_init__(self) -> None:
         put, pre = self._set, "Response."
         put("name", check.text(pre + "name", self.name))
@@ -75,6 +83,7 @@ class Stages(Noun):
         put("offset_adu", check.optional(check.number, pre + "offset_adu", self.offset_adu, low=0.0, high=1e6))
         self._check_spread()
         self._check_stages()
+        self._check_chips()
 
     def _check_spread(self) -> None:
         name = "Response.point_spread_kernel"
@@ -90,6 +99,29 @@ class Stages(Noun):
         if self.spread_counts and self.kind == "counter":
             hint = "a counter's photons are spread before they are counted"
             raise InputError("Response.spread_counts", "is for integrators", True, hint)
+
+    def _check_chips(self) -> None:
+        put, pre = self._set, "Response."
+        way = check.optional(check.choice, pre + "virtual_pixels", self.virtual_pixels, allowed=virtual.WAYS)
+        put("virtual_pixels", way)
+        for field, low in (("chip_pixels", 4), ("module_pixels", 4), ("module_gap", 0)):
+            given = getattr(self, field)
+            if given is None and field != "module_gap":
+                continue
+            found = _numbers(pre + field, given, low=low, high=1e6)
+            if len(found) != 2 or any(number != round(number) for number in found):
+                raise InputError(pre + field, "must be two whole numbers, (fast, slow)", given)
+            put(field, (int(found[0]), int(found[1])))
+        put("chip_edge", check.number(pre + "chip_edge", self.chip_edge, low=1.5, high=2.0))
+        if self.chip_edge not in (1.5, 2.0):
+            raise InputError(pre + "chip_edge", "must be 1.5 or 2", self.chip_edge)
+        if (self.chip_pixels is None) != (self.module_pixels is None):
+            hint = "a detector of one module: its whole size"
+            raise InputError(pre + "module_pixels", "must be given with chip_pixels", self.module_pixels, hint)
+        if self.virtual_pixels is not None and self.chip_pixels is None:
+            raise InputError(pre + "chip_pixels", "must be given where there are virtual pixels", None)
+        if self.virtual_pixels is not None and self.spread_counts:
+            raise InputError(pre + "virtual_pixels", "must be left out of a phosphor's response", self.virtual_pixels)
 
     def _check_stages(self) -> None:
         pre, gains = "Response.", _numbers("Response.adu_per_photon", self.adu_per_photon, above=0.0, high=1e9)
@@ -162,6 +194,12 @@ class Stages(Noun):
         from bragg_numba.response.maps import bad_pixels
 
         return bad_pixels(self, (int(shape[0]), int(shape[1])))
+
+    def virtual_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return which pixels of a frame (slow, fast) are places of wide pixels; none without ``virtual_pixels``."""
+        if self.virtual_pixels is None:
+            return np.zeros((int(shape[0]), int(shape[1])), dtype=bool)
+        return virtual.virtual_mask(self, (int(shape[0]), int(shape[1])))
 
     def spread(self, photons, *, pixel_um: float | None = None) -> tuple[np.ndarray, float]:
         """Return photons (slow, fast) after the point spread, float32, and how many of them left the frame."""

@@ -205,10 +205,10 @@ def _write_images(file, found: Backgrounds, series, options) -> None:
 
 
 class BackgroundReader:
-    """The backgrounds of the frames of a file: what it holds, or else rendered again."""
+    """The backgrounds of the frames of a file, or one of them: what it holds, or else rendered again."""
 
-    def __init__(self, file, series) -> None:
-        found = list_backgrounds(series)
+    def __init__(self, file, series, only: Backgrounds | None = None) -> None:
+        found = list_backgrounds(series) if only is None else [only]
         if not found:
             raise InputError("--background", "needs frames with a background: this series has no water and no other")
         self._layers = [_LayerReader(file, series, one) for one in found]

@@ -12,7 +12,7 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.io.exports import crystfel_geom, dials_import, is_upright, pyfai_poni, xds_input
 from bragg_numba.io.geom_file import parse_geom
 from bragg_numba.io.geometry import Geometry
-from bragg_numba.io.nxmx import DEAD, GAP, NOISY, SENSORS, USER, Description, McStasGeometry, RecordedBy
+from bragg_numba.io.nxmx import DEAD, GAP, NOISY, SENSORS, USER, VIRTUAL, Description, McStasGeometry, RecordedBy
 from bragg_numba.plan.doubts import coarse_channels
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.holes import report_holes
@@ -89,13 +89,17 @@ def _recorded(plan: Plan, dtype: str, response: str | dict | None) -> RecordedBy
         return None
     found = response_of(plan, response)
     dead, hot = found.bad_pixels(plan.shape)
+    bits = dead * np.uint32(DEAD) + hot * np.uint32(NOISY)
+    if found.virtual_pixels == "mask":
+        bits = bits + found.virtual_mask(plan.shape) * np.uint32(VIRTUAL)
     return RecordedBy(
         text=json.dumps(found.to_dict()),
         adu_per_photon=found.adu_of_photon,
         pedestal_adu=found.offset,
         saturation=found.saturation(plan.experiment.beam.exposure_s),
         rate_corrected=found.rate_correction and found.dead_time_ns > 0.0,
-        bad_bits=dead * np.uint32(DEAD) + hot * np.uint32(NOISY) if dead.any() or hot.any() else None,
+        bad_bits=bits if bits.any() else None,
+        divided=found.virtual_pixels == "split",
     )
 
 

@@ -172,15 +172,15 @@ class Renderer:
 
     def draw_counts(self, slot: Slot, index: int):
         """Draw the counts of frame ``index``."""
-        from bragg_numba.render.cpu import threads
+        from bragg_numba.threads import threads
 
         with self._kernels(), threads(self.layout.threads):
             return draw_counts(slot, self.seed(index), index, self.options.scale, self._recorder)
 
     def sum_photons(self, slot: Slot):
         """What ``draw_counts`` returns, without drawing."""
-        from bragg_numba.render.cpu import threads
         from bragg_numba.response.counter import sum_photons
+        from bragg_numba.threads import threads
 
         with self._kernels(), threads(self.layout.threads):
             return sum_photons(slot.photons)

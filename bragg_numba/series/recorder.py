@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bragg_numba.conventions import ENERGY_WAVELENGTH_EV_A
+from bragg_numba.errors import InputError
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.response.choice import resolve
 from bragg_numba.response.counter import Drawn
@@ -48,9 +49,12 @@ def recorder_of(series, value: str | dict | None) -> Recorder | None:
         return None
     plan = make_plan(series.experiment_of(0))
     mask = rendered_pixels(plan)
-    experiment = plan.experiment
+    experiment, response = plan.experiment, response_of(plan, value)
+    if response.virtual_pixels is not None and len(plan.panels) > 1:
+        hint = "leave them out: panels that are chips have their edges where the geometry says"
+        raise InputError("Response.virtual_pixels", "must be left out with several panels", None, hint)
     return Recorder(
-        response_of(plan, value),
+        response,
         experiment.beam.exposure_s,
         experiment.detector.pixel_mm * 1000.0,
         None if mask.all() else mask,

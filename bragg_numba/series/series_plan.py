@@ -10,6 +10,7 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment, faces
+from bragg_numba.experiment.sketch import sketch
 from bragg_numba.series.frames import FrameTable, apply_frame, check_against, spectra_of, with_doses
 
 FORMAT = "bragg_numba series"
@@ -43,7 +44,9 @@ class SeriesPlan:
     def _repr_html_(self) -> str:
         frames = ("frames", list(self.frames.columns.items()))
         title = f"{type(self).__name__}: {self._extent()}"
-        return faces.html_table(title, chain([frames], faces.of_parts(self.experiment)))
+        return faces.beside(
+            sketch(self.experiment_of(0)), faces.html_table(title, chain([frames], faces.of_parts(self.experiment)))
+        )
 
     def _extent(self) -> str:
         n_slow, n_fast = self.experiment.detector.shape

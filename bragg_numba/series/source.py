@@ -125,25 +125,33 @@ def write_counts(
         return _rewrite(source, path, options, seed, progress, background)
 
 
-def write_nxmx(source_path, path, *, compression: str = "bslz4", progress=None) -> dict:
-    """Copy frames into one NXmx file; a frame of the command line becomes one that DIALS imports."""
+def write_nxmx(source_path, path, *, compression: str = "bslz4", peaks: bool = False, progress=None) -> dict:
+    """Copy frames into one NXmx file; a frame of the command line becomes one that DIALS imports.
+
+    With ``peaks`` it is a CXI file besides: the spots of the truth are its list of peaks (``series/peaks.py``).
+    """
     from bragg_numba.series.options import OutputOptions
 
     options = OutputOptions(compression=compression)
     with open_source(source_path) as source:
-        return _rewrite(source, path, options, None, progress)
+        return _rewrite(source, path, options, None, progress, peaks=peaks)
 
 
-def _rewrite(source: Source, path, options, seed: int | None, progress, background: float = 1.0) -> dict:
+def _rewrite(
+    source: Source, path, options, seed: int | None, progress, background: float = 1.0, peaks: bool = False
+) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
     from bragg_numba.series.describe import describe
     from bragg_numba.series.exposure import dark_frames, exposure_notes
+    from bragg_numba.series.peaks import require_spots, write_peaks
     from bragg_numba.series.pipeline import Slot, draw_counts
     from bragg_numba.series.recorder import recorder_of
     from bragg_numba.series.transmission import PATH as TRANSMISSION
     from bragg_numba.series.truth import TruthWriter
 
     source.require_other(path)
+    if peaks:
+        require_spots(source, "CXI")
     drawn = not options.photons
     n, shape = len(source.series), source.frames.shape[1:]
     dtype = options.counts if drawn else source.dtype
@@ -208,6 +216,8 @@ def _rewrite(source: Source, path, options, seed: int | None, progress, backgrou
                 for path in kept:
                     if path in source.file:
                         source.file.copy(path, file["/entry"])
+            if peaks:
+                write_peaks(file, source)
             if background != 1.0:
                 file[DATA].attrs["background_scale"] = background
             file["/entry"]["end_time"] = nxmx.now()

@@ -294,7 +294,11 @@ class _Walk:
         lattice, lookup = self.plan.lattice, self.plan.lookup
         hkl = walk.indices(*cell, *q)
         square = walk.lattice_factor(lattice.shape, lattice, *hkl)
-        f_cell, missed = walk.structure_factor(lookup.has_table, lookup.interpolate, lookup, self.plan.table, *hkl)
+        if self.plan.dispersion is not None:
+            source = place[PLACE_NAMES.index("source")]
+            f_cell, missed = walk.dispersed_factor(lookup, self.plan.dispersion.kernels, source, *hkl)
+        else:
+            f_cell, missed = walk.structure_factor(lookup.has_table, lookup.interpolate, lookup, self.plan.table, *hkl)
         self.missed += missed
         term = f_cell * f_cell * (self.volume_squared * ray["domain_share"] * square)
         if self.plan.rules.running:

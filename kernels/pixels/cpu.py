@@ -6,6 +6,7 @@ an argument and is called by its address.
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function
+from bragg_numba.kernels.parameters import YES, Dispersion
 from bragg_numba.kernels.pixels import float64, rows, tile
 from bragg_numba.kernels.pixels.rows import COLUMNS, ROWS, Scratch
 from numba import get_num_threads, get_thread_id, prange, types
@@ -24,13 +25,15 @@ def tiles_in_run(n_tiles, threads):
 APART = 256
 
 
-def tile_scratch():
+def tile_scratch(dispersed=None):
     """Scratch for as many threads as there are, a row each; float32 rows begin cache lines.
 
-    A vector across two lines loads slower.
+    A vector across two lines loads slower. Where F depends on the wavelength a tile's part of the table has room, too.
     """
     threads = get_num_threads()
     width = -(-rows.SIZE_32 // 16) * 16 + APART // 4
+    if dispersed is not None:
+        width += rows.SIZE_LOCAL
     room = np.empty(threads * width + 16, np.float32)
     first = -(room.ctypes.data // 4) % 16
     singles = room[first : first + threads * width].reshape(threads, width)
@@ -54,8 +57,10 @@ _SCRATCH = types.NamedTuple(
 
 
 def float64_kernel(plan, frame):
-    """run_of_pixels, compiled for a plan's arguments (Plan.arguments) and a Frame, to hand to add_bragg_float64."""
-    return float64.run_of_pixels.given(*plan, _TILES, types.boolean, frame, _COUNTS, _SCRATCH_64)
+    """The kernel for a plan's arguments (Plan.arguments) and a Frame, to hand to add_bragg_float64."""
+    table = plan[-1]
+    dispersed = YES if isinstance(table, Dispersion) else None
+    return float64.run_of_pixels(dispersed).given(*plan, _TILES, types.boolean, frame, _COUNTS, _SCRATCH_64)
 
 
 def tile_kernel(code, plan, phases, padded, squared, frame):
@@ -90,9 +95,9 @@ def add_bragg_tile(
 ):
     """Render the tiles of a work list into ``frame`` with float32 phases, in parallel runs.
 
-    ``run_of_tiles`` is the tile_kernel; ``lookup`` is that of the padded, flat table ``squared``; ``scratch`` is
-    tile_scratch. Returns uint8, one a tile: 1 where there are NaN, pixels in which float32 cannot decide, say exactly
-    on a peak; add_bragg_float64 has to render them.
+    ``run_of_tiles`` is the tile_kernel; ``lookup`` is that of the padded, flat table ``squared``, or of the Dispersion
+    that stands for it; ``scratch`` is tile_scratch. Returns uint8, one a tile: 1 where there are NaN, pixels in which
+    float32 cannot decide, say exactly on a peak; add_bragg_float64 has to render them.
     """
     doubts = np.empty(len(tiles), np.uint8)
     per_run = tiles_in_run(len(tiles), len(scratch.work))

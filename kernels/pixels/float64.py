@@ -4,6 +4,8 @@ Working arrays are flat over the pixels, so that the loops over them are long an
 is in walk; the order is written out here.
 """
 
+from functools import cache
+
 from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import addressed_serial_kernel, device_function, serial_kernel
 from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
@@ -77,6 +79,42 @@ def add_running_terms(lookup, table, rules, indices, squares, scale, factors, n,
 
 
 @serial_kernel
+def multiply_dispersed_factors(lookup, dispersion, source, indices, n, scale, squares):
+    """multiply_structure_factors at the wavelength of a source; neighbours mostly share their reflection."""
+    missed, before, square = 0, -1, 0.0
+    cells = lookup.h_count * lookup.k_count * lookup.l_count
+    for pixel in range(n):
+        h, k, l = indices[0, pixel], indices[1, pixel], indices[2, pixel]  # noqa: E741
+        if lookup.interpolate:
+            f_cell, outside = walk.dispersed_factor(lookup, dispersion, source, h, k, l)
+            missed += outside
+            square = f_cell * f_cell
+        else:
+            cell = walk.cell_of_table(lookup, h, k, l)
+            if cell != before:
+                before, square = cell, walk.square_of_parts(dispersion.parts, dispersion.factors, source, cell, cells)
+        squares[pixel] = square * (scale * squares[pixel])
+    return missed
+
+
+@serial_kernel
+def add_running_dispersed(lookup, dispersion, source, rules, indices, squares, scale, factors, n, totals):
+    """add_running_terms at the wavelength of a source."""
+    keeps, captures, polars, omegas = factors
+    missed = 0
+    for pixel in range(n):
+        h, k, l = indices[0, pixel], indices[1, pixel], indices[2, pixel]  # noqa: E741
+        f_cell, outside = walk.dispersed_factor(lookup, dispersion, source, h, k, l)
+        missed += outside
+        square = squares[pixel]
+        term = f_cell * f_cell * (scale * square)
+        totals[pixel] = walk.add_running(
+            rules, totals[pixel], term, square, keeps[pixel], captures[pixel], polars[pixel], omegas[pixel]
+        )
+    return missed
+
+
+@serial_kernel
 def sensor_captures(panel, rules, layer, toward, n, captures):
     """Fill captures[pixel] with the fraction that this layer absorbs (eq. 6)."""
     for pixel in range(n):
@@ -106,11 +144,13 @@ def fill_polarizations(panel, rules, incident, toward, n, keeps, polars):
 
 
 @device_function
-def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values):
+def render_float64(dispersed, panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values):
     """Render pixels in float64; return how often interpolation missed the table.
 
     Parameters
     ----------
+    dispersed
+        None, or ``table`` is a parameters.Dispersion.
     sources
         kernels.parameters.Sources.
     cells
@@ -167,11 +207,19 @@ def render_float64(panel, lattice, lookup, rules, sources, cells, table, slows, 
                     lattice_factors(lattice, indices, n, squares)
                     if rules.running:
                         factors = keeps, captures, polars, omegas
-                        missed += add_running_terms(
-                            lookup, table, rules, indices, squares, strength, factors, n, totals
-                        )
+                        if dispersed is not None:
+                            missed += add_running_dispersed(
+                                lookup, table, source, rules, indices, squares, strength, factors, n, totals
+                            )
+                        else:
+                            missed += add_running_terms(
+                                lookup, table, rules, indices, squares, strength, factors, n, totals
+                            )
                     else:
-                        missed += multiply_structure_factors(lookup, table, indices, n, strength, squares)
+                        if dispersed is not None:
+                            missed += multiply_dispersed_factors(lookup, table, source, indices, n, strength, squares)
+                        else:
+                            missed += multiply_structure_factors(lookup, table, indices, n, strength, squares)
                         for pixel in range(n):
                             totals[pixel] += keeps[pixel] * squares[pixel]
     for pixel in range(n):
@@ -207,18 +255,24 @@ def keep_nans(n, slows, fasts, panel, frame):
     return found
 
 
-@addressed_serial_kernel(types.void)
-def run_of_pixels(panels, lattice, lookup, rules, sources, cells, table, tiles, only_nans, frame, missed, work):
-    """Render the tiles of a work list in float64; the arguments are those of cpu.add_bragg_float64."""
-    slows, fasts, values = work[SCRATCH - 3], work[SCRATCH - 2], work[SCRATCH - 1]
-    for index in range(len(tiles)):
-        panel = panel_at(panels, tiles[index, PANEL])
-        n = list_pixels(tiles, index, panel, frame.mask, slows, fasts)
-        if only_nans:
-            n = keep_nans(n, slows, fasts, panel, frame)
-        missed[index] = render_float64(
-            panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
-        )
-        for pixel in range(n):
-            row, column = panel.first_row + int(slows[pixel]), panel.first_column + int(fasts[pixel])
-            frame.image[row - frame.row_start, column] = values[pixel]
+@cache
+def run_of_pixels(dispersed):
+    """The kernel that renders the tiles of a work list in float64; ``dispersed`` as in parameters.Code."""
+
+    @addressed_serial_kernel(types.void)
+    def render_pixels(panels, lattice, lookup, rules, sources, cells, table, tiles, only_nans, frame, missed, work):
+        """Render the tiles of a work list in float64; the arguments are those of cpu.add_bragg_float64."""
+        slows, fasts, values = work[SCRATCH - 3], work[SCRATCH - 2], work[SCRATCH - 1]
+        for index in range(len(tiles)):
+            panel = panel_at(panels, tiles[index, PANEL])
+            n = list_pixels(tiles, index, panel, frame.mask, slows, fasts)
+            if only_nans:
+                n = keep_nans(n, slows, fasts, panel, frame)
+            missed[index] = render_float64(
+                dispersed, panel, lattice, lookup, rules, sources, cells, table, slows, fasts, n, work, values
+            )
+            for pixel in range(n):
+                row, column = panel.first_row + int(slows[pixel]), panel.first_column + int(fasts[pixel])
+                frame.image[row - frame.row_start, column] = values[pixel]
+
+    return render_pixels

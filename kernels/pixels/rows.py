@@ -53,6 +53,9 @@ PACE_I, PACE_E, PACE_B = (_PIXEL_END + n * _GROUP_ROW for n in range(27, 30))  #
 #: Values in the float32 array.
 SIZE_32 = _PIXEL_END + 30 * _GROUP_ROW
 
+#: And behind them, where F depends on the wavelength, squared structure factors of what a tile reaches (dispersed.py).
+SIZE_LOCAL = 2**16
+
 # --- float64: sums of a pixel, then a group's direction, pixel / distance, cosine to the slow axis --
 
 _ROW_64 = PIXELS + _LINE // 2

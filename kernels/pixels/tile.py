@@ -15,6 +15,19 @@ import numpy as np
 from bragg_numba.kernels import walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
 from bragg_numba.kernels.parameters import FRINGES, GRATINGS, LIT_RADII, RADII, SHARE_OF_CELL, SQUARE
+from bragg_numba.kernels.pixels.dispersed import (
+    DARK,
+    WIDE,
+    add_amplitudes,
+    add_dispersed_groups,
+    all_of_table,
+    corner_of_tile,
+    corners_of_tile,
+    look_up_pixels,
+    look_up_tile,
+    middle_of_tile,
+    small_table,
+)
 from bragg_numba.kernels.pixels.lit import add_lit_groups, list_lit_groups, mark_lit_groups, place_lit_groups
 from bragg_numba.kernels.pixels.rays import (
     aim_at_groups,
@@ -23,26 +36,20 @@ from bragg_numba.kernels.pixels.rays import (
     multiply_captures,
     multiply_factors,
     offset_pixels,
-    paces_of_lane,
     polarizations,
     polarized_solid_angles,
     solid_angles,
 )
 from bragg_numba.kernels.pixels.rows import (
-    AIM_X,
-    AIM_Y,
-    AIM_Z,
     FACTOR,
     GROUPS,
     LANES,
-    PITCH,
     PIXELS,
     POLAR,
     SHARE,
-    SHORT,
+    SIZE_32,
     SUM,
     TOTAL,
-    TWIST,
     WEIGHT,
     columns_of_tile,
 )
@@ -73,30 +80,16 @@ MOST_SEARCHED = 64
 # --- what a tile reaches -------------------------------------------------------------------------
 
 
-@device_function
-def middle_of_tile(exact):
-    """Direction of the group that spread_of_tile and is_dark measure from."""
-    middle = GROUPS // 2
-    return exact[AIM_X + middle], exact[AIM_Y + middle], exact[AIM_Z + middle]
-
-
 @fused_kernel
 def spread_of_tile(panel, wide, work, exact):
     """Largest distance between the tile's middle direction and any of its pixels' (unit vectors).
 
     Directions within an angle of another meet a plane in a convex region: of a rectangle a corner is farthest.
     """
-    m_x, m_y, m_z = middle_of_tile(exact)
+    middle = middle_of_tile(exact)
     largest = 0.0
     for corner in range(4):
-        group = (GROUPS - wide) * (corner // 2) + (wide - 1) * (corner % 2)
-        lane = (LANES - 1) * (corner // 2)
-        pixel = lane * GROUPS + group
-        left = 1.0 - work[SHORT + pixel]
-        along = (paces_of_lane(lane) + work[TWIST + pixel]) * work[PITCH + group]
-        x = exact[AIM_X + group] * left + panel.slow_x * along - m_x
-        y = exact[AIM_Y + group] * left + panel.slow_y * along - m_y
-        z = exact[AIM_Z + group] * left + panel.slow_z * along - m_z
+        x, y, z = corner_of_tile(panel, corner, wide, middle, work, exact)
         largest = max(largest, x * x + y * y + z * z)
     return math.sqrt(largest) * 1.0001 + 1e-7
 
@@ -178,13 +171,6 @@ def flush_share(share, weighted, begun, work, exact):
             work[SUM + pixel] = zero
 
 
-@device_function
-def ends_share(cells, number, waiting):
-    """Whether what waits in SUM is to be flushed: the next domain has another share, or there is none."""
-    last = number + 1 == len(cells)
-    return waiting == CHUNK or last or cells[number + 1, SHARE_OF_CELL] != cells[number, SHARE_OF_CELL]
-
-
 @fused_kernel
 def weigh_cached(weight, work):
     """Multiply the source's weight into WEIGHT, where all other factors are the pixel's own."""
@@ -254,10 +240,12 @@ def store_tile(background, strength, panel, window, frame, work):
 
 
 @device_function
-def add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch):
+def add_step(kind, placed, split, dispersed, panel, lattice, lookup, phases, squared, step, place, scratch):
     """Add the terms of one step to SUM; ``step`` is (incident, wavelength, cell in metres, cell over the wavelength).
 
-    The functions that it calls get few numbers: what is called for every step should not first be told all.
+    The functions that it calls get few numbers: what is called for every step should not first be told all. Where F
+    depends on the wavelength ``lookup`` is that of look_up_tile's small table, and ``squared`` (the small table, the
+    plan's Dispersion, its lookup, the source, whether the small table is WIDE).
     """
     work, exact, at = scratch.work, scratch.exact, scratch.at
     incident, wavelength, cell_in_metres, cell = step
@@ -272,7 +260,10 @@ def add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step,
         n_lit = list_lit_groups(at)
         if n_lit > 0:
             place_lit_groups(n_lit, panel, lattice, cell, incident, place, work, at)
-            add_lit_groups(n_lit, lattice, lookup, squared, work, at)
+            if dispersed is not None:
+                add_dispersed_groups(n_lit, lattice, lookup, squared[1], squared[3], work, at)
+            else:
+                add_lit_groups(n_lit, lattice, lookup, squared, work, at)
     else:
         counts, same_counts = (p.n_a, p.n_b, p.n_c), (p.same_a, p.same_b, p.same_c)
         firsts, strides = (look.h_first, look.k_first, look.l_first), (look.k_count * look.l_count, look.l_count)
@@ -295,7 +286,13 @@ def add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step,
             shape_round_terms(work)
         elif kind == RADII:
             shape_radial_terms(lattice.shape, work)
-        if placed is not None:
+        if dispersed is not None:
+            if squared[4]:
+                look_up_pixels(lookup, squared[2], squared[1], squared[3], work, at)
+                add_amplitudes(work)
+            else:
+                add_reflections(squared[0], work, at)
+        elif placed is not None:
             add_reflections(squared, work, at)
         elif kind != GRATINGS:
             add_terms(work)
@@ -402,6 +399,7 @@ def render_tile(
     split,
     factors,
     shares,
+    dispersed,
     panel,
     lattice,
     lookup,
@@ -422,7 +420,7 @@ def render_tile(
     work, exact = scratch.work, scratch.exact
     incident, wavelength, weight = sources.incident, sources.wavelength, sources.weight
     start_sums(factors, rules, work, exact)
-    waiting, begun = 0, False
+    waiting, begun, share = 0, False, 1.0
     for layer in range(panel.layers):
         depth = layer * panel.layer_step
         for sub in range(panel.oversample * panel.oversample):
@@ -434,6 +432,9 @@ def render_tile(
             spread = 0.0
             if placed is not None:
                 spread = spread_of_tile(panel, corner[2], work, exact)
+            if dispersed is not None:
+                corners, bend = corners_of_tile(panel, corner[2], spread, work, exact)
+                local = work[SIZE_32:]
             for source in range(len(wavelength)):
                 beam = (incident[source, 0], incident[source, 1], incident[source, 2])
                 if factors is not None and not weigh_source(
@@ -441,19 +442,42 @@ def render_tile(
                 ):
                     continue
                 for number in range(len(cells)):
-                    in_metres, cell = over_wavelength(cells, number, wavelength[source])
-                    dark = placed is not None and is_dark(cell, beam, lookup, squared, spread, exact)
-                    if not dark:
-                        step = (beam, wavelength[source], in_metres, cell)
-                        add_step(kind, placed, split, panel, lattice, lookup, phases, squared, step, place, scratch)
-                        waiting += 1
                     if shares is not None:
-                        if waiting > 0 and ends_share(cells, number, waiting):
-                            flush_share(cells[number, SHARE_OF_CELL], rules.weighted, begun, work, exact)
+                        if waiting > 0 and cells[number, SHARE_OF_CELL] != share:
+                            flush_share(share, rules.weighted, begun, work, exact)
                             waiting, begun = 0, True
-                    elif waiting == CHUNK:
-                        flush(rules.weighted, begun, work, exact)
+                        share = cells[number, SHARE_OF_CELL]
+                    in_metres, cell = over_wavelength(cells, number, wavelength[source])
+                    if dispersed is not None:
+                        reach = np.int64(phases.reach)
+                        if kind == LIT_RADII:  # which looks at few pixels, each for itself
+                            box = all_of_table(lookup)
+                        else:
+                            around = (corners, spread, bend)
+                            box = look_up_tile(
+                                dispersed, cell, source, beam, around, lookup, reach, squared, local, exact
+                            )
+                        if box[0] == DARK:
+                            continue
+                        small, looked_up = small_table(lookup, box), (local, squared, lookup, source, box[0] == WIDE)
+                    else:
+                        if placed is not None and is_dark(cell, beam, lookup, squared, spread, exact):
+                            continue
+                        small, looked_up = lookup, squared
+                    step = (beam, wavelength[source], in_metres, cell)
+                    add_step(
+                        kind, placed, split, dispersed, panel, lattice, small, phases, looked_up, step, place, scratch
+                    )
+                    waiting += 1
+                    if waiting == CHUNK:
+                        if shares is not None:
+                            flush_share(share, rules.weighted, begun, work, exact)
+                        else:
+                            flush(rules.weighted, begun, work, exact)
                         waiting, begun = 0, True
+                if shares is not None and waiting > 0:
+                    flush_share(share, rules.weighted, begun, work, exact)
+                    waiting, begun = 0, True
                 if factors is not None and rules.weighted and waiting > 0:
                     flush(rules.weighted, begun, work, exact)
                     waiting, begun = 0, True
@@ -473,7 +497,7 @@ def start_sums(factors, rules, work, exact):
 
 
 @cache
-def run_of_tiles(kind, placed, split, factors, shares):
+def run_of_tiles(kind, placed, split, factors, shares, dispersed):
     """The kernel that renders the tiles of a work list with one Code."""
 
     @addressed_fused_kernel(types.void)
@@ -491,6 +515,7 @@ def run_of_tiles(kind, placed, split, factors, shares):
                 split,
                 factors,
                 shares,
+                dispersed,
                 panel,
                 lattice,
                 lookup,

@@ -23,12 +23,14 @@ from bragg_numba.kernels.random.philox import (
     philox4x32,
     unit_interval,
 )
+from bragg_numba.kernels.random.quantile import tail_deviate
 from numba import prange
 
-__all__ = ["fill_normals", "fill_uniforms", "normal_table"]
+__all__ = ["fill_normals", "fill_uniforms", "fill_uniforms_at", "normal_table"]
 
 #: Effects: of a frame, then of a detector. Their numbers are part of what a seed means.
 FLICKER, DEAD_TIME, CASCADE, READOUT = (np.uint64(n) for n in (1, 2, 3, 4))
+VIRTUAL_SLOW, VIRTUAL_FAST = (np.uint64(n) for n in (5, 6))
 GAIN_MAP, DEAD_PIXELS, HOT_PIXELS = (np.uint64(n) for n in (64, 65, 66))
 
 EFFECT_BITS = np.uint64(24)
@@ -79,20 +81,6 @@ def effect_uniform(pixel, frame, effect, k0, k1):
     return (np.float64(low if lane < np.uint64(2) else high) + 0.5) * 2.0**-32
 
 
-@device_function
-def tail_deviate(p):
-    """Return the normal deviate below which lies the probability ``p``, at most 0.02, to 1e-9 of itself.
-
-    A rational start, right to 5e-4, and a step of Halley's method on the complementary error function: its error is
-    about the third power.
-    """
-    t = math.sqrt(-2.0 * math.log(p))
-    x = -(t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))))
-    error = 0.5 * math.erfc(-x / math.sqrt(2.0)) - p
-    step = error * math.sqrt(2.0 * math.pi) * math.exp(0.5 * x * x)
-    return x - step / (1.0 + 0.5 * x * step)
-
-
 @serial_kernel
 def exact_tail(word):
     """Return the normal deviate of a word in the first or last steps of the table."""
@@ -107,9 +95,15 @@ def normals_of_words(words, table, normals):
         word = words[i]
         step = np.uint64(word >> _INDEX_BITS)
         normals[i] = table[step, 0] + table[step, 1] * (np.float32(np.int32(word & _REST)) * _REST_UNIT)
-    for i in range(CHUNK):
-        if words[i] - _FIRST_WORD >= _WORDS_BETWEEN:  # those below wrap around
-            normals[i] = np.float32(exact_tail(words[i]))
+    for start in range(0, CHUNK, 16):
+        tails = np.uint32(0)
+        for j in range(16):
+            tails += np.uint32(words[np.uint64(start) + np.uint64(j)] - _FIRST_WORD >= _WORDS_BETWEEN)
+        if tails == 0:
+            continue
+        for i in range(start, start + 16):
+            if words[i] - _FIRST_WORD >= _WORDS_BETWEEN:  # those below wrap around
+                normals[i] = np.float32(exact_tail(words[i]))
 
 
 @cpu_kernel
@@ -136,6 +130,14 @@ def fill_uniforms(seed, frame, effect, first_pixel, out):
     k0, k1 = np.uint64(seed) & LOW_WORD, np.uint64(seed) >> WORD_BITS
     for i in prange(len(out)):
         out[i] = effect_uniform(np.uint64(first_pixel) + np.uint64(i), np.uint64(frame), effect, k0, k1)
+
+
+@cpu_kernel
+def fill_uniforms_at(seed, frame, effect, pixels, out):
+    """Fill ``out`` (n,) float64 with the uniform deviates in (0, 1) of one effect at some pixels, (n,) uint64."""
+    k0, k1 = np.uint64(seed) & LOW_WORD, np.uint64(seed) >> WORD_BITS
+    for i in prange(len(out)):
+        out[i] = effect_uniform(pixels[i], np.uint64(frame), effect, k0, k1)
 
 
 def normal_table(quantiles) -> np.ndarray:

@@ -5,9 +5,9 @@ four 32-bit words into four random words under a key of two. Here the key is the
 
     (group, low word; group, high word; frame; 0)      one word for each of four neighbouring pixels
     (group, low word; group, high word; frame; 1)      32 more bits for each of them, should the first not do
-    (pixel, low word; pixel, high word; frame; 2 ...)  attempts at one bright pixel
 
-so that the count of a pixel depends on nothing but (seed, frame, pixel): threads and tiles cannot change it.
+so that the count of a pixel depends on nothing but (seed, frame, pixel): threads and tiles cannot change it. It is
+the Poisson distribution's quantile of one deviate, whatever the mean: a brighter pixel never counts fewer photons.
 Every word is kept in a uint64, whose product of two 32-bit numbers is exact on all targets.
 
 ``poisson_count`` defines the count of a pixel; it and what it calls are pure and scalar, so that a kernel for
@@ -21,6 +21,14 @@ import math
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function, fused_kernel, serial_kernel
+from bragg_numba.kernels.random.quantile import (
+    OF_D,
+    OF_P_AND_C,
+    S_LEAST,
+    S_MOST,
+    beyond_mean,
+    count_of_quantile,
+)
 from numba import prange
 
 __all__ = ["philox4x32", "photon_statistics", "poisson_count", "poisson_counts"]
@@ -33,25 +41,23 @@ WEYL_1 = np.uint64(0xBB67AE85)
 LOW_WORD = np.uint64(0xFFFFFFFF)
 WORD_BITS = np.uint64(32)
 SPARE_BITS = np.uint64(11)  # 64 - 53: a float64 holds 53
-ONE = np.uint64(1)
 ROUNDS = 10
 
 GROUP_BITS = np.uint64(2)  # four pixels share a block of four words
 LANE = np.uint64(3)
 # Last word of the counter.
-FIRST_WORDS, SECOND_WORDS, ATTEMPTS = np.uint64(0), np.uint64(1), np.uint64(2)
+FIRST_WORDS, SECOND_WORDS = np.uint64(0), np.uint64(1)
+HALF, ALL_BITS = np.uint64(2**52 - 1), np.uint64(2**53 - 1)
 
 UNIT = 2.0**-53
 WORD_UNIT = 2.0**-32
-# Below this mean counts are looked up in the cumulative distribution; the rejection method is valid from 10 on.
+# Below this mean the distribution is summed from its first term on; above, its quantile is expanded (quantile.py).
 SMALL_MEAN = 50.0
 # A term this small no longer changes a sum near 1.
 NEGLIGIBLE = 2.0**-56
 LARGEST_COUNT = 4294967295.0
 # A mean so far above the largest count (65,000 standard deviations) that the count is always that one.
 HOPELESS_MEAN = 2.0**33
-# From this count on the series for ln k! is right to 1e-10.
-STIRLING_FROM = 10.0
 
 
 @device_function
@@ -116,63 +122,15 @@ def count_by_inversion(mean, word, pixel, frame, k0, k1):
 
 
 @device_function
-def log_probability(count, mean):
-    """Return ln(mean^count exp(-mean) / count!), also where both are so large that its terms cancel."""
-    if count < STIRLING_FROM:
-        return count * math.log(mean) - mean - math.lgamma(count + 1.0)
-    # With d = count - mean the leading terms of Stirling's series become d + count ln(1 - d / count), of the
-    # order of d^2 / count: no cancellation of numbers of the size of count ln(count).
-    d = count - mean
-    inverse = 1.0 / count
-    square = inverse * inverse
-    series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)))
-    return d + count * math.log1p(-d * inverse) - 0.5 * math.log(2.0 * math.pi * count) - series
-
-
-@device_function
-def rejection_shape(mean):
-    """Return the hat function (a, b, height, squeeze) of Hoermann's PTRS for a mean of at least 10."""
-    b = 0.931 + 2.53 * math.sqrt(mean)
-    a = -0.059 + 0.02483 * b
-    height = 1.1239 + 1.1328 / (b - 3.4)
-    squeeze = 0.9277 - 3.6224 / (b - 2.0)
-    return a, b, height, squeeze
-
-
-@device_function
-def count_by_rejection(mean, low, high, frame, k0, k1):
-    """Return a Poisson count by transformed rejection with squeeze; valid for means from 10 on.
-
-    PTRS of W. Hoermann, "The transformed rejection method for generating Poisson random variables",
-    Insurance: Mathematics and Economics 12 (1993) 39-45. Each attempt takes the next block of the pixel.
-    """
-    a, b, height, squeeze = rejection_shape(mean)
-    attempt = ATTEMPTS
-    while True:
-        w0, w1, w2, w3 = philox4x32(low, high, frame, attempt, k0, k1)
-        u = unit_interval(w0, w1) - 0.5
-        v = unit_interval(w2, w3)
-        attempt += ONE
-        edge = 0.5 - abs(u)
-        count = math.floor((2.0 * a / edge + b) * u + mean + 0.43)
-        if edge >= 0.07 and v <= squeeze:
-            break
-        if count < 0.0 or (edge < 0.013 and v > edge):
-            continue
-        if math.log(v * height / (a / (edge * edge) + b)) <= log_probability(count, mean):
-            break
-    return count
-
-
-@device_function
-def count_beyond_inversion(mean, pixel, frame, k0, k1):
-    """Return the count of a mean of at least ``SMALL_MEAN``."""
-    if mean < HOPELESS_MEAN:
-        low, high = pixel & LOW_WORD, pixel >> WORD_BITS
-        count = min(count_by_rejection(mean, low, high, frame, k0, k1), LARGEST_COUNT)
-    else:
-        count = LARGEST_COUNT
-    return count
+def count_by_quantile(mean, word, pixel, frame, k0, k1):
+    """Return the Poisson count of a mean of at least ``SMALL_MEAN``, from the same deviate of 53 bits."""
+    if mean >= HOPELESS_MEAN:
+        return LARGEST_COUNT
+    bits = ((word << WORD_BITS) | group_word(pixel, frame, SECOND_WORDS, k0, k1)) >> SPARE_BITS
+    upper = bits > HALF
+    # The middle of its step: neither 0 nor 1.
+    p = (np.float64(ALL_BITS - bits if upper else bits) + 0.5) * UNIT
+    return min(count_of_quantile(mean, p, upper), LARGEST_COUNT)
 
 
 @device_function
@@ -186,11 +144,11 @@ def poisson_count(mean, pixel, frame, k0, k1):
     frame : uint64 below 2^32
     k0, k1 : uint64 below 2^32, low and high word of the seed
     """
+    word = group_word(pixel, frame, FIRST_WORDS, k0, k1)
     if mean < SMALL_MEAN:
-        word = group_word(pixel, frame, FIRST_WORDS, k0, k1)
         count = count_by_inversion(mean, word, pixel, frame, k0, k1)
     else:
-        count = count_beyond_inversion(mean, pixel, frame, k0, k1)
+        count = count_by_quantile(mean, word, pixel, frame, k0, k1)
     return count
 
 
@@ -200,14 +158,17 @@ def poisson_count(mean, pixel, frame, k0, k1):
 CHUNK = 1024
 
 # Rows of the working array: at fixed places in one array, so that the compiler sees that they cannot overlap.
-# Each begins one cache line further than a whole number of 4096 bytes, lest they compete for the same lines.
-_ROW = CHUNK + 16
+# Each begins 512 bytes further than a whole number of 4096. A processor takes a load for one of what was just stored if
+# the last 12 bits of both addresses agree, and waits: a row is then as far ahead of another as loops go in one stride.
+_ROW = CHUNK + 128
 _TERM, _ABOVE, _NEAREST, _COUNT = 0, _ROW, 2 * _ROW, 3 * _ROW
 #: Values in the working array.
 WORK = 4 * _ROW
 
-#: Pixels that are dark or not, together.
+#: Pixels that are dark, faint or bright, together.
 BLOCK = 64
+# Rows of a block in the working array.
+_MEAN, _X, _MANTISSA, _EXPONENT = 0, BLOCK, 2 * BLOCK, 3 * BLOCK
 
 #: Chunks that one thread takes at a time.
 CHUNKS_AT_ONCE = 64
@@ -231,12 +192,34 @@ ALMOST_ONE = np.float32(1.0 - 2.0**-20)
 #: Means of a chunk up to which six terms of the distribution settle most pixels.
 FEW_PHOTONS = 1.5
 
+#: From this mean on the expanded quantile settles a pixel sooner than the distribution's terms; up to the other it fits
+#: in an int32.
+BRIGHT_MEAN, MOST_BRIGHT = np.float32(12.0), np.float32(2.0**30)
+#: So many dim pixels of a bright chunk are worth all terms of their distribution, for all pixels.
+MANY_DIM = CHUNK // 16
+#: So many bright pixels of a block are settled together.
+FEW_BRIGHT = 2
+
 HALF_BITS = np.uint32(8)  # 32 - 24: a float32 holds 24
 HALF_UNIT = np.float32(2.0**-24)
 INFINITE = np.float32(np.inf)
 _0, _1 = np.float32(0.0), np.float32(1.0)
 _1_2, _1_3, _1_4, _1_5 = (np.float32(1.0 / n) for n in (2, 3, 4, 5))
 _1_6, _1_24, _1_512 = (np.float32(1.0 / n) for n in (6, 24, 512))
+_4 = np.float32(4.0)
+
+# A normal deviate from a word. The logarithm's mantissa begins at sqrt(1/2), whose bits these are.
+ROOT_HALF_BITS, MANTISSA_BITS, EXPONENT_SHIFT = np.int32(0x3F3504F3), np.int32(0x7FFFFF), np.int32(23)
+FIRST_BIT, ALL_ONES = np.uint32(0x80000000), np.uint32(0xFFFFFFFF)
+_2_31, _2_32, _LN_2 = np.float32(2.0**-31), np.float32(2.0**-32), np.float32(math.log(2.0))
+# Beyond this logarithm, in 5e-4 of the pixels, the polynomial does not hold.
+MIDDLE, TAIL = np.float32(3.5), np.float32(7.0)
+UNKNOWN = np.float32(-(2.0**24))
+
+# The least distance of a quantile from a whole number: what its expansion lacks, and float32's rounding: of the
+# deviate, below 3.5, to 2e-7 of itself, of its product with the mean's root, and of sums; a word's width is less.
+_OF_D, _OF_P_AND_C, _OF_ROOT = np.float32(OF_D), np.float32(OF_P_AND_C), np.float32(2.5e-6)
+_S_LEAST, _S_MOST = np.float32(S_LEAST), np.float32(S_MOST)
 
 
 @device_function
@@ -366,12 +349,112 @@ def settle_blocks(means, words, drawn):
             settle_faint(means, words, start, drawn)
 
 
+@fused_kernel
+def start_deviates(means, words, start, work):
+    """Put means, 2 q - 1 and 4 q (1 - q) of a block into rows of ``work`` (WORK,) float32; q = word / 2^32."""
+    for j in range(BLOCK):
+        i = np.uint64(start) + np.uint64(j)
+        word = words[i]
+        q = (np.float32(np.int32(min(word, ALL_ONES - word))) + _1_2) * _2_32
+        work[_MEAN + j] = means[i]
+        work[_X + j] = np.float32(np.int32(word ^ FIRST_BIT)) * _2_31
+        work[_MANTISSA + j] = _4 * q * (_1 - q)
+
+
+@fused_kernel
+def split_numbers(bits):
+    """Split numbers of a block into mantissa, of sqrt(1/2) or more, and exponent; ``bits`` is ``work`` as int32."""
+    for j in range(BLOCK):
+        above = np.int32(bits[_MANTISSA + j] - ROOT_HALF_BITS)
+        bits[_MANTISSA + j] = np.int32((above & MANTISSA_BITS) + ROOT_HALF_BITS)
+        bits[_EXPONENT + j] = np.int32(above >> EXPONENT_SHIFT)
+
+
+@device_function
+def negative_logarithm(mantissa, exponent):
+    """Return -ln(mantissa 2^exponent), to 2e-7; the mantissa from sqrt(1/2) to sqrt(2)."""
+    f = mantissa - _1
+    p = np.float32(0.171021069) + f * (np.float32(-0.16080349) + f * np.float32(0.104344198))
+    p = np.float32(0.249834482) + f * (np.float32(-0.199182116) + f * p)
+    p = np.float32(0.500000856) + f * (np.float32(-0.333343546) + f * p)
+    return f * f * p - f - exponent * _LN_2
+
+
+@device_function
+def deviate_over_x(logarithm):
+    """Return what times x = 2 q - 1 is the normal deviate of q; ``logarithm`` -ln(1 - x^2), up to ``TAIL``."""
+    t = logarithm - MIDDLE
+    p = np.float32(-4.81044663e-8) + t * (np.float32(-3.44141484e-9) + t * np.float32(7.98122497e-10))
+    p = np.float32(-2.2453472e-5) + t * (np.float32(-5.67751651e-7) + t * (np.float32(4.7861999e-7) + t * p))
+    p = np.float32(-6.80414654e-4) + t * (np.float32(2.24320436e-4) + t * p)
+    return np.float32(2.46473373) + t * (np.float32(0.332846926) + t * (np.float32(-9.49945128e-3) + t * p))
+
+
+@fused_kernel
+def expand_quantiles(bits, work):
+    """Put into a row of ``work`` how far the counts of a block lie above the whole part of their means, or ``UNKNOWN``.
+
+    This is the long loop: but for the exponents it reads and writes one array.
+    """
+    for j in range(BLOCK):
+        work[_EXPONENT + j] = np.float32(bits[_EXPONENT + j])
+    for j in range(BLOCK):
+        mean = work[_MEAN + j]
+        logarithm = negative_logarithm(work[_MANTISSA + j], work[_EXPONENT + j])
+        root = math.sqrt(mean)
+        inverse = _1 / root
+        above, s = beyond_mean(root, inverse, work[_X + j] * deviate_over_x(logarithm))
+        y = (mean - np.float32(np.int32(mean))) + above
+        below = np.float32(np.int32(y))
+        below -= _1 if y < below else _0
+        off = y - below
+        margin = _OF_D * (inverse * inverse) + _OF_P_AND_C + _OF_ROOT * root
+        sure = (off > margin) & (off < _1 - margin) & (s > _S_LEAST) & (s < _S_MOST) & (logarithm < TAIL)
+        work[_X + j] = below if sure & (mean >= BRIGHT_MEAN) & (mean < MOST_BRIGHT) else UNKNOWN
+
+
+@fused_kernel
+def settle_bright(means, words, start, work, bits, drawn):
+    """Settle those of a block that are UNSURE yet and bright by their expanded quantile."""
+    start_deviates(means, words, start, work)
+    split_numbers(bits)
+    expand_quantiles(bits, work)
+    for j in range(BLOCK):
+        i = np.uint64(start) + np.uint64(j)
+        above, before = work[_X + j], drawn[i]
+        count = np.uint32(np.int32(np.int32(work[_MEAN + j]) + np.int32(above)))
+        drawn[i] = count if (before == UNSURE) & (above > UNKNOWN) else before
+
+
+@serial_kernel
+def settle_brighter(means, words, work, bits, drawn):
+    """Settle most bright pixels of a chunk."""
+    for start in range(0, CHUNK, BLOCK):
+        bright = np.uint32(0)
+        for j in range(BLOCK):
+            i = np.uint64(start) + np.uint64(j)
+            bright += np.uint32((means[i] >= BRIGHT_MEAN) & (drawn[i] == UNSURE))
+        if bright >= FEW_BRIGHT:
+            settle_bright(means, words, start, work, bits, drawn)
+
+
+@serial_kernel
+def clip_settled(top, drawn):
+    """Replace settled counts above ``top`` (uint32) by it; return how many there are."""
+    overloads = np.uint32(0)
+    for i in range(CHUNK):
+        over = (drawn[i] > top) & (drawn[i] != UNSURE)
+        overloads += np.uint32(over)
+        drawn[i] = top if over else drawn[i]
+    return int(overloads)
+
+
 @serial_kernel
 def exact_count(mean, word, pixel, frame, k0, k1):
     """``poisson_count`` of a pixel whose first word is known; by itself, so that nothing is fused here."""
     if mean < SMALL_MEAN:
         return count_by_inversion(mean, word, pixel, frame, k0, k1)
-    return count_beyond_inversion(mean, pixel, frame, k0, k1)
+    return count_by_quantile(mean, word, pixel, frame, k0, k1)
 
 
 @fused_kernel
@@ -444,10 +527,11 @@ def store_chunk(drawn, low, part):
 
 
 @serial_kernel
-def draw_chunk(means, total, most, first_pixel, frame, k0, k1, top, words, work, drawn):
+def draw_chunk(means, total, most, first_pixel, frame, k0, k1, top, words, work, bits, drawn):
     """Fill ``drawn`` (CHUNK,) uint32 with the counts of ``means``; return how many are above ``top``.
 
-    ``total`` and ``most`` are about the sum and the maximum of the means: they choose the way, not the result.
+    ``total`` and ``most`` are about the sum and the maximum of the means: they choose the way, not the result. ``bits``
+    int32 is another view of ``work``.
     """
     if most == 0.0:
         drawn[:] = np.uint32(0)
@@ -456,12 +540,21 @@ def draw_chunk(means, total, most, first_pixel, frame, k0, k1, top, words, work,
     average = total / CHUNK
     if average < FEW_PHOTONS:
         settle_blocks(means, words, drawn)
-    elif average < SMALL_MEAN:
-        terms = int(average + 3.0 * math.sqrt(average)) + 3
-        settle_many(means, words, terms, work, drawn)
     else:
-        drawn[:] = UNSURE
-    return settle_rest(means, words, first_pixel, frame, k0, k1, top, drawn)
+        dim = np.uint32(0)
+        for i in range(CHUNK):
+            dim += np.uint32(means[i] < BRIGHT_MEAN)
+        if dim > MANY_DIM:
+            highest = min(average, np.float64(BRIGHT_MEAN))
+            settle_many(means, words, int(highest + 3.0 * math.sqrt(highest)) + 3, work, drawn)
+        else:
+            drawn[:] = UNSURE
+    if most >= BRIGHT_MEAN:
+        settle_brighter(means, words, work, bits, drawn)
+    overloads = 0
+    if average >= FEW_PHOTONS or most >= BRIGHT_MEAN:
+        overloads = clip_settled(np.uint32(np.uint64(top)), drawn)
+    return overloads + settle_rest(means, words, first_pixel, frame, k0, k1, top, drawn)
 
 
 @device_function
@@ -494,6 +587,7 @@ def poisson_counts(photons, scale, seed, frame, first_pixel, top, counts, statis
     for part in prange((n_chunks + CHUNKS_AT_ONCE - 1) // CHUNKS_AT_ONCE):
         means, sums = np.empty(CHUNK, dtype=np.float32), np.empty(CHUNK // 2, dtype=np.float64)
         work = np.empty(WORK, dtype=np.float32)
+        bits = work.view(np.int32)
         words, drawn = np.empty(CHUNK, dtype=np.uint32), np.empty(CHUNK, dtype=np.uint32)
         for chunk in range(part * CHUNKS_AT_ONCE, min((part + 1) * CHUNKS_AT_ONCE, n_chunks)):
             start, low, high = chunk_limits(chunk, first_pixel, n)
@@ -515,6 +609,7 @@ def poisson_counts(photons, scale, seed, frame, first_pixel, top, counts, statis
                     top,
                     words,
                     work,
+                    bits,
                     drawn,
                 )
                 store_chunk(drawn, low, counts[start + low : start + high])

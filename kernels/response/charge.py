@@ -71,6 +71,20 @@ def digitise_any(charge, normals, stages, adc_top, offset, top, counts):
     return int(overloads)
 
 
+@serial_kernel
+def add_cascade(charge, normals, excess):
+    """Add to the charge of a chunk what the photons' unequal charges differ by."""
+    for i in range(CHUNK):
+        charge[i] += math.sqrt(max(charge[i], _0) * excess) * normals[i]
+
+
+@serial_kernel
+def multiply(gains, charge):
+    """Multiply the charge of some pixels by their gains."""
+    for i in range(len(charge)):
+        charge[i] *= gains[i]
+
+
 @cpu_kernel
 def record_charge(
     charge, gains, excess, stages, adc_top, offset, top, seed, frame, first_pixel, table, counts, overloads
@@ -97,7 +111,7 @@ def record_charge(
     noisy = stages[2, 0] > _0 or stages[2, 1] > _0 or stages[2, 2] > _0
     for part in prange((n_chunks + CHUNKS_AT_ONCE - 1) // CHUNKS_AT_ONCE):
         words = np.empty(CHUNK, dtype=np.uint32)
-        normals, amount = np.zeros(CHUNK, dtype=np.float32), np.empty(CHUNK, dtype=np.float32)
+        normals, amount = np.zeros(CHUNK, dtype=np.float32), np.zeros(CHUNK, dtype=np.float32)
         for chunk in range(part * CHUNKS_AT_ONCE, min((part + 1) * CHUNKS_AT_ONCE, n_chunks)):
             start, low, high = chunk_limits(chunk, first_pixel, n)
             place = aligned + np.uint64(chunk * CHUNK)
@@ -108,11 +122,9 @@ def record_charge(
             if excess > _0:
                 fill_effect(place >> GROUP_BITS, np.uint64(frame), CASCADE, k0, k1, words)
                 normals_of_words(words, table, normals)
-                for i in range(low, high):
-                    amount[i] += math.sqrt(max(amount[i], _0) * excess) * normals[i]
+                add_cascade(amount, normals, excess)
             if len(gains):
-                for i in range(low, high):
-                    amount[i] *= gains[start + i]
+                multiply(gains[start + low : start + high], amount[low:high])
             if noisy:
                 fill_effect(place >> GROUP_BITS, np.uint64(frame), READOUT, k0, k1, words)
                 normals_of_words(words, table, normals)

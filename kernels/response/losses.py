@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function, serial_kernel
-from bragg_numba.kernels.random.effects import DEAD_TIME, fill_effect, later_uniform, tail_deviate
+from bragg_numba.kernels.random.effects import DEAD_TIME, fill_effect, later_uniform
 from bragg_numba.kernels.random.philox import (
     BLOCK,
     CHUNK,
@@ -18,6 +18,7 @@ from bragg_numba.kernels.random.philox import (
     WORD_BITS,
     chunk_limits,
 )
+from bragg_numba.kernels.random.quantile import tail_deviate
 from numba import prange
 
 __all__ = ["lose_counts", "rate_corrected"]
@@ -29,6 +30,7 @@ FEW_LOSSES = 0.05
 THIN = 0.01
 # From so many expected losses and photons on, their number is a rounded normal deviate.
 MANY_LOSSES, MANY_PHOTONS = 20.0, 256.0
+_0 = np.float32(0.0)
 
 
 @device_function
@@ -142,6 +144,18 @@ def rate_corrected(count, dead, paralyzable):
 
 
 @serial_kernel
+def touched_pixels(counts, words, chance, change):
+    """Return how many pixels may count other than their photons: with a loss, or too many for what is changed."""
+    touched = np.uint32(0)
+    for i in range(len(counts)):
+        photons = np.float32(np.int32(counts[i]))
+        u = np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
+        # A count that is no int32 has become negative.
+        touched += np.uint32((u <= photons * photons * chance) | (photons >= change) | (photons < _0))
+    return touched
+
+
+@serial_kernel
 def count_chunk(counts, words, dead, paralyzable, corrected, limit, top, first_pixel, frame, k0, k1):
     """Replace the photons ``counts`` of a part of a chunk by what is counted; return how many are overloaded."""
     overloads = 0
@@ -150,12 +164,8 @@ def count_chunk(counts, words, dead, paralyzable, corrected, limit, top, first_p
     if corrected:
         change = min(change, np.float32(min(0.4999 / math.sqrt(dead), 1e30) if dead > 0.0 else 1e30))
     for start in range(0, len(counts), BLOCK):
-        touched, end = np.uint32(0), min(start + BLOCK, len(counts))
-        for i in range(start, end):
-            photons = np.float32(counts[i])
-            u = np.float32(np.int32(words[i] >> HALF_BITS)) * HALF_UNIT
-            touched += np.uint32((u <= photons * photons * chance) | (photons >= change))
-        if touched > 0:
+        end = min(start + BLOCK, len(counts))
+        if touched_pixels(counts[start:end], words[start:end], chance, change) > 0:
             overloads += count_block(
                 counts[start:end],
                 words[start:end],
@@ -223,7 +233,7 @@ def lose_counts(counts, dead, paralyzable, corrected, limit, top, seed, frame, f
                 most = max(most, these[i])
             overloads[chunk] = 0
             # Nothing to lose: one photon alone, or losses less likely than the smallest word.
-            if np.float64(most) * np.float64(most) * dead > 2.0**-33:
+            if np.float64(most) * (np.float64(most) - 1.0) * dead > 2.0**-33:
                 fill_effect(place >> GROUP_BITS, np.uint64(frame), DEAD_TIME, k0, k1, words)
             elif np.float64(most) < min(limit, top):
                 continue

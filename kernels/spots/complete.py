@@ -7,6 +7,7 @@ from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import serial_kernel
 from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.spots.predict import forms, metric_peak, place_spot, square_peak
+from bragg_numba.kernels.walk import square_of_parts
 from bragg_numba.kernels.work import panel_at
 
 #: Columns of what is said of a spot.
@@ -33,7 +34,18 @@ def nearest_wave(waves, start, stop, squared, against):
 
 
 @serial_kernel
-def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, reach, indices, gains, number, centroids):
+def fill_totals(beams, bright, totals):
+    """Fill totals with the weight of each direction's sources, each times its ``bright``."""
+    for beam in range(len(totals)):
+        totals[beam] = 0.0
+        for source in range(beams.first[beam], beams.first[beam + 1]):
+            totals[beam] += beams.weight[beam] * beams.share[source] * bright[source]
+
+
+@serial_kernel
+def complete_spots(
+    panels, lattice, rules, beams, cells, stars, inverse_gram, reach, indices, gains, number, centroids, parts, factors
+):
     """Say of spots what their photons do not (eq. 42).
 
     Parameters
@@ -53,6 +65,9 @@ def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, re
         int32 (n, 3), and float64 (n,): what turns a normalised lattice factor into photons over the solid angle.
     number, centroids
         int64 (n,): the panel; float64 (n, 2): where on it, pixels along fast and slow.
+    parts, factors
+        Where F depends on the wavelength the WAVES of the spots, float64 (n, 2 + 2 elements), and the factors of
+        rows.DispersedSpots; else both (0, 0).
 
     Returns
     -------
@@ -64,11 +79,15 @@ def complete_spots(panels, lattice, rules, beams, cells, stars, inverse_gram, re
     volumes, inverse_metrics, root_dets = forms(cells, stars, inverse_gram)
     counts = (lattice.n_a, lattice.n_b, lattice.n_c)
     totals = np.zeros(len(beams.weight))
-    for beam in range(len(totals)):
-        for source in range(beams.first[beam], beams.first[beam + 1]):
-            totals[beam] += beams.weight[beam] * beams.share[source]
+    if len(parts) == 0:
+        fill_totals(beams, np.ones(len(beams.waves)), totals)
+    bright = np.empty(len(beams.waves))
     polar, point = np.ones(len(totals)), np.empty(2)
     for spot in range(len(indices)):
+        if len(parts) > 0:
+            for source in range(len(bright)):
+                bright[source] = square_of_parts(parts[spot], factors, source, 0, 1)
+            fill_totals(beams, bright, totals)
         g = panel_at(panels, number[spot])
         fast, slow = centroids[spot, 0] * g.pitch_fast, centroids[spot, 1] * g.pitch_slow
         x, y, z = physics.flat_position(g, fast, slow, 0.0)

@@ -51,7 +51,7 @@ def add_spots(
     phases, beams, forms
         kernels.parameters.Phases; spots.rows.Beams and Forms.
     spots
-        float64 (n, N_SPOT), the columns of spots.rows.
+        float64 (n, N_SPOT), the columns of spots.rows; or DispersedSpots.
     tiles, lists
         The work list, and which of the spots each of its tiles is to look for.
     runs

@@ -294,6 +294,7 @@ def list_spots(
     q_max,
     reach,
     threshold,
+    dispersion,
 ):
     """List the reflections with at least ``threshold`` photons whose centroid falls on a rendered pixel of a panel.
 
@@ -319,6 +320,8 @@ def list_spots(
         Largest distance from any step's Ewald sphere that matters, 1/m.
     threshold
         Photons.
+    dispersion
+        kernels.parameters.Dispersion where F depends on the wavelength, else None; ``table`` then is the largest F.
 
     Returns
     -------
@@ -379,6 +382,7 @@ def list_spots(
                         root_dets,
                         reach,
                         threshold,
+                        dispersion,
                         h,
                         k,
                         int(l),
@@ -407,6 +411,7 @@ def measure_spot(
     root_dets,
     reach,
     threshold,
+    dispersion,
     h,
     k,
     l,  # noqa: E741
@@ -439,6 +444,8 @@ def measure_spot(
                 return False
         for source in range(len(wavelength)):
             share = weight[source] * cells[orientation, SHARE_OF_CELL]
+            if dispersion is not None:
+                share *= walk.dispersed_square(lookup, dispersion, source, float(h), float(k), float(l))
             all_weights += share
             per_wavelength = 1.0 / wavelength[source]
             i_x, i_y, i_z = incident[source, 0], incident[source, 1], incident[source, 2]
@@ -485,7 +492,10 @@ def measure_spot(
     # Steps out of reach count among those that could have been on the sphere.
     out[PARTIALITY] = photons / (possible * (all_weights / near_weights))
     # The scale divides by the sub-pixels too, but the integral is over whole pixels.
-    photons *= f_cell * f_cell * all_cells * all_cells * rules.scale * panel.oversample * panel.oversample
+    strength = f_cell * f_cell
+    if dispersion is not None:
+        strength = 1.0  # each share has its own
+    photons *= strength * all_cells * all_cells * rules.scale * panel.oversample * panel.oversample
     at_fast, at_slow = math.floor(out[FAST]), math.floor(out[SLOW])
     if not (0 <= at_fast < panel.n_fast and 0 <= at_slow < panel.n_slow):
         return False

@@ -96,6 +96,18 @@ class SpotScratch(NamedTuple):
 H, K, L, FORM_H, FORM_K, FORM_L, SCALE_H, SCALE_K, SCALE_L, GAIN, LIMIT = range(11)
 N_SPOT = 11
 
+#: Where F depends on the wavelength, behind them: real and imaginary part of F without what does, then of each
+#: element's partial sum, over the largest F (eq. 46); GAIN holds its square.
+WAVES = N_SPOT
+
+
+class DispersedSpots(NamedTuple):
+    """A list of spots whose F depends on the wavelength: what kernels get in the place of one."""
+
+    rows: np.ndarray  #: float64 (n, N_SPOT + 2 + 2 elements)
+    factors: np.ndarray  #: float64 (sources in the order of Beams, 2 elements): f' and f'', electrons
+
+
 #: What a block finds of a spot, float64: the photons in its wanted pixels, and these times the row and the column where
 #: they lie, from the block's corner to the pixel's middle.
 FOUND_PHOTONS, FOUND_SLOW, FOUND_FAST = range(3)

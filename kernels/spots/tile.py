@@ -12,7 +12,7 @@ import math
 from functools import cache
 
 import numpy as np
-from bragg_numba.kernels import physics
+from bragg_numba.kernels import physics, walk
 from bragg_numba.kernels._jit import addressed_fused_kernel, fused_kernel, shared_function
 from bragg_numba.kernels.parameters import ROUND, SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.pixels.rows import COLUMNS, FACTOR, GROUPS, POLAR, ROWS, SHARE, SUM, TOTAL, WEIGHT
@@ -77,6 +77,7 @@ from bragg_numba.kernels.spots.rows import (
     TO_Y,
     TO_Z,
     TOP,
+    WAVES,
     WIDTH,
 )
 from bragg_numba.kernels.work import BOTTOM as LAST_ROW
@@ -169,9 +170,11 @@ def bend_of(vector, aim):
 
 
 @shared_function
-def add_orientation(shape, averaged, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch):
+def add_orientation(
+    shape, averaged, patched, single, edges, dispersed, orientation, beam, spot, aim, nouns, place, scratch
+):
     """Add the terms of one reflection and orientation, all wavelengths of a direction; return how many were near."""
-    panel, lattice, rules, phases, beams, forms, _ = nouns
+    panel, lattice, rules, phases, beams, forms, _, factors = nouns
     vectors, cell = nine(forms.vectors[orientation]), nine(forms.cells[orientation])
     share_of_cell = forms.cells[orientation, SHARE_OF_CELL]
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
@@ -191,6 +194,8 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
             step = (vectors, cell, incident, beams.waves[source])
             guess = (line[0] + wavelength * line[1], line[2] + wavelength * line[3])
             share = beams.share[source] * share_of_cell
+            if dispersed is not None:
+                share *= walk.square_of_parts(spot[WAVES:], factors, source, 0, 1)
             add_average(shape, edges, share, step, around, guess, spot, place, panel, lattice, scratch)
         return last - first
     for source in range(first, last):
@@ -200,6 +205,8 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
         ellipse = ellipse_at(line, form, room, vectors, spot, to_middle, waves, wavelength, scratch.places)
         if not ellipse[0]:
             continue
+        if dispersed is not None:
+            share *= walk.square_of_parts(spot[WAVES:], factors, source, 0, 1)
         step = (cell, incident, wavelength)
         if patched is not None:
             add_patches(
@@ -221,17 +228,17 @@ def add_orientation(shape, averaged, patched, single, edges, orientation, beam, 
 def add_spots_of_block(code, layer, beam, index, aim, place, wanted, nouns, lists, found, scratch, work):
     """Add all reflections of a block for one direction of the beam, each for itself.
 
-    ``code``: shape, averaged, patched, single, edges, factors of run_of_spots; ``wanted``: light.fill_light.
+    ``code``: shape, averaged, patched, single, edges, factors, dispersed of run_of_spots; ``wanted``: light.fill_light.
     """
-    shape, averaged, patched, single, edges, factors = code
-    panel, lattice, rules, phases, beams, forms, spots = nouns
+    shape, averaged, patched, single, edges, factors, dispersed = code
+    panel, lattice, rules, phases, beams, forms, spots, _ = nouns
     places, flags = scratch.places, scratch.flags
     for at in range(lists.first[index], lists.first[index + 1]):
         spot = spots[lists.spot[at]]
         waiting = 0
         for orientation in range(len(forms.cells)):
             waiting += add_orientation(
-                shape, averaged, patched, single, edges, orientation, beam, spot, aim, nouns, place, scratch
+                shape, averaged, patched, single, edges, dispersed, orientation, beam, spot, aim, nouns, place, scratch
             )
             if patched is not None and waiting >= CHUNK:
                 gather_patches(scratch.values, places, flags)
@@ -353,11 +360,12 @@ def store_tiles(factors, panel, rules, beams, place, tiles, index, lit, frame, s
 
 
 @cache
-def run_of_spots(shape, single, edges, factors, averaged):
+def run_of_spots(shape, single, edges, factors, averaged, dispersed):
     """The kernel that renders the blocks of a work list with one choice of code.
 
     ``shape`` is that of the crystal; the others are None or YES: float32; spots that reach half-way to their
-    neighbours; terms with factors of their own or a sensor that absorbs; spots integrated over each pixel.
+    neighbours; terms with factors of their own or a sensor that absorbs; spots integrated over each pixel; F that
+    depends on the wavelength, whose spots are DispersedSpots.
     """
 
     patched = () if shape in (SQUARE, ROUND) and averaged is None else None
@@ -383,11 +391,14 @@ def run_of_spots(shape, single, edges, factors, averaged):
     ):
         """Render blocks run[0] to before run[1] with the scratch of one thread; else as cpu.add_spots."""
         lit = rules.background != 0.0 or rules.flat_background != 0.0
-        code, wanted = (shape, averaged, patched, single, edges, factors), (roi, frame.mask)
+        code, wanted = (shape, averaged, patched, single, edges, factors, dispersed), (roi, frame.mask)
+        of_spots, of_sources = spots, None
+        if dispersed is not None:
+            of_spots, of_sources = spots.rows, spots.factors
         for index in range(run[0], run[1]):
             panel = panel_at(panels, tiles[index, PANEL])
             row, column = np.int64(tiles[index, ROW]), np.int64(tiles[index, COLUMN])
-            nouns = (panel, lattice, rules, phases, beams, forms, spots)
+            nouns = (panel, lattice, rules, phases, beams, forms, of_spots, of_sources)
             clear_block(values.places, values.flags, values.kept)
             if patched is not None:
                 clear_patches(values.values, values.flags)

@@ -101,13 +101,13 @@ def test_a_reader_that_goes_away_is_not_a_traceback():
 # --- values that are missing, no numbers or impossible: every flag
 
 NUMERIC = {"number", "count", "integer"}
-TAKES_VALUES = [flag for flag in FLAGS if flag.values or flag.key in ("cell", "misset")]
+TAKES_VALUES = [flag for flag in FLAGS if flag.values or flag.key in ("anomalous", "cell", "misset")]
 
 #: What each flag refuses, one or more words each; every numeric flag stands here or in UNBOUNDED.
 IMPOSSIBLE = {
     "default_F": ["1e20"],
     "labels": ["FP"],
-    "anomalous": ["Fe -3.5 2.1"],
+    "anomalous": ["Fe -3.5 2.1", "auto", "Fe auto", "Fe nowhere.txt"],
     "solvent": ["0.35 46"],
     "cell": ["0", "-5", "100 100 100 0 90 90", "100 100 100 90 90 180", "100 100 100 30 30 90", "1e9"],
     "N": ["1.5", "2e6", "3e9", "-3e9"],

@@ -25,6 +25,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     write_mtz(tmp_path / "f.mtz", "C 1 2 1", indices, {"F(+)": ("G", plus), "F(-)": ("G", minus), "FP": ("F", plus)})
     write_cif(tmp_path / "f.cif", "C 1 2 1", indices, {"F_meas_au": plus})
     shutil.copy(GOLDEN / "c2_fe.pdb", tmp_path / "m.pdb")
+    (tmp_path / "fe.txt").write_text("energy f1 f2\n7000 -3.8 0.5\n7200 -4.0 3.9 # beyond the edge\n")
+    (tmp_path / "kev.txt").write_text("7.0 -3.8 0.5\n7.2 -4.0 3.9\n")
     return tmp_path
 
 
@@ -38,6 +40,16 @@ def folder(tmp_path, monkeypatch) -> Path:
         (
             "-pdb m.pdb -dmin 4 -anomalous S 0.2 0.5 -anomalous Fe -3.5 2.1",
             lambda: StructureFactors.from_model("m.pdb", dmin_A=4.0, anomalous={"S": (0.2, 0.5), "Fe": (-3.5, 2.1)}),
+        ),
+        (
+            "-pdb m.pdb -dmin 4 -anomalous S 0.2 0.5 -anomalous Fe fe.txt -anomalous Zn auto",
+            lambda: StructureFactors.from_model(
+                "m.pdb", dmin_A=4.0, anomalous={"S": (0.2, 0.5), "Fe": "fe.txt", "Zn": "auto"}
+            ),
+        ),
+        (
+            "-pdb m.pdb -dmin 4 -anomalous auto",
+            lambda: StructureFactors.from_model("m.pdb", dmin_A=4.0, anomalous="auto"),
         ),
         (
             "-pdb m.pdb -dmin 4 -solvent 0.3 50",
@@ -86,6 +98,13 @@ def test_a_cell_that_is_given_wins_and_another_one_than_the_file_has_is_said(fol
         ("-mtz f.mtz -solvent 0.3 40", "-solvent needs -pdb"),
         ("-mtz f.mtz -anomalous Fe 1 2", "-anomalous needs -pdb"),
         ("-pdb m.pdb -dmin 3 -anomalous Xx 1 2", "anomalous must name elements, got 'Xx'"),
+        ("-pdb m.pdb -dmin 3 -anomalous auto -anomalous Fe 1 2", "-anomalous must be given once"),
+        ("-pdb m.pdb -dmin 3 -anomalous Fe", "-anomalous needs the word auto, or an element and auto"),
+        ("-pdb m.pdb -dmin 3 -anomalous Fe 1", "-anomalous needs f'' after f' (electrons)"),
+        ("-pdb m.pdb -dmin 3 -anomalous H auto", "must be an element from lithium to uranium"),
+        ("-pdb m.pdb -dmin 3 -anomalous Fe nowhere.txt", "nowhere.txt cannot be read"),
+        ("-pdb m.pdb -dmin 3 -anomalous Fe kev.txt", "kev.txt: the table must have energies between 100 and 1e+06 eV"),
+        ("-pdb m.pdb -dmin 3 -anomalous Fe m.pdb", "m.pdb"),
         ("-pdb m.pdb -dmin 3 -solvent 0.3 -40", "-solvent must lie at or above 0"),
         ("-mtz f.mtz -labels NOPE", "those that would do: F(+),F(-); FP"),
         ("-mtz m.pdb", "is no whole MTZ file"),

@@ -160,7 +160,17 @@ def test_the_unit_of_a_field_is_the_end_of_its_name():
 
 #: Fields that are counts, choices, switches, directions or seeds: they have no unit.
 WITHOUT_UNIT = {
-    *("axis", "cell_counts", "convention", "curved", "direction", "dispersion_steps", "engine", "fast_axis"),
+    *(
+        "anomalous",
+        "axis",
+        "cell_counts",
+        "convention",
+        "curved",
+        "direction",
+        "dispersion_steps",
+        "engine",
+        "fast_axis",
+    ),
     *("geometry_file", "geometry_notes", "geometry_text"),
     *("fidelity", "fudge", "horizontal_divergence_steps", "indices", "interpolate", "mask", "misset_seed"),
     *("mosaic_domains", "mosaic_seed", "normal_axis", "orientation", "oversample", "oversample_omega"),

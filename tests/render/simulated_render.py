@@ -255,11 +255,21 @@ def test_counts_drawn_on_the_device_are_those_of_the_cpu():
 
     from bragg_numba.response.counter import poisson
 
-    photons = np.random.default_rng(5).gamma(0.3, 20.0, (7, 9)).astype(np.float32)
+    photons = np.random.default_rng(5).gamma(0.3, 200.0, (7, 9)).astype(np.float32)
     drawn = poisson(numba_cuda.to_device(photons), seed=2**40 + 3, frame=6, first_row=11)
 
     assert devices.is_device_array(drawn)
     np.testing.assert_array_equal(drawn.copy_to_host(), poisson(photons, seed=2**40 + 3, frame=6, first_row=11))
+
+
+def test_a_detector_sees_photons_on_the_device_as_those_of_the_host():
+    from numba import cuda as numba_cuda
+
+    from bragg_numba import Response
+
+    photons, response = np.full((7, 9), 70.0, dtype=np.float32), Response(count_limit=75)
+    seen = response.apply(numba_cuda.to_device(photons), seed=3)
+    np.testing.assert_array_equal(seen, response.apply(photons, seed=3))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -1.0, np.inf])

@@ -6,7 +6,8 @@ import numba
 import numpy as np
 import pytest
 from bragg_numba.kernels.random import philox
-from bragg_numba.kernels.random.philox import log_probability, philox4x32
+from bragg_numba.kernels.random.philox import philox4x32
+from bragg_numba.kernels.random.quantile import log_probability
 from scipy import stats
 
 from bragg_numba.errors import InputError
@@ -24,7 +25,7 @@ KNOWN_ANSWERS = [
     ),
 ]
 # Each way of drawing, and both sides of every border between two of them.
-MEANS = [1e-6, 1e-3, 0.0155, 0.0157, 0.3, 1.0, 1.49, 1.51, 3.7, 11.3, 49.9, 50.0, 120.0, 1e3, 1e5, 1e6, 1e7]
+MEANS = [1e-6, 1e-3, 0.0155, 0.0157, 0.3, 1.0, 1.49, 1.51, 3.7, 11.9, 12.1, 49.9, 50.0, 120.0, 1e3, 1e5, 1e6, 1e7]
 # One test in 1e5 would fail by chance if the seed were not fixed.
 UNLIKELY = 1e-5
 
@@ -156,6 +157,16 @@ def test_counts_are_scaled_clipped_and_summed_in_passing():
     assert found.most == photons.max()
     assert found.photons == pytest.approx(photons.sum(dtype=np.float64), rel=photons.size * np.finfo(float).eps)
     assert sum_photons(photons)[:2] == found[:2]
+
+
+@pytest.mark.parametrize("mean", [1.0, 8.0, 40.0, 300.0])
+def test_no_count_is_above_the_largest_that_was_asked_for(mean):
+    counts, top = np.empty((64, 64), dtype=np.uint16), max(6, int(mean))
+    found = draw_counts(constant(mean, (64, 64)), 1, 0, counts, top=top)
+    wanted = poisson(constant(mean, (64, 64)), 1, 0)
+
+    assert np.array_equal(counts, np.minimum(wanted, top))
+    assert found.overloads == (wanted > top).sum()
 
 
 def test_no_photons_give_no_counts():

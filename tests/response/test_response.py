@@ -496,3 +496,94 @@ def test_rate_correction_inverts_the_mean_count():
             assert rate_corrected(mean, 1e-7, paralyzable) == pytest.approx(photons, rel=1e-9)
     assert rate_corrected(1e7, 1e-7, False) == np.inf
     assert rate_corrected(4e6, 1e-7, True) == np.inf
+
+
+# ---- virtual pixels ------------------------------------------------------------------------------------------
+
+
+def chips(way="split", **changes) -> Response:
+    fields = {"virtual_pixels": way, "chip_pixels": (6, 5), "module_pixels": (30, 12), "module_gap": (3, 2)}
+    return Response(**{**fields, **changes})
+
+
+def places(response: Response, shape) -> tuple[list[int], list[int]]:
+    """Columns and rows of places of wide pixels."""
+    there = response.virtual_mask(shape)
+    return list(np.flatnonzero(there.all(axis=0))), list(np.flatnonzero(there.all(axis=1)))
+
+
+def test_wide_pixels_lie_where_the_chips_of_real_modules_meet():
+    columns, rows = places(Response.preset("eiger2", virtual_pixels="mask"), (512 + 38 + 512, 1028 + 12 + 300))
+    assert columns == [c + o for c in (254, 512, 770, 1040 + 254) for o in (0, 1, 2, 3)]
+    assert rows == [r + o for r in (254, 550 + 254) for o in (0, 1, 2, 3)]
+    columns, rows = places(Response.preset("pilatus3", virtual_pixels="mask"), (195, 487))
+    assert columns == [59 + 61 * i + o for i in range(7) for o in (0, 1, 2)]
+    assert rows == [96, 97, 98]
+    columns, _ = places(Response.preset("jungfrau", virtual_pixels="mask"), (514, 1030))
+    assert columns == [255 + 258 * i + o for i in range(3) for o in (0, 1, 2, 3)]
+    assert not Response.preset("eiger2").virtual_mask((600, 600)).any()
+
+
+@pytest.mark.parametrize("edge", [1.5, 2.0])
+def test_counts_of_wide_pixels_are_divided_and_none_is_lost(edge):
+    # Modules of two chips side by side, over many rows: every border is one column.
+    module = 14 if edge == 2.0 else 13
+    response, shape = chips(chip_edge=edge, module_pixels=(module, 12), chip_pixels=(6, 12)), (600, 10 * (module + 3))
+    found = response.apply(flat(8.0, shape), 3).astype(np.float64)
+    columns, rows = places(response, shape)
+    assert rows == []
+    assert len(columns) == 10 * (4 if edge == 2.0 else 3)
+    sets = [found[:, columns[i :: 4 if edge == 2.0 else 3]] for i in range(4 if edge == 2.0 else 3)]
+    for one in sets:
+        assert abs(one.mean() - 8.0) < 5 * np.sqrt(12.0 / one.size)
+    if edge == 2.0:
+        # Both together are what the wide pixel counted, a Poisson number; each is half, but for rounding.
+        assert (sets[0] + sets[1]).var() == pytest.approx(16.0, rel=5 * np.sqrt(2 / sets[0].size))
+        assert set(np.unique(sets[0] - sets[1])) == {-1.0, 0.0, 1.0}
+        assert sets[0].var() == pytest.approx(4.0 + 0.125, rel=5 * np.sqrt(2 / sets[0].size))
+    else:
+        # 2/3 of 12 photons, and a third of each of two pixels; all three are what both pixels counted.
+        assert sum(sets).var() == pytest.approx(24.0, rel=5 * np.sqrt(2 / sets[0].size))
+        for one, share in ((sets[0], 12 * 4 / 9), (sets[1], 24 / 9), (sets[2], 12 * 4 / 9)):
+            assert share - 0.3 < one.var() < share + 0.7
+
+
+def test_virtual_pixels_shift_no_other_stream_and_are_overloaded_together():
+    photons = np.random.default_rng(2).gamma(0.5, 40.0, (40, 70)).astype(np.float32)
+    response = chips(quantum_efficiency=0.8)
+    there = response.virtual_mask(photons.shape)
+    split, plain = response.apply(photons, 8, 3), response.replace(virtual_pixels=None).apply(photons, 8, 3)
+    assert np.array_equal(split[~there], plain[~there])
+    masked = record(response.replace(virtual_pixels="mask"), photons, 8, 3)
+    assert np.array_equal(masked.counts, np.where(there, 0, plain))
+    limited = record(chips(count_limit=20), flat(15.0, (40, 70)), 1)
+    assert limited.overloads == (limited.counts == 20).sum() > 0
+    column = places(response, photons.shape)[0][0]
+    assert np.array_equal(limited.counts[:, column] == 20, limited.counts[:, column + 1] == 20)
+
+
+def test_an_integrators_wide_pixels_are_divided_above_their_offset():
+    response = chips(kind="integrator", adu_per_photon=100.0, pedestal_adu=5000.0, readout_noise_adu=30.0, adc_bits=24)
+    found, there = values(response, 3.0, shape=(400, 350)), response.virtual_mask((400, 350))
+    assert abs(found[there].mean() - 5300.0) < 5 * np.sqrt(3e4 / there.sum())
+    assert abs(found[~there].var() / (3e4 + 900) - 1) < 0.05
+    assert found[there].var() < 0.6 * found[~there].var()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"virtual_pixels": "split"},
+        {"virtual_pixels": "some", "chip_pixels": (6, 5), "module_pixels": (30, 12)},
+        {"chip_pixels": (6, 5)},
+        {"chip_pixels": (6,), "module_pixels": (30, 12)},
+        {"chip_pixels": (6.5, 5), "module_pixels": (30, 12)},
+        {"chip_pixels": (6, 5), "module_pixels": (30, 12), "chip_edge": 1.7},
+        {"chip_pixels": (6, 5), "module_pixels": (30, 12), "module_gap": (-1, 0)},
+    ],
+)
+def test_chips_that_cannot_be_are_refused(fields):
+    with pytest.raises(InputError, match=r"Response\."):
+        Response(**fields)
+    with pytest.raises(InputError, match="first_row"):
+        chips().apply(flat(1.0), 1, first_row=3)

@@ -136,3 +136,23 @@ def test_a_sensor_that_absorbed_the_photons_is_not_asked_twice():
     thick = WORDS + "-detector_thick 450 -detector_abs 238 "
     assert response_of(make_plan(Experiment.from_nanobragg(thick)), "eiger2").quantum_efficiency == 1.0
     assert response_of(make_plan(Experiment.from_nanobragg(WORDS)), "eiger2").quantum_efficiency < 0.95
+
+
+def test_files_say_what_was_done_with_virtual_pixels(written, tmp_path):
+    chips = {"chip_pixels": [20, 40], "module_pixels": [42, 40]}
+    there = np.isin(np.arange(50), [19, 20, 21, 22])
+    for way in ("mask", "split"):
+        (tmp_path / "r.json").write_text(json.dumps({**chips, "virtual_pixels": way}))
+        out = tmp_path / f"{way}.h5"
+        words = ["noise", str(written / "s_photons" / "s_master.h5"), "-o", str(out), "--seed", "3"]
+        assert main([*words, "--response", str(tmp_path / "r.json"), "--counts", "uint32"]) == 0
+        with h5py.File(out) as file:
+            mask = file["/entry/instrument/detector/pixel_mask"][()]
+            assert np.array_equal(mask >> 30 & 1, np.broadcast_to(there & (way == "mask"), mask.shape))
+            applied = "/entry/instrument/detector/virtual_pixel_interpolation_applied"
+            assert (applied in file and bool(file[applied][()])) == (way == "split")
+            frames = file["/entry/data/data"][()].astype(int)
+        if way == "mask":
+            assert not frames[:, :, there].any()
+        else:
+            assert abs(frames[:, :, 19] - frames[:, :, 20]).max() == 1

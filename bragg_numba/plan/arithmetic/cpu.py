@@ -181,8 +181,9 @@ def code(plan: Plan, choice: CpuArithmetic) -> Code:
     """Which code the tile kernels need for a plan: nothing else is compiled."""
     kind = {SQUARE: GRATINGS, ROUND: FRINGES}.get(plan.lattice.shape, LIT_RADII if choice.seeks_lit else RADII)
     factors = plan.rules.weighted or any(panel.has_sensor for panel in plan.panels)
+    dispersed = None if plan.dispersion is None else (YES,) * len(plan.dispersion.kernels.factors[0, ::2])
     wanted = (plan.lookup.has_table, choice.split, factors, plan.weighs_domains)
-    return Code(kind, *(YES if one else None for one in wanted))
+    return Code(kind, *(YES if one else None for one in wanted), dispersed)
 
 
 def padded_table(plan: Plan) -> tuple[Table, np.ndarray]:

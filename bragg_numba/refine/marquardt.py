@@ -1,0 +1,194 @@
+"""Levenberg and Marquardt's minimiser on normal equations: bounds, priors and linear restraints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.refine.blocks import Blocks
+
+#: Damping of the first step, and beyond which no step is found any more; the diagonal's unit is 1.
+_FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e12
+
+#: Least part of the predicted decrease that a step must bring.
+_LEAST_GAIN = 1e-4
+
+#: Relative rounding of values: decreases below are noise.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Restraint:
+    """A soft linear rule: ``sum(factors * parameters[where])`` is ``target`` within ``sigma``."""
+
+    where: tuple[int, ...]
+    factors: tuple[float, ...]
+    target: float
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is known of the parameters beforehand; arrays float64 (n,)."""
+
+    low: np.ndarray  #: bounds, -inf for none
+    high: np.ndarray
+    centre: np.ndarray  #: of priors
+    sigma: np.ndarray  #: of priors, inf for none
+    restraints: tuple[Restraint, ...] = ()
+
+    @classmethod
+    def none(cls, n: int) -> Rules:
+        """No rules for ``n`` parameters."""
+        inf = np.full(n, math.inf)
+        return cls(low=-inf, high=inf, centre=np.zeros(n), sigma=inf.copy())
+
+    def add_to(self, blocks: Blocks, at: np.ndarray) -> Blocks:
+        """Blocks with priors and restraints at the parameters ``at`` added (eq. 68)."""
+        value = blocks.value
+        own = {i: (k, i - part.start) for k, part in enumerate(blocks.parts) for i in range(part.start, part.stop)}
+        listed = [Restraint((i,), (1.0,), self.centre[i], s) for i, s in enumerate(self.sigma) if s < math.inf]
+        gradient, shared = blocks.gradient.copy(), blocks.shared.copy()
+        owned, crossed = [m.copy() for m in blocks.own], [m.copy() for m in blocks.cross]
+        for rule in (*listed, *self.restraints):
+            off = (sum(f * at[i] for i, f in zip(rule.where, rule.factors, strict=True)) - rule.target) / rule.sigma
+            value += 0.5 * off * off
+            for i, f in zip(rule.where, rule.factors, strict=True):
+                gradient[i] += off * f / rule.sigma
+                for j, g in zip(rule.where, rule.factors, strict=True):
+                    weight = f * g / rule.sigma**2
+                    if i in own and j in own:
+                        if own[i][0] != own[j][0]:
+                            raise InputError("restraints", "must not tie own parameters of two stills", (i, j))
+                        owned[own[i][0]][own[i][1], own[j][1]] += weight
+                    elif j in own:
+                        crossed[own[j][0]][i, own[j][1]] += weight
+                    elif i not in own:
+                        shared[i, j] += weight
+        return Blocks(value, gradient, shared, tuple(owned), tuple(crossed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minimum:
+    """Where a minimisation ended."""
+
+    at: np.ndarray  #: float64 (n,)
+    blocks: Blocks  #: there, priors and restraints included
+    history: tuple[float, ...]  #: the value after each accepted step, the start's first
+    evaluations: int
+    converged: bool
+    reason: str  #: a clause: why it stopped
+    bound: np.ndarray  #: bool (n,), parameters that ended at a bound
+
+
+def minimise(
+    evaluate: Callable[[np.ndarray], Blocks],
+    start: np.ndarray,
+    rules: Rules | None = None,
+    *,
+    most_steps: int = 50,
+    tolerance: float = 1e-5,
+    progress: Callable[[int, float], None] | None = None,
+) -> Minimum:
+    """Find the minimum of a function whose slope and expected curvature are known (eq. 69).
+
+    A step solves ``(H + damping * diag H) step = -gradient``. It is taken where the value falls by a part of what the
+    quadratic promises; the damping follows how well that was kept (Nielsen, 1999). Parameters at a bound that the
+    slope pushes outwards stay there for the step.
+
+    Parameters
+    ----------
+    evaluate
+        Value, slope and curvature at parameters float64 (n,). It may raise InputError where parameters make no sense:
+        such a step is not taken.
+    start
+        Where to begin; moved into the bounds.
+    rules
+        Bounds, priors and restraints.
+    most_steps
+        Steps at most, taken or not.
+    tolerance
+        It has converged where a whole step promises to lower the value by less than this: of minus a log-likelihood,
+        1e-5 is a step of some thousandths of the standard deviations.
+    progress
+        Called with the number of steps and the value after each that was taken.
+
+    Raises
+    ------
+    InputError
+        If the start itself cannot be evaluated, or its value is not finite.
+    """
+    rules = Rules.none(len(start)) if rules is None else rules
+    at = np.clip(np.asarray(start, dtype=np.float64), rules.low, rules.high)
+    blocks = rules.add_to(evaluate(at), at)
+    if not math.isfinite(blocks.value) or not np.isfinite(blocks.gradient).all():
+        raise InputError("the start", "must have a finite likelihood", blocks.value)
+    history, evaluations = [blocks.value], 1
+    damping, growth = _FIRST_DAMPING, 2.0
+    largest = blocks.diagonal
+    reason, converged = f"took {most_steps} steps", False
+    for count in range(1, most_steps + 1):
+        largest = np.maximum(largest, blocks.diagonal)
+        fixed = ((at <= rules.low) & (blocks.gradient > 0.0)) | ((at >= rules.high) & (blocks.gradient < 0.0))
+        scale = np.where(largest > 0.0, 1.0 / np.sqrt(np.where(largest > 0.0, largest, 1.0)), 0.0)
+        step = _step(blocks, scale, damping, fixed)
+        trial = np.clip(at + step, rules.low, rules.high)
+        step = trial - at
+        promised = -(blocks.gradient @ step + 0.5 * blocks.curvature(step))
+        # What a step without damping would bring: a small damped step is no sign of a minimum.
+        if damping <= 1.0 and promised <= max(tolerance, _ROUNDING * abs(blocks.value)):
+            reason, converged = "the next step would change nothing", True
+            break
+        found = _try(evaluate, rules, trial)
+        evaluations += 1
+        gain = (blocks.value - found.value) / promised if found is not None and promised > 0.0 else -1.0
+        if found is None or not gain > _LEAST_GAIN:
+            damping, growth = damping * growth, growth * 2.0
+            if promised <= max(tolerance, _ROUNDING * abs(blocks.value)):
+                reason, converged = "no step within rounding lowers the value", True
+                break
+            if damping > _MOST_DAMPING:
+                reason = "no step lowers the value"
+                break
+            continue
+        damping, growth = max(damping * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), 1e-12), 2.0
+        at, blocks = trial, found
+        history.append(blocks.value)
+        if progress is not None:
+            progress(count, blocks.value)
+    bound = (at <= rules.low) | (at >= rules.high)
+    return Minimum(
+        at=at,
+        blocks=blocks,
+        history=tuple(history),
+        evaluations=evaluations,
+        converged=converged,
+        reason=reason,
+        bound=bound,
+    )
+
+
+def _step(blocks: Blocks, scale: np.ndarray, damping: float, fixed: np.ndarray) -> np.ndarray:
+    """The damped step; where rounding makes a block singular, one with more damping."""
+    while True:
+        try:
+            step = blocks.scaled(scale, damping, fixed).solve() * scale
+            if np.isfinite(step).all():
+                return np.where(fixed, 0.0, step)
+        except np.linalg.LinAlgError:
+            pass
+        damping = max(10.0 * damping, 1e-10)
+
+
+def _try(evaluate: Callable[[np.ndarray], Blocks], rules: Rules, at: np.ndarray) -> Blocks | None:
+    """The blocks at a trial; None where it makes no sense."""
+    try:
+        blocks = rules.add_to(evaluate(at), at)
+    except InputError:
+        return None
+    finite = math.isfinite(blocks.value) and np.isfinite(blocks.gradient).all()
+    return replace(blocks) if finite else None

@@ -1,0 +1,207 @@
+"""One frame and what was seen on it: its model, its boxes, and the normal equations at any values of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bragg_numba.errors import InputError
+from bragg_numba.experiment import Experiment
+from bragg_numba.plan.plan import Plan, make_plan
+from bragg_numba.refine.boxes import Boxes, choose_boxes, local_background
+from bragg_numba.slopes.differences import tangents_of
+from bragg_numba.slopes.parameters import Parameter, frozen, plan_at
+from bragg_numba.slopes.pixels import wanted_pixels
+from bragg_numba.slopes.slopes import Normal, Slopes
+
+#: Photons that are expected in every pixel at least, so that a stray one makes no fit impossible.
+LEAST_BACKGROUND = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Still:
+    """A frame to refine against.
+
+    Parameters
+    ----------
+    experiment
+        Where the refinement starts.
+    data
+        (slow, fast), photons or counts of a gain of 1; what is not finite does not count, nor, where integers are
+        their type's largest or negative, what detectors mark so.
+    variance
+        Of the read-out, photons^2: a number or (slow, fast).
+    background
+        Photons expected besides the crystal's: a number, (slow, fast), or ``"local"``, the mean around each pixel
+        without spots. None: what the experiment's own backgrounds and diffuse scattering bring.
+    mask
+        bool (slow, fast): True where a pixel counts; None: what the detector's own mask leaves.
+    """
+
+    experiment: Experiment
+    data: np.ndarray
+    variance: np.ndarray | float = 0.0
+    background: np.ndarray | float | str | None = None
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A still that is ready for its normal equations; pixels that do not count are masked."""
+
+    experiment: Experiment  #: where it starts, what its plan chose written down, without backgrounds
+    plan: Plan  #: of it
+    data: np.ndarray  #: float64 (slow, fast)
+    variance: np.ndarray  #: float64 (slow, fast), of the read-out
+    background: np.ndarray  #: float64 (slow, fast), photons
+    good: np.ndarray  #: bool (slow, fast)
+    boxes: Boxes | None  #: of spots; None: every pixel counts
+    threads: int | None
+
+    @classmethod
+    def of(cls, still: Still, *, boxes: str | int | None, threads: int | None) -> Prepared:
+        """Check a still and make it ready."""
+        experiment = still.experiment
+        if not isinstance(experiment, Experiment):
+            raise InputError("experiment", "must be an Experiment", experiment)
+        if experiment.lattices is not None:
+            raise InputError(
+                "Experiment.lattices", "cannot be refined together", hint="refine the frame of each lattice"
+            )
+        shape = experiment.detector.shape
+        data, good = _clean_data(still.data, shape)
+        if still.mask is not None:
+            mask = np.asarray(still.mask)
+            if mask.shape != shape or mask.dtype != np.bool_:
+                raise InputError("mask", f"must be bool of the frame's shape {shape}", (mask.dtype.name, mask.shape))
+            good = good & mask
+        bare = experiment.replace(backgrounds=(), diffuse=None)
+        plan = make_plan(bare)
+        bare = frozen(plan)
+        plan = make_plan(bare, like=plan)
+        found = choose_boxes(plan, boxes)
+        variance = _field("variance", still.variance, shape)
+        if not (np.isfinite(variance) & (variance >= 0.0)).all():
+            raise InputError("variance", "must be finite numbers at or above 0")
+        return cls(
+            experiment=bare,
+            plan=plan,
+            data=data,
+            variance=variance,
+            background=_background(still, experiment, plan, data, good, threads),
+            good=good,
+            boxes=found,
+            threads=threads,
+        )
+
+    def with_shape(self, shape: str, part: float) -> Prepared:
+        """The same still of a crystal of another shape, and of a part of the cells along each axis."""
+        counts = tuple(max(2, round(part * n)) for n in self.plan.cell_counts)
+        crystal = self.experiment.crystal.replace(shape=shape, cell_counts=counts)
+        experiment = self.experiment.replace(crystal=crystal)
+        return replace(self, experiment=experiment, plan=make_plan(experiment, like=self.plan))
+
+    def slopes(self, parameters: tuple[Parameter, ...], values: Mapping[str, float]) -> Slopes:
+        """Slopes in parameters where these have the given values."""
+        plan = plan_at(self.experiment, values, self.plan)
+        tangents = tangents_of(self.experiment, parameters, values, oversample=plan.oversample)
+        return Slopes(
+            plan,
+            {one.name: tangent for one, tangent in zip(parameters, tangents, strict=True)},
+            boxes=None if self.boxes is None else self.boxes.edges.tolist(),
+            mask=self.good,
+            threads=self.threads,
+        )
+
+    def normal(
+        self,
+        parameters: tuple[Parameter, ...],
+        values: Mapping[str, float],
+        likelihood: str,
+        variance: np.ndarray | None = None,
+    ) -> Normal:
+        """Normal equations where parameters have these values."""
+        spread = self.variance if variance is None else variance
+        slopes = self.slopes(parameters, values)
+        return slopes.normal(self.data, spread, likelihood=likelihood, background=self.background)
+
+    def model(self, values: Mapping[str, float]) -> np.ndarray:
+        """Photons expected where parameters have these values, background included: float64 (slow, fast).
+
+        With boxes, of their pixels; others have the background alone.
+        """
+        return self.slopes((), values).image() + self.background
+
+    @property
+    def counted(self) -> np.ndarray:
+        """bool (slow, fast): pixels that the refinement looks at."""
+        counted = wanted_pixels(self.plan, self.good)
+        return counted if self.boxes is None else counted & self.boxes.mask(counted.shape)
+
+
+def _clean_data(data: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Data in float64, 0 where they say nothing, and where they say something."""
+    given = np.asarray(data)
+    if given.shape != shape:
+        raise InputError("data", f"must have the detector's shape {shape} (slow, fast)", given.shape)
+    if given.dtype.kind not in "iuf":
+        raise InputError("data", "must be numbers", given.dtype.name)
+    if given.dtype.kind == "f":
+        good = np.isfinite(given)
+    else:
+        good = given != np.iinfo(given.dtype).max
+        if given.dtype.kind == "i":
+            good &= given >= 0
+    if not good.any():
+        raise InputError("data", "must hold a pixel that counts")
+    return np.where(good, given, 0).astype(np.float64), good
+
+
+def _field(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
+    """A number or a frame of numbers as a frame."""
+    try:
+        field = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(name, "must be a number, or (slow, fast) of numbers", value) from None
+    if field.ndim and field.shape != shape:
+        raise InputError(name, f"must have the frame's shape {shape}", field.shape)
+    return np.array(np.broadcast_to(field, shape))
+
+
+def _background(
+    still: Still, experiment: Experiment, plan: Plan, data: np.ndarray, good: np.ndarray, threads: int | None
+) -> np.ndarray:
+    """Photons besides the crystal's, in every pixel at least ``LEAST_BACKGROUND``."""
+    given = still.background
+    if isinstance(given, str):
+        if given != "local":
+            raise InputError("background", 'must be a number, a frame, None or "local"', given)
+        field = local_background(plan, data, good)
+    elif given is None:
+        field = _own_background(experiment, threads)
+    else:
+        field = _field("background", given, data.shape)
+        if not (np.isfinite(field) & (field >= 0.0)).all():
+            raise InputError("background", "must be finite numbers at or above 0")
+    return np.maximum(field, LEAST_BACKGROUND)
+
+
+def _own_background(experiment: Experiment, threads: int | None) -> np.ndarray:
+    """What the experiment's amorphous backgrounds and its diffuse scattering bring."""
+    if not experiment.backgrounds and experiment.diffuse is None:
+        return np.zeros(experiment.detector.shape)
+    from bragg_numba.render.amorphous import render_layers
+    from bragg_numba.render.diffuse import render_diffuse
+    from bragg_numba.threads import threads as with_threads
+
+    plan = make_plan(experiment)
+    field = np.zeros(plan.shape)
+    with with_threads(threads):
+        if plan.diffuse is not None:
+            field += render_diffuse(plan)
+        if plan.amorphous is not None:
+            field += render_layers(plan.amorphous)
+    return field

@@ -1,0 +1,634 @@
+"""Slopes of a frame: images, directional ones, gradients and normal equations, from one pass over its pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bragg_numba import checks as check
+from bragg_numba.errors import InputError
+from bragg_numba.kernels.parameters import GAUSS, TOPHAT
+from bragg_numba.kernels.slopes import rows
+from bragg_numba.memory import require
+from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
+from bragg_numba.plan.arithmetic.squares import strongest_square
+from bragg_numba.plan.plan import Plan
+from bragg_numba.slopes.contraction import Contraction, contract, metric_is_of_volume
+from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, wanted_pixels
+from bragg_numba.slopes.tangents import F2, Tangent
+from bragg_numba.threads import threads
+
+#: Likelihoods that ``normal`` knows, in the order of the kernel's numbers.
+LIKELIHOODS = ("gaussian", "model", "poisson")
+
+PRECISIONS = ("auto", "tile", "float64")
+
+#: Most parts whose gradients in structure factors are made apart, and the bytes that they may take together.
+MOST_PARTS, BYTES_OF_PARTS = 16, 2**28
+
+#: Squared radius beyond which a gauss spot is 0 in float64 for all that sums notice, 10^-300 of its height.
+_DARK_IN_FLOAT64 = 217.0
+
+#: Fields of a Tangent in which photons of a top hat, whose edge is a step, have a slope.
+_OF_TOPHAT = {"log_scale", "log_water", "default_F", "weights", "polarization", "attenuation_per_m"}
+
+#: Fields of a Tangent that mean nothing for a curved detector.
+_NOT_OF_CURVED = {"origin_m", "fast", "slow", "normal", "close_distance_m", "pitch_fast_m", "pitch_slow_m"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normal:
+    """The normal equations of data given an experiment, at its parameters.
+
+    ``value`` is minus the logarithm of the likelihood, ``gradient`` float64 (n,) its slope in each parameter,
+    ``matrix`` float64 (n, n) J^T W J, W being the expected second derivative in a pixel's photons: Fisher's
+    information. ``names`` are the parameters' and ``pixels`` is how many were judged.
+    """
+
+    value: float
+    gradient: np.ndarray
+    matrix: np.ndarray
+    names: tuple[str, ...]
+    pixels: int
+
+
+class Slopes:
+    """Slopes of the photons of a frame's pixels in parameters of its experiment, on the CPU.
+
+    The plan is frozen: sub-pixels, steps, precision and the reflection that a pixel belongs to stay what they are.
+    ``Simulator.slopes`` makes one; threads may share it.
+
+    Parameters
+    ----------
+    plan
+        Of the experiment.
+    tangents
+        What each parameter changes of the plan, by name; None for ``structure_factors.F2``.
+    boxes
+        (fast_min, fast_max, slow_min, slow_max) of each, inclusive: slopes of these pixels alone, each counted once.
+    mask
+        bool (slow, fast): True where a pixel is wanted.
+    precision
+        ``"auto"`` and ``"tile"``: terms in float32 where amplitudes allow it, and images in float32;
+        ``"float64"``: both in float64.
+    threads
+        None: all.
+    cell_counts
+        N_a, N_b, N_c at which value and slopes are taken, real numbers; None: the plan's.
+    max_memory
+        Bytes that images may take; None: 80 % of what is free.
+
+    Raises
+    ------
+    InputError
+        If something of the plan, or a parameter, has no slopes: by name.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tangents: Mapping[str, Tangent | None],
+        *,
+        boxes: Sequence | None = None,
+        mask: np.ndarray | None = None,
+        precision: str = "auto",
+        threads: int | None = None,
+        cell_counts: Sequence[float] | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        check.environment()
+        check.choice("precision", precision, PRECISIONS)
+        refuse_plan(plan)
+        self.plan = plan if cell_counts is None else with_counts(plan, cell_counts)
+        self.names = tuple(tangents)
+        self._dense = tuple(name for name in self.names if name != F2)
+        for name in self._dense:
+            _refuse_tangent(self.plan, name, tangents[name])
+        if F2 in tangents:
+            _refuse_amplitudes(self.plan, F2)
+        self._tangents: tuple[Tangent, ...] = tuple(tangents[name] for name in self._dense)  # type: ignore[misc]
+        self._contraction = contract(self.plan, self._tangents)
+        self._boxes = None if boxes is None else check_boxes(plan, boxes)
+        self._wanted = wanted_pixels(plan, mask)
+        self._single = precision != "float64" and _fits_single(self.plan)
+        self._kind = np.float64 if precision == "float64" else np.float32
+        self._threads, self._max_memory = threads, max_memory
+        self._moves = self._contraction.weights, self._contraction.waves
+        self._kernels: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        n_slow, n_fast = self.plan.shape
+        return f"<Slopes in {len(self.names)} parameters, {n_fast} x {n_slow} pixels, precision {self.precision}>"
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_kernels": {}}
+
+    @property
+    def precision(self) -> str:
+        """``"tile"``: terms in float32, or ``"float64"``."""
+        return "tile" if self._single else "float64"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(slow, fast) pixels of the frame."""
+        return self.plan.shape
+
+    def image(self) -> np.ndarray:
+        """Photons of the wanted pixels, float32 (slow, fast): the value that the slopes are those of."""
+        return self._images(contract(self.plan, ()))[0]
+
+    def images(self) -> np.ndarray:
+        """Slopes of every pixel in every parameter, float32 (parameters, slow, fast), photons per unit of each.
+
+        Raises
+        ------
+        InputError
+            If they do not fit the memory, or one of the parameters is ``structure_factors.F2``.
+        """
+        return self.value_and_images()[1]
+
+    def value_and_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """What ``image`` and ``images`` return, in one pass."""
+        if F2 in self.names:
+            raise InputError(F2, "has a slope image for each reflection", hint="take push(direction) or pull(weights)")
+        require(
+            "the slope images",
+            4 * len(self.names) * self.plan.shape[0] * self.plan.shape[1],
+            self._max_memory,
+            f"{len(self.names)} parameters; push, pull and normal need none",
+        )
+        value, images = self._images(self._contraction)
+        for number, slope in self._defaults().items():
+            images[number] += slope
+        return value, images
+
+    def push(self, direction: Mapping[str, Any] | Sequence[float]) -> np.ndarray:
+        """The slope along a direction of the parameters, float32 (slow, fast): the sum of slopes times its numbers.
+
+        Parameters
+        ----------
+        direction
+            A number for each parameter in their order, or by name; parameters not named stay. That of
+            ``structure_factors.F2`` is an array in the order of its reflections.
+        """
+        given = self._direction(direction)
+        out = np.zeros(self.plan.shape, dtype=self._kind)
+        if self._dense:
+            factors = np.array([float(given.get(name, 0.0)) for name in self._dense])
+            out += self._images(self._contraction.along(factors))[1][0]
+            for number, slope in self._defaults().items():
+                out += self._kind(factors[number]) * slope
+        if F2 in given:
+            out += self._bragg_of(self._table_of(given[F2])).astype(self._kind)
+        return out
+
+    def pull(self, weights: np.ndarray) -> dict[str, Any]:
+        """The gradient of sum(weights * image) in every parameter, by name, without any slope image.
+
+        Parameters
+        ----------
+        weights
+            (slow, fast) of numbers; where pixels are not wanted they do not count.
+
+        Returns
+        -------
+        dict
+            A float for each parameter; of ``structure_factors.F2`` float64 in the order of the reflections.
+        """
+        field = self._frame("weights", weights)
+        found: dict[str, Any] = {}
+        gradient = self._pull_dense(field) if self._dense else np.zeros(0)
+        for name in self.names:
+            found[name] = self._pull_reflections(field) if name == F2 else float(gradient[self._dense.index(name)])
+        return found
+
+    def normal(
+        self,
+        data: np.ndarray,
+        variance: np.ndarray | float | None = None,
+        mask: np.ndarray | None = None,
+        *,
+        likelihood: str = "gaussian",
+        background: np.ndarray | float = 0.0,
+    ) -> Normal:
+        """The normal equations of data given this experiment, in one pass, without any slope image (eq. 65).
+
+        Parameters
+        ----------
+        data
+            (slow, fast), photons; pixels that are not finite do not count.
+        variance
+            (slow, fast) or a number: with ``"gaussian"`` that of the data (default 1), with ``"model"`` that of the
+            read-out, which is added to the photons expected (default 0); of no use with ``"poisson"``.
+        mask
+            bool (slow, fast): True where a pixel counts, besides what boxes and mask of the slopes leave.
+        likelihood
+            ``"gaussian"``: u^2 / 2V, u = data - photons; ``"model"``: (ln 2 pi V + u^2 / V) / 2 with V = photons +
+            variance; ``"poisson"``: photons - data ln photons, less its least value.
+        background
+            Photons that are there besides and do not change: (slow, fast) or a number.
+        """
+        if F2 in self.names:
+            raise InputError(F2, "has no dense normal equations", hint="pull(weights) gives its gradient")
+        kind = LIKELIHOODS.index(check.choice("likelihood", likelihood, LIKELIHOODS))
+        counts = self._frame("data", data)
+        spread = self._frame("variance", (1.0 if kind == 0 else 0.0) if variance is None else variance)
+        behind = self._frame("background", background)
+        counted = wanted_pixels(self.plan, mask) & np.isfinite(counts) & self._wanted
+        if kind == 0 and not (spread[counted] > 0.0).all():
+            raise InputError("variance", "must be greater than 0 in every pixel that counts")
+        if kind == 1 and not (spread[counted] >= 0.0).all():
+            raise InputError("variance", "must not be negative")
+        if kind == 2 and not (counts[counted] >= 0.0).all():
+            raise InputError("data", "must not be negative where they are Poisson's")
+        if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
+            raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
+        n = len(self._dense)
+        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
+        counts = np.where(counted, counts, np.nan)
+        for batch in self._batches:
+            at = batch.frame_rows, batch.frame_columns
+            fields = [np.ascontiguousarray(field[at]) for field in (counts, spread, behind)]
+            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
+            pixels += int(np.isfinite(fields[0]).sum())
+        matrix = np.zeros((n, n))
+        matrix[np.tril_indices(n)] = total[1 + n :]
+        matrix = matrix + np.tril(matrix, -1).T
+        return Normal(value=float(total[0]), gradient=total[1 : 1 + n], matrix=matrix, names=self._dense, pixels=pixels)
+
+    # --- what is given -----------------------------------------------------------------------------
+
+    def _frame(self, name: str, value: Any) -> np.ndarray:
+        field = np.asarray(value, dtype=np.float64)
+        if field.ndim == 0:
+            return np.full(self.plan.shape, float(field))
+        if field.shape != self.plan.shape:
+            raise InputError(name, f"must have the frame's shape {self.plan.shape}", field.shape)
+        return field
+
+    def _direction(self, direction: Mapping[str, Any] | Sequence[float]) -> dict[str, Any]:
+        if isinstance(direction, Mapping):
+            for name in direction:
+                if name not in self.names:
+                    raise InputError("direction", f"must name parameters of {', '.join(self.names)}", name)
+            return dict(direction)
+        numbers = list(direction)
+        if len(numbers) != len(self.names):
+            raise InputError("direction", f"must hold {len(self.names)} numbers, one a parameter", len(numbers))
+        return dict(zip(self.names, numbers, strict=True))
+
+    # --- the kernels -------------------------------------------------------------------------------
+
+    def _images(self, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
+        """Photons, and slopes in the parameters of a contraction, in the type of images."""
+        value = np.zeros(self.plan.shape, dtype=self._kind)
+        images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
+        for batch in self._batches:
+            values, slopes = self._walk_images(batch, contraction)
+            at = batch.frame_rows, batch.frame_columns
+            value[at] = values
+            for image, slope in zip(images, slopes, strict=True):
+                image[at] = slope
+        return value, images
+
+    @cached_property
+    def _batches(self) -> tuple[Batch, ...]:
+        return tuple(list_batches(self.plan, self._wanted, self._boxes))
+
+    def _walk_images(
+        self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from bragg_numba.kernels.slopes import cpu
+
+        values = np.empty(len(batch.rows))
+        images = np.empty((len(contraction.starts) - 1, len(batch.rows)))
+        with threads(self._threads):
+            scratch, weights, room = self._rooms(len(images))
+            sparse = cpu.Contraction(contraction.starts, contraction.places, contraction.factors)
+            cpu.add_images(
+                *self._nouns(contraction, squares), *_lists(batch), sparse, scratch, weights, room, values, images
+            )
+        return values, images
+
+    def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
+        """(blocks, rows): sums over a block's pixels of what slopes are linear in, times their weights."""
+        from bragg_numba.kernels.slopes import cpu
+
+        found = np.empty((len(batch.blocks), rows.N_ROWS + self._contraction.weights.shape[1]))
+        with threads(self._threads):
+            scratch, interpolation, _ = self._rooms(0)
+            cpu.add_pulls(*self._nouns(self._contraction), *_lists(batch), weights, scratch, interpolation, found)
+        return found
+
+    def _walk_normals(self, batch: Batch, kind: int, *fields: np.ndarray) -> np.ndarray:
+        """(blocks, numbers): value, gradient and the triangle of the matrix."""
+        from bragg_numba.kernels.slopes import cpu
+
+        n = len(self._dense)
+        found = np.empty((len(batch.blocks), 1 + n + n * (n + 1) // 2))
+        c = self._contraction
+        with threads(self._threads):
+            scratch, weights, room = self._rooms(n)
+            judged = np.zeros((len(room), 3, rows.BLOCK))
+            sparse = cpu.Contraction(c.starts, c.places, c.factors)
+            cpu.add_normals(
+                *self._nouns(c), *_lists(batch), sparse, kind, *fields, scratch, weights, room, judged, found
+            )
+        return found
+
+    def _rooms(self, parameters: int) -> tuple[Any, np.ndarray, np.ndarray]:
+        """What threads write in: their scratch, weights of an interpolation, slopes of a block."""
+        from numba import get_num_threads
+
+        from bragg_numba.kernels.slopes import cpu
+
+        scratch = cpu.scratch_of(self._single, self._contraction.weights.shape[1])
+        n_threads = get_num_threads()
+        return scratch, np.zeros((n_threads, 3, 8)), np.zeros((n_threads, parameters, rows.BLOCK))
+
+    def _nouns(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple:
+        """The arguments that all kernels of slopes take first, the function that sums a block among them."""
+        from bragg_numba.kernels.slopes import block, cpu
+        from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
+
+        plan = self.plan
+        look = plan.lookup
+        amplitudes = INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
+        kind = np.float32 if self._single else np.float64
+        if squares is None:
+            squares = self._squares()
+        nouns = (
+            *plan.arguments,
+            np.ascontiguousarray(squares.reshape(-1), dtype=kind),
+            self._spins(),
+            _margins(plan, single=self._single),
+            contraction.wanted,
+            self._beams(),
+        )
+        kernel = self._kernels.get("sum")
+        if kernel is None:
+            lists = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.int64(0))
+            scratch = cpu.scratch_of(self._single, 0)
+            mine = rows.Scratch(*(part[0] for part in scratch))
+            function = block.sum_of_blocks(plan.lattice.shape, self._single, amplitudes)
+            kernel = function.given(*nouns, np.int64(0), *lists, mine, np.zeros((3, 8)))
+            self._kernels["sum"] = kernel
+        return kernel, *nouns
+
+    def _squares(self) -> np.ndarray:
+        """|F|^2 of the table; a single number where there is none, or it is interpolated."""
+        look = self.plan.lookup
+        return np.zeros(1) if look.interpolate or not look.has_table else np.square(self.plan.table)
+
+    def _beams(self) -> rows.Beams:
+        """The sources in beams: neighbours of one direction, unless each counts for itself."""
+        sources, c = self.plan.sources, self._contraction
+        n = len(sources.wavelength)
+        alone = c.weights.shape[1] > 0 or self.plan.panels[0].dmin > 0.0
+        new = np.ones(n, dtype=bool)
+        if not alone:
+            new[1:] = (np.diff(sources.incident, axis=0) != 0.0).any(axis=1)
+        return rows.Beams(np.append(np.nonzero(new)[0], n).astype(np.int64), c.weights, c.waves)
+
+    def _spins(self) -> np.ndarray:
+        """(orientations, 9): how h, k, l of an orientation change with the mosaic spread, times h, k, l (eq. 60)."""
+        cells = self.plan.cells.reshape(-1, 3, 3)
+        spins = np.zeros(self.plan.cells.shape)
+        if not self._contraction.wanted.spread:
+            return spins
+        turns = _domain_turns(self.plan)
+        for number, cell in enumerate(cells):
+            change = np.cross(turns[number % self.plan.domains], cell)
+            spins[number] = (change @ np.linalg.inv(cell)).reshape(9)
+        return spins
+
+    # --- gradients ---------------------------------------------------------------------------------
+
+    def _pull_dense(self, field: np.ndarray) -> np.ndarray:
+        c = self._contraction
+        total = np.zeros((len(self.plan.panels), rows.N_ROWS + c.weights.shape[1]))
+        for batch in self._batches:
+            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
+            total[batch.blocks[0, 0]] += found.sum(axis=0)
+        parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
+        gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
+        for number, slope in self._defaults().items():
+            gradient[number] += float((slope.astype(np.float64) * field)[self._wanted].sum())
+        return gradient
+
+    # --- amplitudes of a table: the photons are linear in |F|^2 -------------------------------------
+
+    def _bragg_of(self, squares: np.ndarray) -> np.ndarray:
+        """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
+        factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
+        one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
+        out = np.zeros(self.plan.shape, dtype=self._kind)
+        for batch in self._batches:
+            out[batch.frame_rows, batch.frame_columns] = self._walk_images(batch, one, squares)[1][0]
+        return out
+
+    def _defaults(self) -> dict[int, np.ndarray]:
+        """Slope images of the parameters that move default_F, by their number, where a table has cells that hold it."""
+        look = self.plan.lookup
+        moving = {
+            number: tangent.default_F
+            for number, tangent in enumerate(self._tangents)
+            if tangent.default_F and look.has_table and look.default_F != 0.0
+        }
+        if not moving:
+            return {}
+        held = np.ones(self.plan.table.shape)
+        held[self._places] = 0.0
+        slope = self._bragg_of(2.0 * look.default_F * held)
+        return {number: change * slope for number, change in moving.items()}
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, ...]:
+        """Where the reflections lie in the table."""
+        look, indices = self.plan.lookup, self.plan.experiment.structure_factors.indices
+        first = np.array([look.h_first, look.k_first, look.l_first])
+        return tuple((np.asarray(indices, dtype=np.int64) - first).T)
+
+    def _table_of(self, squares: Any) -> np.ndarray:
+        """A table of changes of |F|^2 from those of the reflections; of one listed twice the last counts."""
+        given, n = np.asarray(squares, dtype=np.float64), len(self._places[0])
+        if given.shape != (n,):
+            raise InputError(F2, f"must be an array of {n} numbers, one a reflection", given.shape)
+        table = np.zeros(self.plan.table.shape)
+        for *place, value in zip(*self._places, given, strict=True):
+            table[tuple(place)] = value
+        return table
+
+    def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
+        from bragg_numba.kernels.slopes import reflections
+
+        panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments
+        parts = max(1, min(MOST_PARTS, BYTES_OF_PARTS // table.nbytes))
+        require("the gradient in structure factors", parts * table.nbytes, self._max_memory, f"{table.size} places")
+        gradient = np.zeros(table.size)
+        for batch in self._batches:
+            weights = np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns])
+            found = np.zeros((parts, table.size))
+            nouns = panels, lattice, lookup, plan_rules, sources, cells
+            with threads(self._threads):
+                reflections.scatter_weights(*nouns, *_lists(batch), weights, found)
+            gradient += found.sum(axis=0)
+        return gradient.reshape(table.shape)[self._places]
+
+
+def _lists(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return batch.blocks, batch.rows, batch.columns
+
+
+def _domain_turns(plan: Plan) -> np.ndarray:
+    """(domains, 3): the rotation vector of each mosaic domain over the spread."""
+    from scipy.spatial.transform import Rotation
+
+    cells = plan.cells[: plan.domains].reshape(-1, 3, 3)
+    turned = np.linalg.inv(cells[0]) @ cells  # transposed rotations from the first domain, which is aligned
+    return Rotation.from_matrix(turned.transpose(0, 2, 1)).as_rotvec() / plan.mosaic_spread
+
+
+def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
+    """Distances of h, k, l from whole numbers beyond which no spot is; 2: everywhere."""
+    limit = LIT_RADIUS_SQUARED.get(plan.lattice.shape)
+    if limit is None:
+        return 2.0, 2.0, 2.0
+    if plan.lattice.shape == GAUSS and not single:
+        limit = _DARK_IN_FLOAT64
+    reach = np.sqrt(limit * np.diag(np.linalg.inv(plan.metric))) * 1.001 + 1e-6
+    return float(reach[0]), float(reach[1]), float(reach[2])
+
+
+def _fits_single(plan: Plan) -> bool:
+    """Whether terms in float32 neither overflow nor vanish."""
+    strongest = strongest_square(plan.table) if plan.lookup.has_table else 1.0
+    most = max(strongest, 1.0) * max(plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c)
+    return not plan.lookup.interpolate and most < 1e30 and not 0.0 < strongest < 1e-20
+
+
+def with_counts(plan: Plan, cell_counts: Sequence[float]) -> Plan:
+    """A plan whose crystal has a real number of cells along each axis, the lattice factor going on about each peak."""
+    counts = np.array(check.vector("cell_counts", cell_counts, low=1.0, high=1e6))
+    before, lattice = np.array([plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c]), plan.lattice
+    grown = counts / before
+    if metric_is_of_volume(plan):
+        metric = plan.metric * float(grown.prod()) ** 2
+    else:
+        metric = plan.metric * np.outer(grown, grown)
+    return dataclasses.replace(
+        plan,
+        lattice=lattice._replace(
+            n_a=float(counts[0]),
+            n_b=float(counts[1]),
+            n_c=float(counts[2]),
+            metric_hh=float(metric[0, 0]),
+            metric_kk=float(metric[1, 1]),
+            metric_ll=float(metric[2, 2]),
+            metric_hk=float(2.0 * metric[0, 1]),
+            metric_hl=float(2.0 * metric[0, 2]),
+            metric_kl=float(2.0 * metric[1, 2]),
+        ),
+    )
+
+
+#: What of a plan the kernels of slopes take in: what else one may hold changes photons in ways that they do not know.
+_KNOWN = {
+    "Plan": {
+        *(
+            "experiment",
+            "detector",
+            "cell",
+            "sources",
+            "cells",
+            "shares",
+            "table",
+            "mask",
+            "roi",
+            "panels",
+            "lattice",
+            "lookup",
+        ),
+        *("rules", "phi", "layers", "domains", "mosaic_spread", "oversample", "recommended_oversample"),
+        *("cell_counts", "notes", "lattices", "amorphous", "diffuse"),
+    },
+    "Lattice": {
+        *("shape", "n_a", "n_b", "n_c", "metric_hh", "metric_kk", "metric_ll", "metric_hk", "metric_hl", "metric_kl"),
+    },
+    "Table": {
+        *("h_first", "k_first", "l_first", "h_count", "k_count", "l_count", "has_table", "interpolate", "default_F"),
+    },
+    "Rules": {
+        *("per_term", "running_thick", "running_polar", "running_omega", "running", "weighted", "skip_zero"),
+        *("background", "scale", "flat_background"),
+    },
+}
+
+
+def _refuse_unknown(name: str, kind: str, parts: Mapping[str, Any]) -> None:
+    for part, value in parts.items():
+        plain = isinstance(value, (bool, int, float, np.ndarray))
+        if part not in _KNOWN[kind] and (np.any(value) if plain else value):
+            raise InputError(f"{name}.{part}", "has no slopes", hint="leave out what makes it")
+
+
+def refuse_plan(plan: Plan) -> None:
+    """Raise InputError for what photons have no slopes of."""
+    _refuse_unknown("Plan", "Plan", {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)})
+    for part, kind in (("lattice", "Lattice"), ("lookup", "Table"), ("rules", "Rules")):
+        _refuse_unknown(f"Plan.{part}", kind, getattr(plan, part)._asdict())
+    experiment = plan.experiment
+    if plan.lattices is not None:
+        raise InputError("Experiment.lattices", "have no slopes", hint="take those of each experiment of its own")
+    if plan.amorphous is not None or plan.diffuse is not None:
+        name = "Experiment.backgrounds" if plan.amorphous is not None else "Experiment.diffuse"
+        raise InputError(name, "has no slopes", hint="leave it out, render it, and hand it to normal as background")
+    if plan.transmission is not None:
+        raise InputError("what stands in the way", "has no slopes: shadows, windows and air are not among them yet")
+    if experiment.damage is not None and experiment.damage.dose_MGy > 0.0:
+        raise InputError("Experiment.damage", "has no slopes", hint="leave it out, or put faded amplitudes in")
+    if plan.rules.running:
+        raise InputError("Sampling.oversample_thick, _polar and _omega", "have no slopes, being running products")
+    if experiment.sampling.pixel_average:
+        raise InputError("Sampling.pixel_average", "has no slopes: they are those at the pixels' middles")
+
+
+def _refuse_tangent(plan: Plan, name: str, tangent: Tangent | None) -> None:
+    """Raise InputError for a parameter in which these photons have no slope."""
+    if tangent is None:
+        raise InputError(name, "must have a Tangent")
+    changed = set(tangent.changed)
+    if plan.lattice.shape == TOPHAT and changed - _OF_TOPHAT:
+        raise InputError(
+            name, "has no slope: spots of a tophat crystal end in a step", hint="only scale and F have one"
+        )
+    if changed & _NOT_OF_CURVED and any(panel.curved for panel in plan.panels):
+        raise InputError(name, "has no slope where the detector is curved")
+    if tangent.mosaic_spread_rad is not None and not (plan.mosaic_spread > 0.0 and plan.domains > 1):
+        raise InputError(name, "has a slope only where the crystal has mosaic domains", plan.mosaic_spread)
+    crystal = plan.experiment.crystal
+    drawn = isinstance(crystal.mosaic_spread_deg, float) and crystal.mosaic_rotations is None
+    if tangent.mosaic_spread_rad is not None and not (drawn and crystal.mosaic_model == "cap"):
+        raise InputError(name, "has a slope only where one spread is drawn as nanoBragg draws it")
+    if tangent.mosaic_spread_rad is not None and plan.mosaic_spread >= math.pi:
+        raise InputError(name, "has a slope only below 180 degrees")
+    made_of = any(one.absorbs and one.material and one.depth_um is None for one in plan.experiment.detector.sensors)
+    if made_of and changed & {"wavelengths_m", "attenuation_per_m", "layer_step_m"}:
+        hint = "give its attenuation depth"
+        raise InputError(name, "has no slope where a sensor's material says how much it absorbs", hint=hint)
+    sensorless = not any(panel.has_sensor for panel in plan.panels)
+    if sensorless and changed & {"attenuation_per_m", "layer_step_m"}:
+        raise InputError(name, "has a slope only where there is a sensor")
+
+
+def _refuse_amplitudes(plan: Plan, name: str) -> None:
+    if not plan.lookup.has_table:
+        raise InputError(name, "needs a table of structure factors", hint="structure_factors.default_F is its slope")
+    if plan.lookup.interpolate:
+        raise InputError(name, "has no slopes where structure factors are interpolated", hint="interpolate=False")

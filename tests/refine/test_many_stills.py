@@ -1,0 +1,133 @@
+"""Many stills: structure factors from their spots, a detector from all of them, the page about refinement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Sampling, Simulator, StructureFactors, poisson
+from bragg_numba import refine as refinement
+from bragg_numba.plan.plan import make_plan
+from bragg_numba.refine import Still, refine, refine_factors, with_factors
+from bragg_numba.slopes.parameters import moved
+
+
+def factors(reach: int, seed: int = 1) -> StructureFactors:
+    rng = np.random.default_rng(seed)
+    span = range(-reach, reach + 1)
+    indices = np.array([(h, k, m) for h in span for k in span for m in span])
+    return StructureFactors(indices=indices, amplitudes=20.0 + 100.0 * np.sqrt(rng.exponential(1.0, len(indices))))
+
+
+def truths(n: int, pixels: int, reach: int, seed: int = 3) -> list[Experiment]:
+    rng, table = np.random.default_rng(seed), factors(reach)
+    return [
+        Experiment(
+            beam=Beam(wavelength_A=1.0, fluence_per_m2=3e28),
+            crystal=Crystal(
+                cell=(40, 45, 50, 90, 90, 90),
+                misset_deg=tuple(rng.uniform(-180, 180, 3)),
+                cell_counts=(9, 9, 9),
+                shape="gauss",
+            ),
+            detector=Detector(n_fast=pixels, n_slow=pixels, pixel_mm=0.2, distance_mm=60),
+            structure_factors=table,
+            sampling=Sampling(oversample=2),
+            fidelity="physical",
+        )
+        for _ in range(n)
+    ]
+
+
+def counts(experiment: Experiment, seed: int) -> np.ndarray:
+    return poisson(Simulator(experiment, backend="cpu").render(), seed)
+
+
+def perturbed(table: StructureFactors, part: float) -> StructureFactors:
+    rng = np.random.default_rng(8)
+    return table.replace(amplitudes=table.amplitudes * np.exp(part * rng.normal(size=len(table.amplitudes))))
+
+
+def r1(found: StructureFactors, exact: StructureFactors, which: np.ndarray) -> float:
+    return float(np.abs(found.amplitudes - exact.amplitudes)[which].sum() / exact.amplitudes[which].sum())
+
+
+def off_factors(n: int, pixels: int, reach: int):
+    exact = truths(n, pixels, reach)
+    start = perturbed(exact[0].structure_factors, 0.2)
+    stills = [Still(experiment=one, data=counts(one, i)) for i, one in enumerate(exact)]
+    return exact[0].structure_factors, start, refine_factors(with_factors(stills, start))
+
+
+def test_structure_factors_come_back_from_their_spots():
+    exact, start, found = off_factors(4, 96, 5)
+    strong = found.photons > 400
+    assert strong.sum() > 20
+    assert r1(start, exact, strong) > 0.1
+    # 400 photons and more: amplitudes to 2.5 % and better.
+    assert r1(found.structure_factors, exact, strong) < 0.025
+    off = (found.structure_factors.amplitudes - exact.amplitudes)[strong] / found.sigma[strong]
+    # Chi-square over its mean, within four of its deviations.
+    assert abs(np.mean(off**2) - 1) < 4 * np.sqrt(2 / strong.sum())
+    # What is expected and does not show becomes 0; what is not expected stays.
+    unseen = np.isinf(found.sigma) & (found.structure_factors.amplitudes > 0)
+    assert unseen.any()
+    # But for the root of the square.
+    assert found.structure_factors.amplitudes[unseen] == pytest.approx(start.amplitudes[unseen], rel=4e-16)
+
+
+def test_stills_of_different_factors_are_refused():
+    one, other = truths(2, 16, 1)
+    data = np.ones((16, 16))
+    other = other.replace(structure_factors=perturbed(one.structure_factors, 0.1))
+    with pytest.raises(InputError, match="the same structure factors"):
+        refine_factors([Still(experiment=one, data=data), Still(experiment=other, data=data)])
+    with pytest.raises(InputError, match="list of Still"):
+        refine_factors([])
+    with pytest.raises(InputError, match="needs a table"):
+        refine_factors([Still(experiment=one.replace(structure_factors=StructureFactors(default_F=1)), data=data)])
+
+
+def test_the_package_is_the_function():
+    assert callable(refinement) and refinement.refine is refine
+
+
+def test_examples_of_the_page_run():
+    page = (Path(__file__).parents[2] / "docs" / "refine.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in page.split("```python")[1:]:
+        exec(compile(block.split("```")[0], "refine.md", "exec"), names)
+
+
+@pytest.mark.slow
+def test_a_hundred_stills_give_structure_factors_to_four_percent():
+    exact, start, found = off_factors(100, 160, 8)
+    seen = found.photons > 100
+    assert r1(start, exact, seen) > 0.1
+    assert r1(found.structure_factors, exact, seen) < 0.04
+
+
+@pytest.mark.slow
+def test_a_hundred_stills_give_a_detector_within_its_uncertainties():
+    """A distance off by 0.5 mm, shifts of 0.2 mm and tilts of 0.1 degree."""
+    exact = truths(100, 160, 8)
+    placed = make_plan(exact[0]).detector
+    x, y = 1000 * placed.beam_x, 1000 * placed.beam_y
+    off = exact[0].detector.replace(distance_mm=60.5, beam_x_mm=x + 0.2, beam_y_mm=y - 0.2, rotation_deg=(0, 0.1, -0.1))
+    rng = np.random.default_rng(5)
+    starts = [
+        moved(
+            one.replace(detector=off),
+            {f"crystal.orientation_deg[{i}]": value for i, value in enumerate(rng.normal(0, 0.03, 3))},
+        )[0]
+        for one in exact
+    ]
+    # Lab x is the beam of the default convention: a turn about it is the crystals'.
+    shared = "distance,centre,detector.rotation_deg[1],detector.rotation_deg[2]"
+    found = refine(starts, [counts(one, i) for i, one in enumerate(exact)], "orientation,scale", shared=shared)
+    truth = {"detector.distance_mm": 60, "detector.beam_x_mm": x, "detector.beam_y_mm": y}
+    truth |= {"detector.rotation_deg[1]": 0, "detector.rotation_deg[2]": 0}
+    for name, value in truth.items():
+        assert abs(found.values[name] - value) < 3 * found.sigmas[name], name
