@@ -46,7 +46,7 @@ def _files_of_the_repository(app, docname, source):
 
 
 def _pages_not_named(app, docname, source):
-    """Let a ``*`` of the index stand for the pages that no line of it names: Sphinx's own would list named ones twice."""
+    """Let a ``*`` of the index stand for the pages that it does not name: Sphinx itself would list the others twice."""
     if docname != "index":
         return
     named = set(re.findall(r"^[\w/-]+$", source[0], re.MULTILINE))
