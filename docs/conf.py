@@ -56,7 +56,16 @@ def _pages_not_named(app, docname, source):
         source[0] = source[0].replace(f"\n{folder}*\n", "\n" + "".join(f"{page}\n" for page in pages))
 
 
+def _fields_as_written(app, what, name, obj, options, lines):
+    """Put back what stands before the colon of a field's line: napoleon takes it for a type."""
+    types = [line for line in lines if line.startswith(":type: ")]
+    if what == "attribute" and types:
+        lines[0] = f"{types[0].removeprefix(':type: ')}: {lines[0]}"
+        lines.remove(types[0])
+
+
 def setup(app):
     """Tell Sphinx what to do with sources."""
     app.connect("source-read", _files_of_the_repository)
     app.connect("source-read", _pages_not_named)
+    app.connect("autodoc-process-docstring", _fields_as_written, priority=600)
