@@ -47,6 +47,10 @@ class Noun:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
                 raise InputError(f"{cls.__name__}.{key}", "is not a known field", hint=hint)
+        for field in dataclasses.fields(cls):
+            needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if needed and field.init and field.name not in values:
+                raise InputError(f"{cls.__name__}.{field.name}", "must be given")
         return cls(**{key: _from_plain(f"{cls.__name__}.{key}", value) for key, value in values.items()})
 
     def __eq__(self, other) -> bool:

@@ -71,6 +71,11 @@ def test_parts_that_are_left_out_of_the_json_take_their_defaults():
             "cell",
         ),
         ('{"format": "bragg_numba experiment", "version": 1, "crystal": 3, "structure_factors": {}}', "JSON object"),
+        (
+            '{"format": "bragg_numba experiment", "version": 1, "crystal": {"cell": [50]}, '
+            '"structure_factors": {"anomalous": {}}}',
+            "Anomalous.normal must be given",
+        ),
         ("[" * 100_000, "is not JSON"),
     ],
 )

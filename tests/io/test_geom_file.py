@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bragg_numba.errors import InputError
@@ -711,6 +711,8 @@ vectors = st.tuples(sizes, sizes, sizes)
 def test_any_panel_comes_back_where_it_was(origin, fast, slow, clen, res):
     if np.linalg.norm(np.cross(fast, slow)) < 1e-6 * np.linalg.norm(fast) * np.linalg.norm(slow) + 1e-300:
         return
+    # Of pixels that are a million times as long as wide the reader refuses the longer edge.
+    assume(1e-5 < np.linalg.norm(fast) / np.linalg.norm(slow) < 1e5)
     template = parse_geom(SIMPLE).place().panels[0]
     steps = {"fast_m": tuple(v / res for v in fast), "slow_m": tuple(v / res for v in slow)}
     placed = dataclasses.replace(template, origin_m=origin, **steps)
