@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def roundtrip():
-    spec = importlib.util.spec_from_file_location("roundtrip", ROOT / "proof" / "roundtrip.py")
+    spec = importlib.util.spec_from_file_location("roundtrip", ROOT / "scripts" / "proof" / "roundtrip.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
