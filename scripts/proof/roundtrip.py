@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CELL = (53.91, 23.1, 23.1, 90.0, 110.4, 90.0)
 #: Shells of resolution, angstrom: limits of six.
 SHELLS = (np.inf, 3.0, 2.4, 2.1, 1.9, 1.7, 1.5)
