@@ -141,6 +141,7 @@ NAMED_FILES = [
     pytest.param(place, id=f"{page.name}-{name}")
     for page in (ROOT / "README.md", *PAGES)
     for name, place in _files_named_in(page)
+    if "__pycache__" not in name  # is there once something was compiled
 ]
 
 

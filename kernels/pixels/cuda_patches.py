@@ -334,12 +334,12 @@ def fill_phases(kind, single, sources, cells, source, step, here, thread, shared
         item = int32(item + THREADS)
     if kind.has_table:
         cuda.syncthreads()
+        # Of a chunk that is not full, the rest is placed too, wherever: no step reads it.
         place = thread
         while place < patches_in_tile(kind.side) * chunk:
-            if int32(place % chunk) < here:
-                near = uint32(3 * place)
-                h, k, l = shared.nears[near], shared.nears[near + uint32(1)], shared.nears[near + uint32(2)]  # noqa: E741
-                shared.phases[uint32(place * STEP_SIZE + 27)] = steps.place_bits(single, h, k, l)
+            near = uint32(3 * place)
+            h, k, l = shared.nears[near], shared.nears[near + uint32(1)], shared.nears[near + uint32(2)]  # noqa: E741
+            shared.phases[uint32(place * STEP_SIZE + 27)] = steps.place_bits(single, h, k, l)
             place = int32(place + THREADS)
 
 
