@@ -520,7 +520,7 @@ def test_a_file_of_polygons_that_is_none_is_refused(tmp_path, text, said):
     [
         ([{"kind": "fog"}], "kind must be one of air"),
         ([{}], "kind must be one of air"),
-        ([{"kind": "window"}], "does not fit"),
+        ([{"kind": "window"}], "Window.material must be given"),
         ([{"kind": "air", "gass": "he"}], "did you mean gas"),
         (["air"], "must be a JSON object"),
         ({"kind": "air"}, "must be a list"),
