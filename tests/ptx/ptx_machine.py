@@ -56,7 +56,6 @@ class Block(NamedTuple):
     """Steps that run one after the other, and the branch, the return or the barrier that ends them."""
 
     steps: tuple[Step, ...]
-    size: int
     kind: str  #: "bra", "ret", "bar", or "" where the next block follows
     target: int = 0
     guard: Callable[[Frame], np.ndarray] | None = None  #: who branches; None: all
@@ -77,14 +76,14 @@ class Program:
         *body, last = block
         kind = last.opcode[0]
         if kind not in ENDS:
-            return Block(tuple(self._guarded(one) for one in block), len(block), "")
+            return Block(tuple(self._guarded(one) for one in block), "")
         steps = tuple(self._guarded(one) for one in body)
         if kind == "bra":
             target = self.function.labels[last.operands[0]]
-            return Block(steps, len(block), kind, target, self._guard(last) if last.guard else None)
+            return Block(steps, kind, target, self._guard(last) if last.guard else None)
         if last.guard or (kind == "bar" and (last.opcode[1:], last.operands) != (("sync",), ("0",))):
             raise UnknownPtx(str(last))
-        return Block(steps, len(block), kind)
+        return Block(steps, kind)
 
     def _guard(self, instruction: Instruction) -> Callable[[Frame], np.ndarray]:
         number, wanted = self._register(instruction.guard), instruction.wanted
@@ -350,7 +349,6 @@ class Launch:
         self.constants = {name: memory.allocate(len(data)) for name, data in module.constants.items()}
         for name, data in module.constants.items():
             memory.write(self.constants[name], np.frombuffer(data, np.uint8))
-        self.instructions = 0  #: executed, summed over threads
         self._program, self._arguments = program, self._bind(program.function, arguments)
 
     def _bind(self, kernel: Function, arguments) -> dict[str, np.ndarray]:
@@ -403,7 +401,6 @@ class Launch:
         limit = int(others.min()) if len(others) else len(program.blocks)
         while number < limit:
             block = program.blocks[number]
-            self.instructions += block.size * count
             for step in block.steps:
                 step(frame, lanes)
             if block.kind == "bar":

@@ -53,6 +53,14 @@ class DeviceMemory:
         return self.data[address - BASE : address - BASE + size].copy().view(dtype).reshape(shape)
 
 
+def _gathered(values: np.ndarray, first: np.ndarray, count: int, lanes, n_lanes: int) -> list[np.ndarray]:
+    """``count`` neighbouring values from ``first`` of each of ``lanes`` on; 0 in all other lanes."""
+    loaded = np.zeros((count, n_lanes), values.dtype)
+    for number in range(count):
+        loaded[number, lanes] = values[first + number]
+    return list(loaded)
+
+
 class GlobalAccess:
     """What the threads of a launch do to global memory."""
 
@@ -77,11 +85,7 @@ class GlobalAccess:
         lanes, offsets = self._places(addresses, lanes, count * dtype.itemsize, instruction)
         unwritten = np.count_nonzero(~self.memory.written[offsets])
         self.faults.note("global memory read before it is written", instruction, unwritten)
-        values, first = self.memory.data.view(dtype), offsets // dtype.itemsize
-        loaded = np.zeros((count, len(addresses)), dtype)
-        for number in range(count):
-            loaded[number, lanes] = values[first + number]
-        return list(loaded)
+        return _gathered(self.memory.data.view(dtype), offsets // dtype.itemsize, count, lanes, len(addresses))
 
     def store(self, addresses, numbers: list[np.ndarray], lanes, instruction: str) -> None:
         """Neighbouring numbers of each lane."""
@@ -152,11 +156,7 @@ class SharedAccess:
             self.reader[words], self.read_in[words] = lanes, epoch
             others |= self.reader[words] != lanes
             self.reader[words[others]] = self.SEVERAL
-        values, first = self.data.view(dtype), offsets // dtype.itemsize
-        loaded = np.zeros((count, len(addresses)), dtype)
-        for number in range(count):
-            loaded[number, lanes] = values[first + number]
-        return list(loaded)
+        return _gathered(self.data.view(dtype), offsets // dtype.itemsize, count, lanes, len(addresses))
 
     def store(self, addresses, numbers: list[np.ndarray], lanes, instruction: str) -> None:
         """Neighbouring numbers of each lane."""
