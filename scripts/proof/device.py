@@ -228,18 +228,11 @@ def tests(day: Day) -> dict:
 
     kind = "simulator" if day.rehearsal else "device"
     files = sorted(str(path.relative_to(ROOT)) for name in simulated_gpu.FILES for path in (ROOT / "tests").rglob(name))
-    words = ["-W", "ignore::numba.core.errors.NumbaPerformanceWarning"] if kind == "device" else []
-    if day.rehearsal:
-        words += ["-k", "on_the_device or allowed or stay"]
+    words = ["-k", "on_the_device or allowed or stay"] if day.rehearsal else []
     written = day.out / "outcomes"
     written.unlink(missing_ok=True)
     written.touch()
-    environment = {
-        **os.environ,
-        "NUMBA_ENABLE_CUDASIM": str(int(day.rehearsal)),
-        simulated_gpu.GPU: kind,
-        simulated_gpu.OUTCOMES: str(written.resolve()),
-    }
+    environment = {**os.environ, **simulated_gpu.environment(kind, written.resolve())}
     workers = str(max(1, min(6, (os.cpu_count() or 1) // 2)))
     # -P: the package that is installed, whatever lies in the working folder.
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
