@@ -64,8 +64,9 @@ CHUNK = 64
 
 
 @fused_kernel
-def start_block(rows, columns, n, dmin, sums, moves, exact):
+def start_block(rows, columns, dmin, sums, moves, exact):
     """Place the pixels of a block, the last one again and again where there are fewer than BLOCK; empty its sums."""
+    n = len(rows)
     for pixel in range(BLOCK):
         exact[AT_ROW + pixel] = rows[min(pixel, n - 1)]
         exact[AT_COLUMN + pixel] = columns[min(pixel, n - 1)]
@@ -283,31 +284,15 @@ def sum_of_blocks(shape, single, amplitudes):
     """The kernel that sums blocks of pixels of one shape of crystal, precision and kind of amplitudes."""
 
     @addressed_fused_kernel(types.void)
-    def sum_block(
-        panels,
-        lattice,
-        lookup,
-        rules,
-        sources,
-        cells,
-        table,
-        squares,
-        spins,
-        margins,
-        wanted,
-        beams,
-        which,
-        rows,
-        columns,
-        n,
-        scratch,
-        weights,
-    ):
-        """Fill ``scratch.sums`` with what the slopes of n pixels are linear in (slopes/rows.py)."""
+    def sum_block(nouns, which, rows, columns, scratch):
+        """Fill ``scratch.sums`` with what the slopes of pixels of a panel are linear in (slopes/rows.py)."""
+        lattice, lookup, rules, sources, cells = nouns.lattice, nouns.lookup, nouns.rules, nouns.sources, nouns.cells
+        wanted, beams = nouns.wanted, nouns.beams
+        margins = (beams.margin_h, beams.margin_k, beams.margin_l)
         step, exact, sums, places = scratch.step, scratch.exact, scratch.sums, scratch.places
-        panel = panel_at(panels, which)
+        panel = panel_at(nouns.panels, which)
         moves = beams.weights.shape[1]
-        start_block(rows, columns, n, panel.dmin, sums, moves, exact)
+        start_block(rows, columns, panel.dmin, sums, moves, exact)
         volume = lattice.n_a * lattice.n_b * lattice.n_c
         strength = rules.scale * volume * volume
         if amplitudes == UNIFORM:
@@ -348,12 +333,12 @@ def sum_of_blocks(shape, single, amplitudes):
                             else:
                                 shape_radial(shape, single, lattice, step)
                             if amplitudes == LISTED:
-                                multiply_amplitudes(shape, squares, share, step, places)
+                                multiply_amplitudes(shape, nouns.squares, share, step, places)
                             elif amplitudes == INTERPOLATED:
-                                multiply_interpolated(shape, lookup, table, share, step, weights)
+                                multiply_interpolated(shape, lookup, nouns.table, share, step, scratch.weights)
                             elif share != 1.0:
                                 multiply_weight(shape, share, step)
-                            add_step(shape, wanted, cell, spins[number], step)
+                            add_step(shape, wanted, cell, beams.spins[number], step)
                             waiting += 1
                             if waiting == CHUNK:
                                 flush(step, exact)

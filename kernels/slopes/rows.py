@@ -5,10 +5,6 @@ the compiler that rows do not overlap, so that the loops become vectors (pixels/
 fit the first-level cache.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 BLOCK = 64
 
 # Rows begin a cache line further than a whole number of 256 bytes: see pixels/rows.py.
@@ -67,30 +63,3 @@ def row_of(number):
 
 
 STRIDE = _ROW
-
-
-class Scratch(NamedTuple):
-    """The arrays of one thread, or a row for each."""
-
-    step: np.ndarray  #: float32 or float64 (SIZE_STEP,)
-    exact: np.ndarray  #: float64 (SIZE_EXACT,)
-    sums: np.ndarray  #: float64 ((N_ROWS + moves) * STRIDE,)
-    places: np.ndarray  #: int32 (BLOCK,): places in the table
-
-
-class Wanted(NamedTuple):
-    """Which rows are summed."""
-
-    strain: bool
-    turn: bool
-    detector: bool
-    shape: bool
-    spread: bool
-
-
-class Beams(NamedTuple):
-    """How sources are summed: those of a beam have their direction in common."""
-
-    first: np.ndarray  #: int64 (beams + 1,): the first source of each
-    weights: np.ndarray  #: float64 (sources, moves): changes of their weights
-    waves: np.ndarray  #: float64 (sources, moves): relative changes of their wavelengths
