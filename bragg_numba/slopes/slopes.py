@@ -13,7 +13,7 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.kernels.parameters import GAUSS, TOPHAT
+from bragg_numba.kernels.parameters import GAUSS, SQUARE, TOPHAT
 from bragg_numba.kernels.slopes import nouns, rows
 from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
@@ -35,6 +35,9 @@ MOST_PARTS, BYTES_OF_PARTS = 16, 2**28
 
 #: Squared radius beyond which a gauss spot is 0 in float64 for all that sums notice, 10^-300 of its height.
 _DARK_IN_FLOAT64 = 217.0
+
+#: Turns of a crystal's whole edge that float32 may round at, and the most cells whose phases it holds.
+LEAST_TURNS, MOST_CELLS = 2.5, 4096
 
 #: Fields of a Tangent in which photons of a top hat, whose edge is a step, have a slope.
 _OF_TOPHAT = {"log_scale", "log_water", "default_F", "weights", "polarization", "attenuation_per_m"}
@@ -286,29 +289,20 @@ class Slopes:
 
     # --- the kernels -------------------------------------------------------------------------------
 
-    def _images(self, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
-        """Photons, and slopes in the parameters of a contraction, in the type of images."""
+    def _images(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Photons, and slopes in the parameters of a contraction, in the type of images; ``squares`` instead of F^2."""
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
+        flat = value.reshape(-1), images.reshape(len(images), value.size)
         for batch in self._batches:
-            values, slopes = self._walk_images(batch, contraction)
             at = batch.frame_rows, batch.frame_columns
-            value[at] = values
-            for image, slope in zip(images, slopes, strict=True):
-                image[at] = slope
+            task = nouns.Images(*contraction.matrix, *at, self.plan.shape[1], *flat)
+            self._walk(batch, "images", task, contraction, squares)
         return value, images
 
     @cached_property
     def _batches(self) -> tuple[Batch, ...]:
         return tuple(list_batches(self.plan, self._wanted, self._boxes))
-
-    def _walk_images(
-        self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        values = np.empty(len(batch.rows))
-        images = np.empty((len(contraction.starts) - 1, len(batch.rows)))
-        self._walk(batch, "images", nouns.Images(*contraction.matrix, values, images), contraction, squares)
-        return values, images
 
     def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
         """(blocks, rows): sums over a block's pixels of what slopes are linear in, times their weights."""
@@ -369,7 +363,10 @@ class Slopes:
         if not alone:
             new[1:] = (np.diff(sources.incident, axis=0) != 0.0).any(axis=1)
         first = np.append(np.nonzero(new)[0], n).astype(np.int64)
-        return nouns.Beams(first, c.weights, c.waves, self._spins(), *_margins(self.plan, single=self._single))
+        spins = self._spins()
+        axes, turning = (np.ascontiguousarray(part.T) for part in (self.plan.cell_rows, spins))
+        margins = _margins(self.plan, single=self._single)
+        return nouns.Beams(first, c.weights, c.waves, spins, axes, turning, *margins, _bend(self.plan))
 
     def _spins(self) -> np.ndarray:
         """(orientations, 9): how h, k, l of an orientation change with the mosaic spread, times h, k, l (eq. 60)."""
@@ -403,10 +400,7 @@ class Slopes:
         """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
         factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
         one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
-        out = np.zeros(self.plan.shape, dtype=self._kind)
-        for batch in self._batches:
-            out[batch.frame_rows, batch.frame_columns] = self._walk_images(batch, one, squares)[1][0]
-        return out
+        return self._images(one, squares)[1][0]
 
     def _defaults(self) -> dict[int, np.ndarray]:
         """Slope images of the parameters that move default_F, by their number, where a table has cells that hold it."""
@@ -477,10 +471,24 @@ def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
     return float(reach[0]), float(reach[1]), float(reach[2])
 
 
+def _bend(plan: Plan) -> float:
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
+    counts = np.array(plan.lattice[1:4])
+    if plan.lattice.shape == SQUARE:
+        if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:
+            return -1.0
+    else:
+        counts = 1.7 * np.sqrt(np.diag(plan.metric))
+    edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3), axis=2).max(axis=0)
+    return LEAST_TURNS / float((counts * edges).max() / plan.sources.wavelength.min())
+
+
 def _fits_single(plan: Plan) -> bool:
     """Whether terms in float32 neither overflow nor vanish."""
     strongest = strongest_square(plan.table) if plan.lookup.has_table else 1.0
     most = max(strongest, 1.0) * max(plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c)
+    if plan.lattice.shape == SQUARE:
+        most *= (plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c) ** 2
     return not plan.lookup.interpolate and most < 1e30 and not 0.0 < strongest < 1e-20
 
 

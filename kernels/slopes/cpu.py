@@ -15,11 +15,8 @@ from bragg_numba.kernels._jit import (
     summing_kernel,
 )
 from bragg_numba.kernels.slopes.nouns import Nouns, Scratch
-from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, SIZE_EXACT, SIZE_STEP, STRIDE, VALUE
+from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, PIECE, SIZE_EXACT, SIZE_PLACES, SIZE_STEP, STRIDE, VALUE
 from numba import get_num_threads, get_thread_id, prange, types
-
-#: Bytes between what two threads write: neighbours of a cache line are fetched with it.
-APART = 256
 
 #: Likelihoods of data given photons.
 GAUSSIAN, MODEL_VARIANCE, POISSON = range(3)
@@ -34,13 +31,18 @@ def scratch_of(single, moves, parameters):
     kind = np.float32 if single else np.float64
 
     def rows_of(size, dtype):
-        return np.zeros((threads, size + APART // 4), dtype)
+        # Rows begin cache lines: a vector across two lines loads slower.
+        line = 64 // np.dtype(dtype).itemsize
+        width = -(-size // line) * line + 4 * line
+        room = np.zeros(threads * width + line, dtype)
+        first = -(room.ctypes.data // room.itemsize) % line
+        return room[first : first + threads * width].reshape(threads, width)
 
     return Scratch(
         rows_of(SIZE_STEP, kind),
         rows_of(SIZE_EXACT, np.float64),
         rows_of((N_ROWS + moves) * STRIDE, np.float64),
-        rows_of(BLOCK, np.int32),
+        rows_of(SIZE_PLACES, np.int32),
         np.zeros((threads, 3, 8)),
         np.zeros((threads, parameters, BLOCK)),
         np.zeros((threads, 3, BLOCK)),
@@ -115,15 +117,48 @@ def contract(starts, rows, factors, sums, slopes):
                 )
 
 
+@fused_kernel
+def is_piece(rows, columns):
+    """Whether pixels fill a square of PIECE x PIECE, row by row."""
+    if len(rows) != PIECE * PIECE:
+        return False
+    off = 0
+    for pixel in range(PIECE * PIECE):
+        off |= (rows[pixel] - rows[0] - pixel // PIECE) | (columns[pixel] - columns[0] - pixel % PIECE)
+    return off == 0
+
+
+@device_function
+def copy_eight(source, first, image, to):
+    """Copy eight values; all are loaded before one is stored, for nobody says that the arrays do not overlap."""
+    at = np.uint64(first)
+    one, two, three, four = source[at], source[at + 1], source[at + 2], source[at + 3]
+    five, six, seven, eight = source[at + 4], source[at + 5], source[at + 6], source[at + 7]
+    image[to], image[to + 1], image[to + 2], image[to + 3] = one, two, three, four
+    image[to + 4], image[to + 5], image[to + 6], image[to + 7] = five, six, seven, eight
+
+
+@fused_kernel
+def store_row(row, piece, rows, columns, n_fast, image):
+    """Store one value a pixel of a block in an image, flat; ``piece`` says whether is_piece."""
+    if piece:
+        to = np.uint64(np.int64(rows[0]) * n_fast + columns[0])
+        for down in range(PIECE):
+            copy_eight(row, down * PIECE, image, to + np.uint64(down * n_fast))
+    else:
+        for pixel in range(len(rows)):
+            image[np.int64(rows[pixel]) * n_fast + columns[pixel]] = row[pixel]
+
+
 @addressed_fused_kernel(types.void)
 def keep_images(task, index, which, first, n, scratch):
-    """Keep photons and slopes of a block's pixels in Images."""
+    """Store photons and slopes of a block's pixels in Images."""
     contract(task.starts, task.places, task.factors[which], scratch.sums, scratch.slopes)
-    for pixel in range(n):
-        task.values[first + pixel] = scratch.sums[VALUE * STRIDE + pixel]
-    for parameter in range(len(task.images)):
-        for pixel in range(n):
-            task.images[parameter, first + pixel] = scratch.slopes[parameter, pixel]
+    rows, columns = task.rows[first : first + n], task.columns[first : first + n]
+    piece = is_piece(rows, columns)
+    store_row(scratch.sums[VALUE * STRIDE : VALUE * STRIDE + BLOCK], piece, rows, columns, task.n_fast, task.value)
+    for parameter in range(len(task.slopes)):
+        store_row(scratch.slopes[parameter], piece, rows, columns, task.n_fast, task.slopes[parameter])
 
 
 @summing_kernel

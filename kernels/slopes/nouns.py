@@ -22,9 +22,12 @@ class Beams(NamedTuple):
     weights: np.ndarray  #: float64 (sources, moves): changes of their weights
     waves: np.ndarray  #: float64 (sources, moves): relative changes of their wavelengths
     spins: np.ndarray  #: float64 (orientations, 9): changes of h, k, l with the mosaic spread, times h, k, l (eq. 60)
+    axes: np.ndarray  #: float64 (N_CELL, orientations): the cells transposed
+    turning: np.ndarray  #: float64 (9, orientations): the spins transposed
     margin_h: float  #: distance of h from whole numbers beyond which no spot is; 2: everywhere
     margin_k: float
     margin_l: float
+    bend: float  #: curvature of a block's directions up to which float32 holds its phases (eq. 70)
 
 
 class Nouns(NamedTuple):
@@ -60,14 +63,14 @@ class Scratch(NamedTuple):
     step: np.ndarray  #: float32 or float64 (SIZE_STEP,)
     exact: np.ndarray  #: float64 (SIZE_EXACT,)
     sums: np.ndarray  #: float64 ((N_ROWS + moves) * STRIDE,)
-    places: np.ndarray  #: int32 (BLOCK,): places in the table
+    places: np.ndarray  #: int32 (SIZE_PLACES,): places in the table, and a list of steps
     weights: np.ndarray  #: float64 (3, 8): of an interpolation
     slopes: np.ndarray  #: float64 (parameters, BLOCK): those of a block's pixels
     judged: np.ndarray  #: float64 (3, BLOCK): what a likelihood makes of them
 
 
 class Images(NamedTuple):
-    """What each parameter's slope is made of, and where photons and slopes of the listed pixels go.
+    """What each parameter's slope is made of, and the images that photons and slopes are stored in.
 
     Slopes are sparse rows of a matrix for each panel, padded to four entries: those of a parameter are the entries from
     its start to the next.
@@ -76,8 +79,11 @@ class Images(NamedTuple):
     starts: np.ndarray  #: int64 (parameters + 1,)
     places: np.ndarray  #: int64 (entries,): rows of a block's sums
     factors: np.ndarray  #: float64 (panels, entries)
-    values: np.ndarray  #: float64 (pixels,)
-    images: np.ndarray  #: float64 (parameters, pixels)
+    rows: np.ndarray  #: int32 (pixels,), in the frame
+    columns: np.ndarray
+    n_fast: int
+    value: np.ndarray  #: (slow * fast,), filled where pixels are listed
+    slopes: np.ndarray  #: (parameters, slow * fast)
 
 
 class Pulls(NamedTuple):
