@@ -34,14 +34,15 @@ def gauss_weights(sigma_px: float, most: int) -> np.ndarray:
     return 0.5 * np.diff(inside)
 
 
-def fibre_weights(length_px: float, half: int, wide: int) -> np.ndarray:
+def fibre_weights(length_px: float, half: int, wide: int, xp=np) -> np.ndarray:
     """Return the parts that pixels (0 ... half, 0 ... wide) get of a photon that hits the middle of pixel (0, 0).
 
-    The integral of g / (2 pi) (g^2 + r^2)^-3/2 over each pixel, g = ``length_px``, from its four corners.
+    The integral of g / (2 pi) (g^2 + r^2)^-3/2 over each pixel, g = ``length_px``, from its four corners. ``xp``: CuPy
+    for an array of its own.
     """
-    x, y = np.arange(-0.5, half + 1.0), np.arange(-0.5, wide + 1.0)
-    root = length_px * np.sqrt(length_px**2 + x[:, None] ** 2 + y[None, :] ** 2)
-    corner = np.arctan(x[:, None] * y[None, :] / root) / (2.0 * math.pi)
+    x, y = xp.arange(-0.5, half + 1.0), xp.arange(-0.5, wide + 1.0)
+    root = length_px * xp.sqrt(length_px**2 + x[:, None] ** 2 + y[None, :] ** 2)
+    corner = xp.arctan(x[:, None] * y[None, :] / root) / (2.0 * math.pi)
     return corner[1:, 1:] - corner[1:, :-1] - corner[:-1, 1:] + corner[:-1, :-1]
 
 
@@ -66,7 +67,7 @@ def spread_gauss(image: np.ndarray, fwhm_px: float) -> np.ndarray:
 
 def spread_kernel(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return an image spread by a kernel of odd sides, whose middle is where a photon hits."""
-    shape = _padded(image.shape, [n - 1 for n in kernel.shape])
+    shape = padded(image.shape, [n - 1 for n in kernel.shape])
     there = np.zeros(shape)
     there[: kernel.shape[0], : kernel.shape[1]] = kernel
     there = np.roll(there, [-(n // 2) for n in kernel.shape], axis=(0, 1))
@@ -84,18 +85,19 @@ def spread_fibre(image: np.ndarray, fwhm_px: float, *, exact: bool = True) -> np
     """
     length = fwhm_px / FIBRE_WIDTH
     if max(image.shape) <= WHOLE_SIDE:
-        shape = _padded(image.shape, [n - 1 for n in image.shape])
+        shape = padded(image.shape, [n - 1 for n in image.shape])
         transform = _fibre_transform(length, image.shape, shape, 0, "f8")
         return _transformed(image.astype(np.float64), transform, shape).astype(image.dtype)
     reach = max(image.shape) // 8
-    shape = _padded(image.shape, [reach, reach])
+    shape = padded(image.shape, [reach, reach])
     transform = _fibre_transform(length, image.shape, shape, reach, "f8" if exact else "f4")
     near = _transformed(image.astype(np.float64) if exact else image, transform, shape)
     near = np.ascontiguousarray(near, dtype=np.float32)
     return _with_far_tail(image, length, reach, near)
 
 
-def _padded(sides, reach) -> tuple[int, int]:
+def padded(sides, reach) -> tuple[int, int]:
+    """Return sides that transform fast, of ``sides`` and ``reach`` or more together."""
     from scipy.fft import next_fast_len
 
     slow, fast = (next_fast_len(n + r, real=True) for n, r in zip(sides, reach, strict=True))
@@ -165,7 +167,7 @@ def _with_far_tail(image: np.ndarray, length: float, reach: int, near: np.ndarra
 @lru_cache(maxsize=2)
 def _tail_transform(length: float, reach: int, rows: int, columns: int) -> tuple[tuple[int, int], np.ndarray]:
     """Return the padded shape of coarse squares, and the transform of what each sends to those beyond ``reach``."""
-    shape = _padded((rows, columns), (rows - 1, columns - 1))
+    shape = padded((rows, columns), (rows - 1, columns - 1))
     # Distances either way round: no square is nearer by way of the padding than it is.
     slow, fast = (np.minimum(np.arange(n), n - np.arange(n)) * COARSE for n in shape)
     distance = np.hypot(slow[:, None], fast)

@@ -46,6 +46,12 @@ _REST_UNIT = np.float32(2.0**-21)
 
 
 @device_function
+def product(a, b):
+    """Return the product of two float32, rounded by itself: a GPU would make one operation of it and a sum."""
+    return a * b
+
+
+@device_function
 def effect_word(effect, number):
     """Return the last word of the counter of block ``number`` (uint64) of an effect."""
     return (effect << EFFECT_BITS) | number
@@ -81,11 +87,30 @@ def effect_uniform(pixel, frame, effect, k0, k1):
     return (np.float64(low if lane < np.uint64(2) else high) + 0.5) * 2.0**-32
 
 
-@serial_kernel
-def exact_tail(word):
+@device_function
+def normal_in_step(word, value, rise):
+    """Return the normal deviate of a word from the row of the table that its step has."""
+    return value + product(rise, np.float32(np.int32(word & _REST)) * _REST_UNIT)
+
+
+@device_function
+def normal_in_tail(word):
     """Return the normal deviate of a word in the first or last steps of the table."""
     u = (np.float64(word) + 0.5) * 2.0**-32
-    return tail_deviate(u) if u < 0.5 else -tail_deviate(1.0 - u)
+    x = tail_deviate(u if u < 0.5 else 1.0 - u)
+    return x if u < 0.5 else -x
+
+
+@device_function
+def is_in_tail(word):
+    """Return whether a word (uint32) lies in the first or last steps of the table."""
+    return np.uint32(word - _FIRST_WORD) >= _WORDS_BETWEEN  # those below wrap around
+
+
+@serial_kernel
+def exact_tail(word):
+    """``normal_in_tail`` by itself, so that the loops that call it stay short."""
+    return normal_in_tail(word)
 
 
 @serial_kernel
@@ -94,15 +119,15 @@ def normals_of_words(words, table, normals):
     for i in range(CHUNK):
         word = words[i]
         step = np.uint64(word >> _INDEX_BITS)
-        normals[i] = table[step, 0] + table[step, 1] * (np.float32(np.int32(word & _REST)) * _REST_UNIT)
+        normals[i] = normal_in_step(word, table[step, 0], table[step, 1])
     for start in range(0, CHUNK, 16):
         tails = np.uint32(0)
         for j in range(16):
-            tails += np.uint32(words[np.uint64(start) + np.uint64(j)] - _FIRST_WORD >= _WORDS_BETWEEN)
+            tails += np.uint32(is_in_tail(words[np.uint64(start) + np.uint64(j)]))
         if tails == 0:
             continue
         for i in range(start, start + 16):
-            if words[i] - _FIRST_WORD >= _WORDS_BETWEEN:  # those below wrap around
+            if is_in_tail(words[i]):
                 normals[i] = np.float32(exact_tail(words[i]))
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function, serial_kernel
-from bragg_numba.kernels.random.effects import CASCADE, READOUT, fill_effect, normals_of_words
+from bragg_numba.kernels.random.effects import CASCADE, READOUT, fill_effect, normals_of_words, product
 from bragg_numba.kernels.random.philox import CHUNK, CHUNKS_AT_ONCE, GROUP_BITS, LOW_WORD, WORD_BITS, chunk_limits
 from numba import prange
 
@@ -34,11 +34,23 @@ def digitise_chunk(charge, normals, stages, adc_top, offset, top, counts):
 @device_function
 def digits(q, normal, gain, noise, pedestal, scale, adc_top, offset, top):
     """Return the value of a pixel, and whether it is an overload."""
-    adu = math.floor(pedestal + gain * q + noise * normal + _1_2)
+    adu = math.floor(pedestal + product(gain, q) + product(noise, normal) + _1_2)
     over = adu >= adc_top
     adu = max(adu, _0)
     value = max(math.floor((adu - pedestal) * scale + offset + _1_2), _0)
     return np.uint32(np.int32(min(value, _LARGEST))), over | (value >= np.float32(top))
+
+
+@device_function
+def cascaded(q, normal, excess):
+    """Return the charge of photons whose charges are not equal; ``excess``: variance of that of one of them."""
+    return q + product(math.sqrt(max(q, _0) * excess), normal)
+
+
+@device_function
+def pixel_gain(normal, sigma):
+    """Return the gain of a pixel over their mean."""
+    return max(np.float32(1.0) + product(sigma, normal), _0)
 
 
 @serial_kernel
@@ -75,7 +87,7 @@ def digitise_any(charge, normals, stages, adc_top, offset, top, counts):
 def add_cascade(charge, normals, excess):
     """Add to the charge of a chunk what the photons' unequal charges differ by."""
     for i in range(CHUNK):
-        charge[i] += math.sqrt(max(charge[i], _0) * excess) * normals[i]
+        charge[i] = cascaded(charge[i], normals[i], excess)
 
 
 @serial_kernel

@@ -262,14 +262,66 @@ def test_counts_drawn_on_the_device_are_those_of_the_cpu():
     np.testing.assert_array_equal(drawn.copy_to_host(), poisson(photons, seed=2**40 + 3, frame=6, first_row=11))
 
 
-def test_a_detector_sees_photons_on_the_device_as_those_of_the_host():
+CHIPS = {"chip_pixels": (5, 4), "module_pixels": (12, 10)}
+DETECTORS = {
+    "ideal": {},
+    "eiger2": {"virtual_pixels": "split", "dead_pixels": 0.1, "hot_pixels": 0.1, **CHIPS},
+    "pilatus3": {"virtual_pixels": "split", "point_spread": "gauss", "point_spread_um": 150.0, **CHIPS},
+    "jungfrau": {"flicker": 0.1, "virtual_pixels": "split", **CHIPS},
+    "agipd": {"virtual_pixels": "mask", **CHIPS},
+    "epix10k": {"dead_pixels": 0.2},
+    "rayonix": {"hot_pixels": 0.1},
+    "noisify": {},
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_says_of_photons_on_the_device_what_it_says_of_those_on_the_host(name):
     from numba import cuda as numba_cuda
 
     from bragg_numba import Response
 
-    photons, response = np.full((7, 9), 70.0, dtype=np.float32), Response(count_limit=75)
-    seen = response.apply(numba_cuda.to_device(photons), seed=3)
-    np.testing.assert_array_equal(seen, response.apply(photons, seed=3))
+    response = Response.preset(name, photon_keV=9.5, **DETECTORS[name])
+    photons = np.random.default_rng(5).gamma(0.3, 3e3, (11, 14)).astype(np.float32)
+    photons[2, 3], photons[6] = 3e6, 0.02
+    mask = np.arange(154).reshape(photons.shape) % 7 != 3
+    where = {"exposure_s": 1e-3, "pixel_um": 100.0, "scale": 1.5, "mask": mask}
+    seen = response.record(numba_cuda.to_device(photons), 2**40 + 3, 6, **where)
+    expected = response.record(photons, 2**40 + 3, 6, **where)
+
+    assert devices.is_device_array(seen.counts)
+    np.testing.assert_array_equal(seen.counts.copy_to_host(), expected.counts)
+    assert seen.counts.dtype == np.uint32
+    assert (seen.photons, seen.most, seen.overloads) == (expected.photons, expected.most, expected.overloads)
+    assert seen.spread_away == pytest.approx(expected.spread_away, rel=1e-9, abs=1e-3)
+    assert any("CuPy" in note for note in seen.notes) == (response.point_spread is not None)
+
+
+def test_a_tile_of_a_frame_on_the_device_is_that_of_the_frame():
+    from numba import cuda as numba_cuda
+
+    from bragg_numba import Response
+
+    photons = np.random.default_rng(6).gamma(0.3, 300.0, (9, 14)).astype(np.float32)
+    response = Response.preset("jungfrau", dead_pixels=0.1)
+    tile = response.apply(numba_cuda.to_device(photons[4:]), 3, first_row=4, mask=numba_cuda.to_device(photons[4:] > 1))
+    np.testing.assert_array_equal(tile.copy_to_host(), response.apply(photons, 3, mask=photons > 1)[4:])
+
+
+def test_what_a_response_cannot_take_on_the_device_is_refused():
+    from numba import cuda as numba_cuda
+
+    from bragg_numba import Response
+
+    photons = numba_cuda.to_device(np.ones((3, 4), dtype=np.float32))
+    with pytest.raises(InputError, match="out must be left out for photons on a device"):
+        Response().apply(photons, 1, out=np.empty((3, 4), np.uint32))
+    with pytest.raises(InputError, match="photons must be C-contiguous float32 of two dimensions"):
+        Response().apply(numba_cuda.to_device(np.ones((3, 4))), 1)
+    with pytest.raises(InputError, match="photons must be finite and not negative"):
+        Response().apply(numba_cuda.to_device(np.full((3, 4), 1e30, np.float32)), 1, scale=1e20)
+    with pytest.raises(InputError, match="mask must have the shape of photons"):
+        Response().apply(photons, 1, mask=np.ones((4, 3), dtype=bool))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -1.0, np.inf])
