@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Settings(NamedTuple):
 class SeenOnDevice(NamedTuple):
     """What ``Recorded`` is made of."""
 
-    counts: object  #: (slow, fast) uint32 in the memory of the GPU, as its caller holds arrays there
+    counts: Any  #: (slow, fast) uint32 in the memory of the GPU, as its caller holds arrays there
     photons: float
     most: float
     overloads: int

@@ -139,7 +139,8 @@ def _record_on_device(response, photons, settings, mask, out) -> Recorded:
 
     if out is not None:
         raise InputError("out", "must be left out for photons on a device")
-    return Recorded(*record_on_device(response, photons, Settings(*settings), mask))
+    seen = record_on_device(response, photons, Settings(*settings), mask)
+    return Recorded(seen.counts, seen.photons, seen.most, seen.overloads, seen.spread_away, seen.notes)
 
 
 def _expected(response, image, scale, seed, frame, first, spread):
