@@ -8,7 +8,7 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.response.counter import draw_counts, sum_photons
+from bragg_numba.response.counter import draw_counts, sum_of, sum_photons
 from bragg_numba.response.maps import bad_pixels, pixel_gains, quantile_table
 from bragg_numba.response.photons import as_image, is_on_device
 from bragg_numba.response.stages import LARGEST, Stages
@@ -191,14 +191,16 @@ def _count(response, counts, exposure_s, seed, frame, first, top) -> int:
 def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, float]:
     """Turn photons into digits, in place; return how many pixels are overloaded, and photons that were spread away."""
     from bragg_numba.kernels.random.philox import chunks_of
-    from bragg_numba.kernels.response.charge import record_charge
+    from bragg_numba.kernels.response.charge import record_charge, to_charge
 
     charge, away = np.empty(0, dtype=np.float32), 0.0
     if response.spread_counts and spread is not None and counts.size:
-        charge = counts.astype(np.float32)
-        before = float(counts.sum(dtype=np.uint64))
-        charge = np.ascontiguousarray(spread(charge))
-        away = before - float(charge.sum(dtype=np.float64))
+        charge, sums = np.empty(counts.shape, dtype=np.float32), np.empty(len(counts))
+        to_charge(counts, charge, sums)
+        before = float(sums.sum())
+        if before > 0.0:
+            charge = np.ascontiguousarray(spread(charge))
+            away = before - sum_of(charge)
     gains = np.empty(0, dtype=np.float32)
     if response.calibration > 0.0 and not response.calibrate_photons:
         gains = pixel_gains(response.calibration, response.detector_seed, counts.shape, first).reshape(-1)
