@@ -156,7 +156,7 @@ def _labels(source: Source, index: int) -> np.ndarray | None:
     if stored is None or frames is None:
         return None
     with reading(path):
-        place = np.flatnonzero(frames["frame"] == index)
+        place = np.flatnonzero(frames["frame"] == source.series.first_frame + index)
         return stored[int(place[0])] if len(place) else None
 
 

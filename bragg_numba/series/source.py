@@ -17,7 +17,8 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_file import PROCESS, open_frame
-from bragg_numba.io.frame_stack import DIGEST, FrameStack
+from bragg_numba.io.frame_index import frames_of
+from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.response.counter import Drawn
 from bragg_numba.series.opened import Source
@@ -55,7 +56,7 @@ def open_unchecked(path) -> Iterator[Source]:
             if data.ndim != 3:
                 raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
             texts = {name: file[f"{PROCESS}/{name}"][()].decode("utf-8") for name in _TEXTS if name in file[PROCESS]}
-        frames = FrameStack(path, file, DATA)
+        frames = frames_of(path, file, DATA)
         if data.is_virtual and not frames.digests:
             hint = "bragg-numba series MASTER --resume writes the master anew"
             raise InputError(os.fspath(path), "does not say which data files are its own", hint=hint)
@@ -153,7 +154,7 @@ def _rewrite(
     if peaks:
         require_spots(source, "CXI")
     drawn = not options.photons
-    n, shape = len(source.series), source.frames.shape[1:]
+    n, shape, first = len(source.series), source.frames.shape[1:], source.series.first_frame
     dtype = options.counts if drawn else source.dtype
     own_seeds = "seed" in source.series.frames and seed is None
     default_seed = int(source.output.get("seed", 1)) if seed is None else seed
@@ -198,7 +199,7 @@ def _rewrite(
                         frame += np.float32(background - 1.0) * reader.of(index)
                         np.maximum(frame, 0.0, out=frame)
                     its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
-                    drawings.append(draw_counts(slot, its_seed, index, options.scale, recorder))
+                    drawings.append(draw_counts(slot, its_seed, first + index, options.scale, recorder))
                     frame = slot.counts
                     total += float(frame.sum(dtype=np.uint64))
                     if row is not None:
