@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import h5py
 import hdf5plugin  # noqa: F401
@@ -154,8 +155,8 @@ def test_a_loader_counts_epochs_by_itself(master):
 
 
 def test_new_noise_in_every_epoch_has_the_mean_and_variance_of_poisson(master):
-    data, photons = frames(master, truth=None), photons_of(master)[0]
-    epochs = 400
+    data, photons = frames(master, truth=None, threads=1), photons_of(master)[0]
+    epochs = 200
     drawn = np.stack([data[epoch, 0]["frame"].numpy() for epoch in range(epochs)])
     lit = photons > 0.5
     assert lit.sum() > 100
@@ -352,6 +353,15 @@ def test_other_things_than_photons_are_refused(folder, tmp_path):
     curved = Experiment.from_nanobragg(WORDS + " -curved_det")
     with pytest.raises(InputError, match="Frames.truth cannot be made: a detector is curved"):
         frames(curved, truth="labels")
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    code = page.split("```python")[1].split("```")[0]
+    exec(compile(code, "training.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and "torch.Size([4, 128, 128])" in said[1]
 
 
 def test_a_file_that_has_changed_is_an_error_not_zeros(tmp_path):
