@@ -131,6 +131,16 @@ class Slopes:
         return self.__dict__ | {"_kernels": {}}
 
     @property
+    def backend(self) -> str:
+        """Where they are made."""
+        return "cpu"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done otherwise than a user may expect, one sentence each."""
+        return ()
+
+    @property
     def precision(self) -> str:
         """``"tile"``: terms in float32, or ``"float64"``."""
         return "tile" if self._single else "float64"
@@ -368,7 +378,7 @@ class Slopes:
             *plan.arguments,
             np.ascontiguousarray(squares.reshape(-1), dtype=kind),
             self._spins(),
-            _margins(plan, single=self._single),
+            margins_of(plan, single=self._single),
             contraction.wanted,
             self._beams(),
         )
@@ -496,7 +506,7 @@ def _domain_turns(plan: Plan) -> np.ndarray:
     return Rotation.from_matrix(turned.transpose(0, 2, 1)).as_rotvec() / plan.mosaic_spread
 
 
-def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
+def margins_of(plan: Plan, *, single: bool) -> tuple[float, float, float]:
     """Distances of h, k, l from whole numbers beyond which no spot is; 2: everywhere."""
     limit = LIT_RADIUS_SQUARED.get(plan.lattice.shape)
     if limit is None:
