@@ -59,20 +59,18 @@ class CudaSlopes(Slopes):
     def _walk_images(
         self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        from numba import cuda
 
         n = len(contraction.starts) - 1
-        values, images = np.empty(len(batch.rows)), np.empty((n, len(batch.rows)), dtype=self._kind)
+        photons, images = np.empty(len(batch.rows)), np.empty((n, len(batch.rows)), dtype=self._kind)
         with self._on_device():
             amplitudes = self._sent_squares if squares is None else self._send_squares(squares)
             sparse = self._send_contraction(contraction)
             for piece, blocks, sums in self._pieces(batch, contraction, amplitudes, n):
-                values[piece] = sums[rows.VALUE : rows.VALUE + 1].copy_to_host()[0]
+                values, slopes = self._contract(sparse, piece, blocks, sums, self._kind)
+                photons[piece] = values.copy_to_host()
                 if n:
-                    slopes = cuda.device_array((n, sums.shape[1]), dtype=self._kind)
-                    self._launch("contract_slopes", blocks, *sparse, blocks, sums, slopes)
                     images[:, piece] = slopes.copy_to_host()
-        return values, images
+        return photons, images
 
     def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
         from numba import cuda
@@ -80,7 +78,7 @@ class CudaSlopes(Slopes):
         found = []
         with self._on_device():
             for piece, blocks, sums in self._pieces(batch, self._contraction, self._sent_squares, 0):
-                weighed = cuda.device_array((len(blocks), sums.shape[0]), dtype=np.float64)
+                weighed = cuda.device_array((len(blocks), self._n_rows), dtype=np.float64)
                 self._launch("weigh_rows", blocks, blocks, cuda.to_device(weights[piece]), sums, weighed)
                 found.append(weighed.copy_to_host())
         return np.concatenate(found)
@@ -92,20 +90,33 @@ class CudaSlopes(Slopes):
         with self._on_device():
             sparse = self._send_contraction(self._contraction)
             for piece, blocks, sums in self._pieces(batch, self._contraction, self._sent_squares, n):
-                judged = cuda.device_array((3, sums.shape[1]), dtype=np.float64)
+                values, slopes = self._contract(sparse, piece, blocks, sums, np.float64)
+                judged = cuda.device_array((3, piece.stop - piece.start), dtype=np.float64)
                 sent = (cuda.to_device(field[piece]) for field in fields)
-                self._launch("judge_pixels", blocks, kind, blocks, *sent, sums, judged)
-                slopes = cuda.device_array((n, sums.shape[1]), dtype=np.float64)
-                self._launch("contract_slopes", blocks, *sparse, blocks, sums, slopes)
+                self._launch("judge_pixels", blocks, kind, blocks, *sent, values, judged)
                 numbers = cuda.device_array((len(blocks), 1 + n + n * (n + 1) // 2), dtype=np.float64)
                 self._launch("weigh_slopes", blocks, n, blocks, judged, slopes, numbers)
                 found.append(numbers.copy_to_host())
         return np.concatenate(found)
 
+    def _contract(self, sparse: tuple, piece: slice, blocks, sums, kind) -> tuple[Any, Any]:
+        """Photons of a piece's pixels, and their slopes (parameters, pixels), of one at least."""
+        from numba import cuda
+
+        n, n_parameters = piece.stop - piece.start, len(sparse[0]) - 1
+        values, slopes = cuda.device_array(n), cuda.device_array((max(n_parameters, 1), n), dtype=kind)
+        self._launch("contract_slopes", blocks, *sparse, blocks, self._n_rows, sums, values, slopes)
+        return values, slopes
+
+    @property
+    def _n_rows(self) -> int:
+        """Rows of a block's sums."""
+        return rows.N_ROWS + self._contraction.weights.shape[1]
+
     def _pieces(
         self, batch: Batch, contraction: Contraction, amplitudes: tuple, slopes: int
     ) -> Iterator[tuple[slice, Any, Any]]:
-        """Sum a batch piece by piece: which of its pixels, the piece's blocks, and their sums (rows, pixels).
+        """Sum a batch piece by piece: which of its pixels, the piece's blocks, and their sums.
 
         Where ``slopes`` are made of the sums they take memory, too.
         """
@@ -119,18 +130,17 @@ class CudaSlopes(Slopes):
         kernel = kernels.sum_kernel(
             SlopeKind(plan.lattice.shape, self._single, of_table, any(panel.curved for panel in plan.panels))
         )
-        n_rows = rows.N_ROWS + self._contraction.weights.shape[1]
         margins = Margins(*margins_of(plan, single=self._single))
         panels, sources, steps, beams = self._sent_nouns
-        for first, stop in self._cuts(batch, n_rows + slopes + 3):
+        for first, stop in self._cuts(batch, self._n_rows + slopes + 4):
             listed = batch.blocks[first:stop].copy()
             start, end = int(listed[0, 1]), int(listed[-1, 1] + listed[-1, 2])
             listed[:, 1] -= start
             piece = slice(start, end)
             blocks = cuda.to_device(listed)
             lists = blocks, cuda.to_device(batch.rows[piece]), cuda.to_device(batch.columns[piece])
-            sums = cuda.device_array((n_rows, end - start), dtype=np.float64)
-            choices = margins, contraction.wanted, beams, n_rows - rows.N_ROWS
+            sums = cuda.device_array(len(listed) * self._n_rows * rows.BLOCK, dtype=np.float64)
+            choices = margins, contraction.wanted, beams, self._n_rows - rows.N_ROWS
             kernel[len(listed), kernels.THREADS](
                 panels, plan.lattice, look, plan.rules, sources, steps, *amplitudes, *choices, *lists, sums
             )
@@ -153,7 +163,7 @@ class CudaSlopes(Slopes):
     def _launch(self, name: str, blocks, *arguments) -> None:
         from bragg_numba.kernels.slopes import cuda as kernels
 
-        kernel: Callable = getattr(kernels, name)[len(blocks), kernels.THREADS]  # type: ignore[index]
+        kernel: Callable = getattr(kernels, name)[len(blocks), kernels.THREADS]
         kernel(*arguments)
 
     # --- what is sent ------------------------------------------------------------------------------

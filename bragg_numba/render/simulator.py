@@ -451,7 +451,7 @@ class Simulator:
         if self.backend != "cpu":
             from bragg_numba.render.cuda_slopes import CudaSlopes
 
-            make = partial(CudaSlopes, device=self._renderer.device)  # type: ignore[union-attr]
+            make = partial(CudaSlopes, device=self._renderer.device)
         return make(
             plan,
             {one.name: by_name.get(one.name) for one in found},

@@ -1,8 +1,8 @@
 """The CUDA kernels of slopes: twins of those in cpu, one thread a pixel of a block of the lists.
 
-The sums that slopes are linear in (slopes/rows.py) are made by one kernel and left in global memory, float64 (rows,
-pixels) of a batch; what is made of them is a kernel each, none of which knows the crystal. Sums over pixels are made
-block by block in the order of the lists, so that they are the same in every run.
+The sums that slopes are linear in (slopes/rows.py) are made by one kernel and left in global memory (cuda_factors),
+those of some blocks at a time; what is made of them is a kernel each, none of which knows the crystal. Sums over
+pixels are made block by block in the order of the lists, so that they are the same in every run.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ from bragg_numba.kernels.slopes import cuda_terms as terms
 from bragg_numba.kernels.slopes.block import CHUNK
 from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, VALUE
 from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
-from numba import cuda, float32, float64, int32, uint32
+from numba import cuda, float32, float64, int32, uint32, uint64
 
 #: Threads in a block: one a pixel of a block of the lists.
 THREADS = BLOCK
@@ -53,15 +53,15 @@ def sum_kernel(kind):
         columns,
         sums,
     ):
-        """Fill sums (rows, pixels) float64 with what the slopes of the listed pixels are linear in."""
+        """Fill sums, float64 (blocks, rows, BLOCK) flat, with what the slopes of the listed pixels are linear in."""
         block, thread = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.x)
         if thread >= blocks[block, uint32(2)]:
             return
         panel = find_panel(panels, uint32(blocks[block, uint32(0)]))
-        slot = uint32(blocks[block, uint32(1)] + thread)
-        row, column = rows[slot], columns[slot]
+        pixel, slot = uint32(blocks[block, uint32(1)] + thread), factors.slot_of(block, N_ROWS + n_moves, thread)
+        row, column = rows[pixel], columns[pixel]
         for place in range(N_ROWS + n_moves):
-            sums[uint32(place), slot] = 0.0
+            sums[factors.place_of(place, slot)] = 0.0
         volume = lattice.n_a * lattice.n_b * lattice.n_c
         strength = rules.scale * volume * volume
         if amplitudes == UNIFORM:
@@ -79,14 +79,12 @@ def sum_kernel(kind):
                 captured = walk.capture(curved, panel, rules, ray.layer, ray.x, ray.y, ray.z)
             for number in range(beams.first.shape[0] - 1):
                 first, after = beams.first[uint32(number)], beams.first[uint32(number + 1)]
-                at = uint32(first)
-                i_x, i_y = sources.incident[at, uint32(0)], sources.incident[at, uint32(1)]
-                i_z = sources.incident[at, uint32(2)]
-                q_x, q_y, q_z = physics.scattering_vector(ray.x, ray.y, ray.z, i_x, i_y, i_z, sources.wavelength[at])
-                keep = walk.keep_within_dmin(panel, q_x, q_y, q_z)
+                incident = factors.incident_of(sources, first)
+                off = (ray.x - incident[0], ray.y - incident[1], ray.z - incident[2])
+                keep = terms.keep_of_beam(panel, off, steps.wave_numbers[uint32(first)])
                 if first_kept < 0 and keep != 0.0:
                     first_kept = layer_sub * n_sources + first
-                polar = factors.polarization_of(panel, ray, i_x, i_y, i_z) if rules.per_term else 1.0
+                polar = factors.polarization_of(panel, ray, incident) if rules.per_term else 1.0
                 together = 0.0
                 for source in range(first, after):
                     together += sources.weight[uint32(source)]
@@ -98,18 +96,20 @@ def sum_kernel(kind):
                     left = int32(left - here)
                     chunk = terms.nothing(real(0.0))
                     while here > 0:
-                        h, k, l = terms.indices_of_step(steps, source, cell, ray, i_x, i_y, i_z)  # noqa: E741
+                        h, k, l = terms.indices_of_step(steps, source, cell, off)  # noqa: E741
                         h_near, k_near = physics.nearest_index(h), physics.nearest_index(k)
                         l_near = physics.nearest_index(l)
                         d_h, d_k, d_l = h - h_near, k - k_near, l - l_near
                         seen = abs(d_h) <= margins.h and abs(d_k) <= margins.k and abs(d_l) <= margins.l
                         if seen or not ends:
-                            term = term_of(lattice, d_h, d_k, d_l)
+                            if amplitudes == INTERPOLATED:
+                                amplitude = terms.interpolated_slope(lookup, table, h, k, l)
+                                term = terms.with_amplitude(term_of(lattice, d_h, d_k, d_l), amplitude)
+                            else:
+                                term = term_of(lattice, d_h, d_k, d_l)
                             square = steps.weights[source] * steps.shares[cell]
                             if amplitudes == LISTED:
                                 square *= squares[terms.place_in_table(lookup, h_near, k_near, l_near)]
-                            if amplitudes == INTERPOLATED:
-                                term = terms.with_interpolated(term, lookup, table, h, k, l)
                             chunk = terms.add_term(
                                 shape,
                                 wanted,
@@ -127,10 +127,10 @@ def sum_kernel(kind):
                         cell = uint32(cell + uint32(1))
                         if cell == uint32(n_cells):
                             cell, source = uint32(0), uint32(source + uint32(1))
-                    beam = factors.Beam(i_x, i_y, i_z, strength * keep, whole, once, together, first)
+                    beam = factors.Beam(strength * keep, whole, once, together, first)
                     of_ray = factors.Factors(omega, polar, captured)
                     factors.add_chunk(
-                        curved, wanted, panel, rules, ray, beam, of_ray, chunk, n_moves, beams, sums, slot
+                        curved, wanted, panel, rules, sources, ray, beam, of_ray, chunk, n_moves, beams, sums, slot
                     )
                     once = 0.0
         if not rules.per_term:
@@ -142,43 +142,44 @@ def sum_kernel(kind):
 
 
 @gpu_kernel
-def contract_slopes(starts, places, entries, blocks, sums, slopes):
-    """Fill slopes (parameters, pixels), float32 or float64, from sums; the arguments are those of cpu.Contraction."""
+def contract_slopes(starts, places, entries, blocks, n_rows, sums, values, slopes):
+    """Fill values (pixels,) and slopes (parameters, pixels), float32 or float64; the rest is cpu.Contraction's."""
     block, thread = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.x)
     if thread >= blocks[block, uint32(2)]:
         return
-    panel, slot = uint32(blocks[block, uint32(0)]), uint32(blocks[block, uint32(1)] + thread)
+    panel, pixel = uint32(blocks[block, uint32(0)]), uint32(blocks[block, uint32(1)] + thread)
+    slot = factors.slot_of(block, n_rows, thread)
+    values[pixel] = sums[factors.place_of(VALUE, slot)]
     for parameter in range(starts.shape[0] - 1):
         total = 0.0
         for entry in range(starts[uint32(parameter)], starts[uint32(parameter + 1)]):
-            total += entries[panel, uint32(entry)] * sums[uint32(places[uint32(entry)]), slot]
-        slopes[uint32(parameter), slot] = total
+            at = uint32(entry)
+            total += entries[panel, at] * sums[factors.place_of(places[at], slot)]
+        slopes[uint32(parameter), pixel] = total
 
 
 @gpu_kernel
 def weigh_rows(blocks, weights, sums, weighed):
     """Fill weighed (blocks, rows) float64 with sums over a block's pixels of its rows times weights (pixels,)."""
-    block = uint32(cuda.blockIdx.x)
+    block, row = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.x)
     first, n = blocks[block, uint32(1)], blocks[block, uint32(2)]
-    row = uint32(cuda.threadIdx.x)
-    while row < uint32(weighed.shape[1]):
-        total = 0.0
-        for slot in range(first, first + n):
-            total += weights[uint32(slot)] * sums[row, uint32(slot)]
-        weighed[block, row] = total
-        row = uint32(row + uint32(THREADS))
+    while row < weighed.shape[1]:
+        slot, total = factors.place_of(row, factors.slot_of(block, weighed.shape[1], 0)), 0.0
+        for pixel in range(n):
+            total += weights[uint32(first + pixel)] * sums[uint64(slot + uint64(pixel))]
+        weighed[block, uint32(row)] = total
+        row = int32(row + THREADS)
 
 
 @gpu_kernel
-def judge_pixels(likelihood, blocks, data, variance, background, sums, judged):
+def judge_pixels(likelihood, blocks, data, variance, background, values, judged):
     """Fill judged (3, pixels) float64: minus log likelihood of each pixel, its slope, the expected second one."""
     block, thread = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.x)
     if thread >= blocks[block, uint32(2)]:
         return
-    slot = uint32(blocks[block, uint32(1)] + thread)
-    photons = sums[uint32(VALUE), slot] + background[slot]
-    value, slope, curve = judge_pixel(likelihood, photons, data[slot], variance[slot])
-    judged[uint32(0), slot], judged[uint32(1), slot], judged[uint32(2), slot] = value, slope, curve
+    at = uint32(blocks[block, uint32(1)] + thread)
+    value, slope, curve = judge_pixel(likelihood, values[at] + background[at], data[at], variance[at])
+    judged[uint32(0), at], judged[uint32(1), at], judged[uint32(2), at] = value, slope, curve
 
 
 @gpu_kernel
@@ -191,12 +192,12 @@ def weigh_slopes(n_parameters, blocks, judged, slopes, found):
         while other > one:
             other, one = other - one - 1, one + 1
         for pixel in range(first, first + n):
-            slot = uint32(pixel)
+            at = uint32(pixel)
             if number == 0:
-                total += judged[uint32(0), slot]
+                total += judged[uint32(0), at]
             elif number <= n_parameters:
-                total += judged[uint32(1), slot] * slopes[uint32(number - 1), slot]
+                total += judged[uint32(1), at] * slopes[uint32(number - 1), at]
             else:
-                total += judged[uint32(2), slot] * slopes[uint32(one), slot] * slopes[uint32(other), slot]
+                total += judged[uint32(2), at] * slopes[uint32(one), at] * slopes[uint32(other), at]
         found[block, uint32(number)] = total
         number = int32(number + THREADS)

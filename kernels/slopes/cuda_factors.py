@@ -1,8 +1,9 @@
 """What a pixel of a GPU's slopes makes of a chunk's sums: photons, and what slopes are linear in (eq. 60 to 63).
 
-Twins of slopes/factors in scalars of one pixel. ``sums`` is float64 (rows, pixels) in global memory, a column a
-thread: 37 sums and more would not fit the registers. All is linear in the sums over steps, so that chunks of a beam
-are added one by one.
+Twins of slopes/factors in scalars of one pixel. ``sums`` is float64 in global memory: 37 sums and more would not fit
+the registers. They lie block by block, in rows of BLOCK pixels, a pixel's own from the place ``slot`` on: at constant
+distances, or 37 addresses would lie in registers instead. All is linear in the sums over steps, so that chunks of a
+beam are added one by one.
 """
 
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from bragg_numba.kernels._jit_cuda import gpu_function
 from bragg_numba.kernels.pixels.cuda_functions import physics, walk
 from bragg_numba.kernels.slopes.rows import (
+    BLOCK,
     BRAGG,
     DECAY,
     DEPTH,
@@ -26,18 +28,19 @@ from bragg_numba.kernels.slopes.rows import (
     TURN,
     VALUE,
 )
-from numba import uint32
+from numba import uint32, uint64
 
 
 class Ray(NamedTuple):
-    """A sub-pixel: its direction, distance, and place on the panel along fast and slow."""
+    """A sub-pixel, the direction to it and its distance."""
 
     x: float
     y: float
     z: float
     far: float
-    fast: float
-    slow: float
+    row: int
+    column: int
+    sub: int
     layer: int
 
 
@@ -52,9 +55,6 @@ class Factors(NamedTuple):
 class Beam(NamedTuple):
     """A beam as a pixel's terms meet it: their sums are those of a term of weight 1 times ``strength``."""
 
-    x: float
-    y: float
-    z: float
     strength: float  #: of sums of terms, whose sources' weights are in them or do not count here
     whole: float  #: what the sums still lack
     flat: float  #: flat background of a source of weight 1, once a beam
@@ -68,21 +68,40 @@ def aim_at_subpixel(curved, panel, row, column, sub, layer):
     fast, slow = walk.subpixel_place(panel, row, column, sub // panel.oversample, sub % panel.oversample)
     x, y, z = physics.pixel_position(curved, panel, fast, slow, layer * panel.layer_step)
     d_x, d_y, d_z, far = walk.direction(x, y, z)
-    return Ray(d_x, d_y, d_z, far, fast, slow, layer)
+    return Ray(d_x, d_y, d_z, far, row, column, sub, layer)
 
 
 @gpu_function
-def polarization_of(panel, ray, i_x, i_y, i_z):
+def incident_of(sources, source):
+    """The direction of a source's beam: read where it is asked for, it takes no registers in between."""
+    at, incident = uint32(source), sources.incident
+    return incident[at, uint32(0)], incident[at, uint32(1)], incident[at, uint32(2)]
+
+
+@gpu_function
+def polarization_of(panel, ray, incident):
     """The polarization factor of a ray, 1 where there is none (eq. 8)."""
     if not panel.polarized:
         return 1.0
-    return walk.polarization(panel, i_x, i_y, i_z, ray.x, ray.y, ray.z)
+    return walk.polarization(panel, incident[0], incident[1], incident[2], ray.x, ray.y, ray.z)
+
+
+@gpu_function
+def slot_of(block, n_rows, thread):
+    """Where the sums of a pixel begin."""
+    return uint64(uint64(block) * uint64(n_rows * BLOCK) + uint64(thread))
+
+
+@gpu_function
+def place_of(row, slot):
+    """Where a row of a pixel's sums lies."""
+    return uint64(slot + uint64(row * BLOCK))
 
 
 @gpu_function
 def add_at(sums, row, slot, value):
     """Add to a row of a pixel's sums."""
-    sums[uint32(row), slot] += value
+    sums[place_of(row, slot)] += value
 
 
 @gpu_function
@@ -104,8 +123,12 @@ def across(ray, per, x, y, z):
 def push(panel, ray, x, y, z, sums, slot):
     """Add slopes in a pixel's place to all rows that move it: origin, axes, normal, thickness (eq. 61)."""
     add_vector(sums, PLACE, slot, x, y, z)
-    add_vector(sums, PLACE_FAST, slot, ray.fast * x, ray.fast * y, ray.fast * z)
-    add_vector(sums, PLACE_SLOW, slot, ray.slow * x, ray.slow * y, ray.slow * z)
+    # Made again, for they would wait in registers.
+    fast, slow = walk.subpixel_place(
+        panel, ray.row, ray.column, ray.sub // panel.oversample, ray.sub % panel.oversample
+    )
+    add_vector(sums, PLACE_FAST, slot, fast * x, fast * y, fast * z)
+    add_vector(sums, PLACE_SLOW, slot, slow * x, slow * y, slow * z)
     if ray.layer > 0:
         depth = ray.layer * panel.layer_step
         add_vector(sums, NORMAL, slot, depth * x, depth * y, depth * z)
@@ -129,9 +152,9 @@ def solid_angle_slope(panel, rules, ray, photons, sums, slot):
 
 
 @gpu_function
-def polarization_slope(panel, ray, i_x, i_y, i_z, head, sums, slot):
+def polarization_slope(panel, ray, incident, head, sums, slot):
     """Slopes of the polarization factor; ``head`` is photons over it (eq. 62)."""
-    g = panel
+    g, (i_x, i_y, i_z) = panel, incident
     b_x, b_y, b_z = physics.unit_cross(g.polar_x, g.polar_y, g.polar_z, i_x, i_y, i_z)
     e_x, e_y, e_z = physics.unit_cross(i_x, i_y, i_z, b_x, b_y, b_z)
     along_i = ray.x * i_x + ray.y * i_y + ray.z * i_z
@@ -167,7 +190,7 @@ def capture_slope(curved, panel, rules, ray, head, sums, slot):
 
 
 @gpu_function
-def add_crystal(wanted, ray, beam, head, chunk, sums, slot):
+def add_crystal(wanted, ray, incident, head, chunk, sums, slot):
     """Add what a chunk's sums bring by way of the crystal; ``head`` multiplies them (eq. 60)."""
     c = chunk
     add_at(sums, BRAGG, slot, head * c.term)
@@ -181,7 +204,7 @@ def add_crystal(wanted, ray, beam, head, chunk, sums, slot):
     if wanted.spread:
         add_at(sums, SPREAD, slot, head * c.spread)
     if wanted.turn:
-        x, y, z = head * (ray.x - beam.x), head * (ray.y - beam.y), head * (ray.z - beam.z)
+        x, y, z = head * (ray.x - incident[0]), head * (ray.y - incident[1]), head * (ray.z - incident[2])
         turn_x, turn_y, turn_z = c.aim_y * z - c.aim_z * y, c.aim_z * x - c.aim_x * z, c.aim_x * y - c.aim_y * x
         add_vector(sums, TURN, slot, turn_x, turn_y, turn_z)
 
@@ -198,16 +221,16 @@ def add_moves(beam, head, chunk, n_moves, moves, sums, slot):
 
 
 @gpu_function
-def add_chunk(curved, wanted, panel, rules, ray, beam, factors, chunk, n_moves, moves, sums, slot):
+def add_chunk(curved, wanted, panel, rules, sources, ray, beam, factors, chunk, n_moves, moves, sums, slot):
     """Add a chunk of a beam to a pixel's sums."""
-    f = factors
+    f, incident = factors, incident_of(sources, beam.source)
     head = f.omega * f.polar * f.captured if rules.per_term else 1.0
     add_moves(beam, head, chunk, n_moves, moves, sums, slot)
     strength = beam.strength * beam.whole
     photons = strength * chunk.term + beam.flat * beam.together
     if rules.per_term:
         add_at(sums, VALUE, slot, photons * head)
-    add_crystal(wanted, ray, beam, strength * head, chunk, sums, slot)
+    add_crystal(wanted, ray, incident, strength * head, chunk, sums, slot)
     if wanted.detector:
         p_x, p_y, p_z = across(ray, strength * head / ray.far, chunk.aim_x, chunk.aim_y, chunk.aim_z)
         if rules.per_term:
@@ -215,7 +238,7 @@ def add_chunk(curved, wanted, panel, rules, ray, beam, factors, chunk, n_moves, 
             p_x, p_y, p_z = p_x + x, p_y + y, p_z + z
             if panel.polarized:
                 over = photons * f.omega * f.captured
-                x, y, z = polarization_slope(panel, ray, beam.x, beam.y, beam.z, over, sums, slot)
+                x, y, z = polarization_slope(panel, ray, incident, over, sums, slot)
                 p_x, p_y, p_z = p_x + x, p_y + y, p_z + z
             if panel.has_sensor:
                 x, y, z = capture_slope(curved, panel, rules, ray, photons * f.omega * f.polar, sums, slot)
@@ -233,27 +256,25 @@ def finish_nanobragg(curved, wanted, panel, rules, sources, row, column, first, 
     The solid angle is that of the first sub-pixel, the captured fraction that of the last layer, the polarization
     factor that of the first term within dmin: number ``first``, -1 if there is none.
     """
-    photons = rules.scale * rules.background + sums[uint32(BRAGG), slot]
-    sums[uint32(VALUE), slot] = photons
+    photons = rules.scale * rules.background + sums[place_of(BRAGG, slot)]
+    sums[place_of(VALUE, slot)] = photons
     subs, n_sources = panel.oversample * panel.oversample, sources.wavelength.shape[0]
     polar, number = 1.0, max(first, 0)
-    at = uint32(number % n_sources)
-    i_x, i_y, i_z = sources.incident[at, uint32(0)], sources.incident[at, uint32(1)], sources.incident[at, uint32(2)]
-    sub = number // n_sources
+    incident, sub = incident_of(sources, number % n_sources), number // n_sources
     of_polar = aim_at_subpixel(curved, panel, row, column, sub % subs, sub // subs)
     if panel.polarized:
-        polar = polarization_of(panel, of_polar, i_x, i_y, i_z) if first >= 0 else 0.0
+        polar = polarization_of(panel, of_polar, incident) if first >= 0 else 0.0
     last = aim_at_subpixel(curved, panel, row, column, 0, panel.layers - 1)
     captured = walk.capture(curved, panel, rules, last.layer, last.x, last.y, last.z)
     front = aim_at_subpixel(curved, panel, row, column, 0, 0)
     omega = physics.solid_angle(front.far, panel.pitch_fast, panel.height, panel.close_distance, panel.point_pixel)
     for place in range(N_ROWS + n_moves):
-        sums[uint32(place), slot] *= omega * polar * captured
+        sums[place_of(place, slot)] *= omega * polar * captured
     if wanted.detector:
         x, y, z = solid_angle_slope(panel, rules, front, photons * omega * polar * captured, sums, slot)
         push(panel, front, x, y, z, sums, slot)
         if panel.polarized and first >= 0:
-            x, y, z = polarization_slope(panel, of_polar, i_x, i_y, i_z, photons * omega * captured, sums, slot)
+            x, y, z = polarization_slope(panel, of_polar, incident, photons * omega * captured, sums, slot)
             push(panel, of_polar, x, y, z, sums, slot)
         if panel.has_sensor:
             x, y, z = capture_slope(curved, panel, rules, last, photons * omega * polar, sums, slot)

@@ -113,10 +113,15 @@ def nothing(weight):
 
 
 @gpu_function
-def indices_of_step(steps, source, cell, ray, i_x, i_y, i_z):
+def keep_of_beam(panel, off, wave_number):
+    """1, or 0 beyond dmin (eq. 7); ``off`` is a ray's direction less the beam's."""
+    return walk.keep_within_dmin(panel, off[0] * wave_number, off[1] * wave_number, off[2] * wave_number)
+
+
+@gpu_function
+def indices_of_step(steps, source, cell, off):
     """h, k, l of a ray (eq. 22): the wave number comes last, for a beam's sources share all else."""
-    x, y, z, c = ray.x - i_x, ray.y - i_y, ray.z - i_z, steps.cells
-    per = steps.wave_numbers[source]
+    (x, y, z), c, per = off, steps.cells, steps.wave_numbers[source]
     h = c[cell, uint32(0)] * x + c[cell, uint32(1)] * y + c[cell, uint32(2)] * z
     k = c[cell, uint32(3)] * x + c[cell, uint32(4)] * y + c[cell, uint32(5)] * z
     l = c[cell, uint32(6)] * x + c[cell, uint32(7)] * y + c[cell, uint32(8)] * z  # noqa: E741
@@ -300,7 +305,8 @@ def interpolated_slope(lookup, table, h, k, l):  # noqa: E741
     m = walk.as_place(l_floor - 1.0 - lookup.l_first)
     x, y, z = h - h_floor, k - k_floor, l - l_floor
     value, f_h, f_k, f_l = 0.0, 0.0, 0.0, 0.0
-    for node in range(64):
+    # How often is not said in so many words: unrolled, it would not fit the registers.
+    for node in range(64 * int(lookup.interpolate)):
         of_h, of_k, of_l = node // 16, node // 4 % 4, node % 4
         f = table[i + walk.as_place(of_h), j + walk.as_place(of_k), m + walk.as_place(of_l)]
         w_h, w_k, w_l = walk.weight_of_four(of_h, x), walk.weight_of_four(of_k, y), walk.weight_of_four(of_l, z)
@@ -312,16 +318,15 @@ def interpolated_slope(lookup, table, h, k, l):  # noqa: E741
 
 
 @gpu_function
-def with_interpolated(term, lookup, table, h, k, l):  # noqa: E741
-    """A Term times |F|^2 between the table's entries; F has slopes in h, k, l itself."""
-    t = term
-    f, f_h, f_k, f_l = interpolated_slope(lookup, table, h, k, l)
+def with_amplitude(term, amplitude):
+    """A Term times |F|^2; F, the first number of ``amplitude``, has the slopes in h, k, l that follow it."""
+    t, f = term, amplitude[0]
     square, twice = f * f, 2.0 * f * t.value
     return Term(
         square * t.value,
-        square * t.y_h + twice * f_h,
-        square * t.y_k + twice * f_k,
-        square * t.y_l + twice * f_l,
+        square * t.y_h + twice * amplitude[1],
+        square * t.y_k + twice * amplitude[2],
+        square * t.y_l + twice * amplitude[3],
         square * t.shape_0,
         square * t.shape_1,
         square * t.shape_2,

@@ -48,22 +48,22 @@ def sum_types(kind):
     nouns = (PANELS, *(tuple_type(noun) for noun in (Lattice, Table, Rules)), SOURCES, steps)
     amplitudes = (array_type(types.float64, 3), reals)
     choices = (tuple_type(Margins), tuple_type(Wanted), beams, types.int64)
-    return *nouns, *amplitudes, *choices, _BLOCKS, _NUMBERS, _NUMBERS, _FIELDS
+    return *nouns, *amplitudes, *choices, _BLOCKS, _NUMBERS, _NUMBERS, _FLOATS
 
 
 def contract_types(real):
     """Types of the arguments of contract_slopes, whose images are of a type of their own."""
-    return _PLACES, _PLACES, _FIELDS, _BLOCKS, _FIELDS, array_type(real, 2)
+    return _PLACES, _PLACES, _FIELDS, _BLOCKS, types.int64, _FLOATS, _FLOATS, array_type(real, 2)
 
 
 def rows_types():
     """Types of the arguments of weigh_rows."""
-    return _BLOCKS, _FLOATS, _FIELDS, _FIELDS
+    return _BLOCKS, _FLOATS, _FLOATS, _FIELDS
 
 
 def judge_types():
     """Types of the arguments of judge_pixels."""
-    return types.int64, _BLOCKS, _FLOATS, _FLOATS, _FLOATS, _FIELDS, _FIELDS
+    return types.int64, _BLOCKS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FIELDS
 
 
 def weigh_types():
