@@ -150,8 +150,7 @@ class CudaSlopes(Slopes):
         """Cut the blocks of a batch into pieces whose sums, so many numbers a pixel, and launches are not too large."""
         from numba import cuda
 
-        plan = self.plan
-        terms = LAUNCH_TERMS[self.precision] / max(1.0, plan.pixel_steps / max(1, plan.shape[0] * plan.shape[1]))
+        terms = LAUNCH_TERMS[self.precision] / max(1, self.plan.steps * self.plan.layers.n)
         free = MEMORY_SHARE * float(cuda.current_context().get_memory_info().free)
         bytes_of_block = 8 * numbers * rows.BLOCK
         if bytes_of_block > free:

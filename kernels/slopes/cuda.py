@@ -100,7 +100,8 @@ def sum_kernel(kind):
                         h_near, k_near = physics.nearest_index(h), physics.nearest_index(k)
                         l_near = physics.nearest_index(l)
                         d_h, d_k, d_l = h - h_near, k - k_near, l - l_near
-                        seen = abs(d_h) <= margins.h and abs(d_k) <= margins.k and abs(d_l) <= margins.l
+                        seen = abs(real(d_h)) <= real(margins.h) and abs(real(d_k)) <= real(margins.k)
+                        seen = seen and abs(real(d_l)) <= real(margins.l)
                         if seen or not ends:
                             if amplitudes == INTERPOLATED:
                                 amplitude = terms.interpolated_slope(lookup, table, h, k, l)

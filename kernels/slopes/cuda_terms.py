@@ -11,7 +11,7 @@ import numpy as np
 from bragg_numba.kernels._jit_cuda import gpu_function
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SQUARE, TOPHAT
 from bragg_numba.kernels.pixels.cuda_functions import physics, walk
-from numba import float32, uint32
+from numba import float32, int32, uint32
 
 
 class SlopeKind(NamedTuple):
@@ -274,11 +274,18 @@ TERMS = {
 
 
 @gpu_function
+def place_of_axis(near, first, count):
+    """walk.table_place in whole numbers, of which a GPU has more than of float64 ones."""
+    place, last = int32(int32(near) - int32(first)), int32(int32(count) - int32(1))
+    return uint32(min(max(place, int32(0)), last))
+
+
+@gpu_function
 def place_in_table(lookup, h_near, k_near, l_near):
     """Place in the flat table of the reflection whose indices are nearest."""
-    i = walk.table_place(h_near, lookup.h_first, lookup.h_count)
-    j = walk.table_place(k_near, lookup.k_first, lookup.k_count)
-    m = walk.table_place(l_near, lookup.l_first, lookup.l_count)
+    i = place_of_axis(h_near, lookup.h_first, lookup.h_count)
+    j = place_of_axis(k_near, lookup.k_first, lookup.k_count)
+    m = place_of_axis(l_near, lookup.l_first, lookup.l_count)
     return uint32((i * uint32(lookup.k_count) + j) * uint32(lookup.l_count) + m)
 
 
