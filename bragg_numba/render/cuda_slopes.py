@@ -22,6 +22,9 @@ from bragg_numba.slopes.tangents import F2
 #: Terms in a launch: a second or so on a card that is slow in float64, so that Ctrl-C is heard and no watchdog bites.
 LAUNCH_TERMS = {"tile": 2e9, "float64": 5e8}
 
+#: Sources and orientations of a pixel, which the kernels count in 32 bits.
+MOST_STEPS = 2**31
+
 #: Bytes of device memory that sums and slopes of a piece may take.
 PIECE_BYTES = 2**28
 
@@ -35,11 +38,18 @@ class CudaSlopes(Slopes):
         The GPU.
     options
         Those of ``Slopes``.
+
+    Raises
+    ------
+    InputError
+        If something of the plan, or a parameter, has no slopes, or a pixel has more steps than the kernels count.
     """
 
     def __init__(self, *arguments: Any, device: Device, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.device = device
+        if len(self.plan.sources.wavelength) * len(self.plan.cells) >= MOST_STEPS:
+            raise InputError("backend cuda", f"has slopes of fewer than {MOST_STEPS} steps", hint="use backend cpu")
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in super().__getstate__().items() if not name.startswith("_sent")}

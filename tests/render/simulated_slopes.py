@@ -18,7 +18,7 @@ if importlib.util.find_spec("numba_cuda") is None:
 from sample_panels import crooked, lit
 from sample_slopes import NAMES, a_table, an_experiment, assert_near, curved_names
 
-from bragg_numba import Crystal, Experiment, Rotation, Sampling, Simulator
+from bragg_numba import Crystal, Experiment, InputError, Rotation, Sampling, Simulator
 from bragg_numba.render import cuda_slopes
 
 GPUS = ("simulator", "device")
@@ -177,6 +177,12 @@ def test_how_a_frame_is_cut_into_pieces_changes_no_bit(monkeypatch):
     cut = slopes.images(), list(slopes.pull(weights).values()), slopes.normal(weights).matrix
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_more_steps_than_a_kernel_counts_are_refused(monkeypatch):
+    monkeypatch.setattr(cuda_slopes, "MOST_STEPS", 3)
+    with pytest.raises(InputError, match="^backend cuda has slopes of fewer than 3 steps"):
+        Simulator(an_experiment("gauss"), backend="cuda").slopes("scale")
 
 
 def test_slopes_travel_between_processes():
