@@ -134,6 +134,16 @@ class Slopes:
         return self.__dict__ | {"_kernels": {}}
 
     @property
+    def backend(self) -> str:
+        """Where they are made."""
+        return "cpu"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done otherwise than a user may expect, one sentence each."""
+        return ()
+
+    @property
     def precision(self) -> str:
         """``"tile"``: terms in float32, or ``"float64"``."""
         return "tile" if self._single else "float64"
@@ -365,7 +375,7 @@ class Slopes:
         first = np.append(np.nonzero(new)[0], n).astype(np.int64)
         spins = self._spins()
         axes, turning = (np.ascontiguousarray(part.T) for part in (self.plan.cell_rows, spins))
-        margins = _margins(self.plan, single=self._single)
+        margins = margins_of(self.plan, single=self._single)
         return nouns.Beams(first, c.weights, c.waves, spins, axes, turning, *margins, _bend(self.plan))
 
     def _spins(self) -> np.ndarray:
@@ -460,7 +470,7 @@ def _domain_turns(plan: Plan) -> np.ndarray:
     return Rotation.from_matrix(turned.transpose(0, 2, 1)).as_rotvec() / plan.mosaic_spread
 
 
-def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
+def margins_of(plan: Plan, *, single: bool) -> tuple[float, float, float]:
     """Distances of h, k, l from whole numbers beyond which no spot is; 2: everywhere."""
     limit = LIT_RADIUS_SQUARED.get(plan.lattice.shape)
     if limit is None:
