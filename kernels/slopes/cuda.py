@@ -14,8 +14,7 @@ from bragg_numba.kernels.pixels.cuda_functions import physics, walk
 from bragg_numba.kernels.slopes import cpu
 from bragg_numba.kernels.slopes import cuda_factors as factors
 from bragg_numba.kernels.slopes import cuda_terms as terms
-from bragg_numba.kernels.slopes.block import CHUNK
-from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, VALUE
+from bragg_numba.kernels.slopes.rows import BLOCK, CHUNK, N_ROWS, VALUE
 from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
 from numba import cuda, float32, float64, int32, uint32, uint64
 

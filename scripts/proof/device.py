@@ -1,8 +1,9 @@
 """The day of a GPU: what docs/gpu.md says of devices, run on one.
 
 The machine is described, the GPU's cases are timed beside the model's floors, every kernel is held against the CPU's
-float64 frames, arrays of other libraries are filled, and the tests of tests/ that know a device are run there. After
-each part DEVICE.json and DEVICE.md are written anew, so that what ends early leaves what it saw.
+float64 frames, arrays of other libraries are filled, every kind of detector sees a frame, and the tests of tests/ that
+know a device are run there. After each part DEVICE.json and DEVICE.md are written anew, so that what ends early leaves
+what it saw.
 """
 
 from __future__ import annotations
@@ -261,6 +262,44 @@ def arrays(day: Day) -> dict:
     return found
 
 
+def responses(day: Day) -> dict:
+    """Let every kind of detector see a frame on the device, and hold its values and its time against the host's."""
+    import numpy as np
+    from numba import cuda
+
+    from bragg_numba import Response
+    from bragg_numba.response.presets import PRESETS
+
+    side = 16 if day.rehearsal else 4096
+    photons = np.random.default_rng(1).gamma(0.5, 2.0, (side, side)).astype(np.float32)
+    frame, found = cuda.to_device(photons), {}
+    for name in PRESETS:
+        response = Response.preset(name)
+        try:
+            seen, taken = response.record(frame, 1), []
+            for _ in range(5):
+                begun = time.perf_counter()
+                response.record(frame, 1)
+                taken.append(time.perf_counter() - begun)
+            expected = response.record(photons, 1)
+            begun = time.perf_counter()
+            response.record(photons, 1)
+            host = time.perf_counter() - begun
+            counts = seen.counts.get() if hasattr(seen.counts, "get") else seen.counts.copy_to_host()
+            off = np.abs(counts.astype(np.int64) - expected.counts)
+            found[name] = {
+                "seconds_on_device": sorted(taken)[2],
+                "seconds_on_host": host,
+                "different": int((off > 0).sum()),
+                "most_off": int(off.max()),
+                "sums_agree": (seen.photons, seen.most) == (expected.photons, expected.most),
+                "notes": seen.notes,
+            }
+        except Exception:
+            found[name] = {"failed": traceback.format_exc(limit=-3)}
+    return found
+
+
 def tests(day: Day) -> dict:
     """Run the tests that know a device, several processes at a time, until the limit."""
     sys.path.insert(0, str(ROOT / "tests"))
@@ -300,6 +339,7 @@ PARTS = {
     "comparison": comparison,
     "slopes": slopes,
     "arrays": arrays,
+    "responses": responses,
     "tests": tests,
 }
 
