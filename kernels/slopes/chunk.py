@@ -1,4 +1,4 @@
-"""Steps in float32: of a block, what does not depend on the pixel is made for a chunk of steps at a time (eq. 70).
+"""Steps in float32: of a block, what does not depend on the pixel is made for a chunk of steps at a time (eq. 36).
 
 The phases at the middle of a block, and their changes from column to column and from row to row, are float64, and split
 (eq. 32): each has a coarse part that float32 holds exactly, and so do sums of whole multiples of it. A pixel adds up
