@@ -99,8 +99,9 @@ def contract(starts, rows, factors, sums, slopes):
     """
     for parameter in range(len(starts) - 1):
         mine = slopes[parameter]
-        for pixel in range(BLOCK):
-            mine[pixel] = 0.0
+        if starts[parameter] == starts[parameter + 1]:
+            for pixel in range(BLOCK):
+                mine[pixel] = 0.0
         for entry in range(starts[parameter], starts[parameter + 1], 4):
             f_0, f_1, f_2, f_3 = (
                 factors[entry],
@@ -110,6 +111,13 @@ def contract(starts, rows, factors, sums, slopes):
             )
             r_0, r_1 = np.uint64(rows[entry] * STRIDE), np.uint64(rows[entry + 1] * STRIDE)
             r_2, r_3 = np.uint64(rows[entry + 2] * STRIDE), np.uint64(rows[entry + 3] * STRIDE)
+            if entry == starts[parameter]:
+                for pixel in range(BLOCK):
+                    at = np.uint64(pixel)
+                    mine[at] = (f_0 * sums[r_0 + at] + f_1 * sums[r_1 + at]) + (
+                        f_2 * sums[r_2 + at] + f_3 * sums[r_3 + at]
+                    )
+                continue
             for pixel in range(BLOCK):
                 at = np.uint64(pixel)
                 mine[at] += (f_0 * sums[r_0 + at] + f_1 * sums[r_1 + at]) + (
