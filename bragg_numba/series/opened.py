@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +87,16 @@ class Source:
             raise InputError(os.fspath(path), f"lacks spots of frame {index}")
         with reading(path):
             return row, table[first : first + count]
+
+    def labels(self, index: int, names: Iterable[str]) -> dict[str, np.ndarray] | None:
+        """One frame's label images of these names (``truth.LABELS``), (slow, fast); None where the file has none."""
+        path, frames = self.frames.beside(index, f"{nxmx.TRUTH}/frames")
+        _, group = self.frames.beside(index, f"{nxmx.TRUTH}/labels")
+        if group is None or frames is None:
+            return None
+        with reading(path):
+            place = np.flatnonzero(frames["frame"] == self.series.first_frame + index)
+            return {name: group[name][int(place[0])] for name in names} if len(place) else None
 
     def lattices(self, index: int) -> np.ndarray | None:
         """One frame's rows of the table of lattices; None where its frames have no lists of them."""
