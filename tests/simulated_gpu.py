@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = ("simulated_kernels.py", "simulated_render.py", "simulated_spots.py", "simulated_slopes.py")
+FILES = tuple(f"simulated_{name}.py" for name in ("kernels", "render", "response", "slopes", "spots"))
 
 #: Set in the processes that run the cases: the kind, and the file in which a line is written for every report.
 GPU, OUTCOMES = "BRAGG_TEST_GPU", "BRAGG_TEST_OUTCOMES"

@@ -14,8 +14,7 @@ from bragg_numba.kernels.pixels.cuda_functions import physics, walk
 from bragg_numba.kernels.slopes import cpu
 from bragg_numba.kernels.slopes import cuda_factors as factors
 from bragg_numba.kernels.slopes import cuda_terms as terms
-from bragg_numba.kernels.slopes.block import CHUNK
-from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, VALUE
+from bragg_numba.kernels.slopes.rows import BLOCK, CHUNK, N_ROWS, VALUE
 from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
 from numba import cuda, float32, float64, int32, uint32, uint64
 
@@ -144,7 +143,7 @@ def sum_kernel(kind):
 
 @gpu_kernel
 def contract_slopes(starts, places, entries, blocks, n_rows, sums, values, slopes):
-    """Fill values (pixels,) and slopes (parameters, pixels), float32 or float64; the rest is cpu.Contraction's."""
+    """Fill values (pixels,) and slopes (parameters, pixels), float32 or float64; the rest is of nouns.Images."""
     block, thread = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.x)
     if thread >= blocks[block, uint32(2)]:
         return

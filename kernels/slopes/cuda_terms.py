@@ -35,6 +35,14 @@ class Steps(NamedTuple):
     spins: np.ndarray  #: real (orientations, 9): change of h, k, l with the mosaic spread, times h, k, l
 
 
+class Beams(NamedTuple):
+    """How sources are summed: of nouns.Beams what a GPU needs, which cannot be handed arrays without elements."""
+
+    first: np.ndarray  #: int64 (beams + 1,): the first source of each
+    weights: np.ndarray  #: float64 (sources, moves, or 1): changes of their weights
+    waves: np.ndarray  #: float64 (sources, moves, or 1): relative changes of their wavelengths
+
+
 class Margins(NamedTuple):
     """Distances of h, k, l from whole numbers beyond which there is no spot."""
 

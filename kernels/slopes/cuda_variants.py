@@ -3,8 +3,8 @@
 from bragg_numba.kernels.parameters import SHAPE_NAMES, SQUARE, Lattice, Rules, Table
 from bragg_numba.kernels.pixels.cuda_variants import CELLS, PANELS, SOURCES, Variant, array_type, tuple_type
 from bragg_numba.kernels.slopes import cuda as kernels
-from bragg_numba.kernels.slopes.cuda_terms import Margins, SlopeKind, Steps
-from bragg_numba.kernels.slopes.rows import Beams, Wanted
+from bragg_numba.kernels.slopes.cuda_terms import Beams, Margins, SlopeKind, Steps
+from bragg_numba.kernels.slopes.nouns import Wanted
 from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
 from numba import types
 

@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``cuda_variants`` of the rooms of ``kernels`` list them.
+    """Every kernel that cuda-report knows, as the ``cuda_variants`` of the rooms of ``kernels`` list them.
 
     Raises
     ------
@@ -57,10 +57,11 @@ def variants() -> list:
 
     require_numba_cuda()
     from bragg_numba.kernels.pixels import cuda_variants as pixels
+    from bragg_numba.kernels.response import cuda_variants as response
     from bragg_numba.kernels.slopes import cuda_variants as slopes
     from bragg_numba.kernels.spots import cuda_variants as spots
 
-    return [*_variants(pixels), *_variants(spots), *_variants(slopes)]
+    return [*_variants(pixels), *_variants(spots), *_variants(response), *_variants(slopes)]
 
 
 @functools.cache
