@@ -16,7 +16,7 @@ from bragg_numba.render.cuda import MEMORY_SHARE
 from bragg_numba.render.devices import Device
 from bragg_numba.slopes.contraction import Contraction
 from bragg_numba.slopes.pixels import Batch
-from bragg_numba.slopes.slopes import Slopes, margins_of
+from bragg_numba.slopes.slopes import Slopes
 from bragg_numba.slopes.tangents import F2
 
 #: Terms in a launch: a second or so on a card that is slow in float64, so that Ctrl-C is heard and no watchdog bites.
@@ -69,29 +69,17 @@ class CudaSlopes(Slopes):
     def _images(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
-        for batch in self._batches:
-            values, slopes = self._walk_images(batch, contraction, squares)
-            at = batch.frame_rows, batch.frame_columns
-            value[at] = values
-            for image, slope in zip(images, slopes, strict=True):
-                image[at] = slope
-        return value, images
-
-    def _walk_images(
-        self, batch: Batch, contraction: Contraction, squares: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-
-        n = len(contraction.starts) - 1
-        photons, images = np.empty(len(batch.rows)), np.empty((n, len(batch.rows)), dtype=self._kind)
         with self._on_device():
             amplitudes = self._sent_squares if squares is None else self._send_squares(squares)
             sparse = self._send_contraction(contraction)
-            for piece, blocks, sums in self._pieces(batch, contraction, amplitudes, n):
-                values, slopes = self._contract(sparse, piece, blocks, sums, self._kind)
-                photons[piece] = values.copy_to_host()
-                if n:
-                    images[:, piece] = slopes.copy_to_host()
-        return photons, images
+            for batch in self._batches:
+                for piece, blocks, sums in self._pieces(batch, contraction, amplitudes, len(images)):
+                    photons, slopes = self._contract(sparse, piece, blocks, sums, self._kind)
+                    at = batch.frame_rows[piece].astype(np.int64) * self.plan.shape[1] + batch.frame_columns[piece]
+                    value.reshape(-1)[at] = photons.copy_to_host()
+                    for image, slope in zip(images, slopes.copy_to_host(), strict=False):  # of one image at least
+                        image.reshape(-1)[at] = slope
+        return value, images
 
     def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
         from numba import cuda
@@ -144,15 +132,14 @@ class CudaSlopes(Slopes):
         from numba import cuda
 
         from bragg_numba.kernels.slopes import cuda as kernels
-        from bragg_numba.kernels.slopes.cuda_terms import Margins, SlopeKind
+        from bragg_numba.kernels.slopes.cuda_terms import SlopeKind
 
         plan, look = self.plan, self.plan.lookup
         of_table = INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
         kernel = kernels.sum_kernel(
             SlopeKind(plan.lattice.shape, self._single, of_table, any(panel.curved for panel in plan.panels))
         )
-        margins = Margins(*margins_of(plan, single=self._single))
-        panels, sources, steps, beams = self._sent_nouns
+        panels, sources, steps, margins, beams = self._sent_nouns
         for first, stop in self._cuts(batch, self._n_rows + slopes + 4):
             listed = batch.blocks[first:stop].copy()
             start, end = int(listed[0, 1]), int(listed[-1, 1] + listed[-1, 2])
@@ -195,10 +182,10 @@ class CudaSlopes(Slopes):
 
     @cached_property
     def _sent_nouns(self) -> tuple:
-        """Panels, sources, steps and beams on the device: what all launches have in common."""
+        """Panels, sources, steps, margins and beams: what all launches have in common, on the device."""
         from numba import cuda
 
-        from bragg_numba.kernels.slopes.cuda_terms import Beams, Steps
+        from bragg_numba.kernels.slopes.cuda_terms import Beams, Margins, Steps
 
         plan, kind = self.plan, np.float32 if self._single else np.float64
         beams = self._beams()
@@ -213,13 +200,14 @@ class CudaSlopes(Slopes):
             cuda.to_device(np.ascontiguousarray(plan.cells)),
             cuda.to_device((plan.cells * numbers[0]).astype(kind)),
             cuda.to_device(plan.shares.astype(kind)),
-            cuda.to_device(self._spins().astype(kind)),
+            cuda.to_device(beams.spins.astype(kind)),
         )
         moves = (_not_empty(beams.weights), _not_empty(beams.waves))
         return (
             cuda.to_device(panel_array(plan.panels)),
             Sources(*(cuda.to_device(array) for array in plan.sources.arrays)),
             steps,
+            Margins(beams.margin_h, beams.margin_k, beams.margin_l),
             Beams(cuda.to_device(beams.first), *(cuda.to_device(one) for one in moves)),
         )
 

@@ -375,7 +375,7 @@ class Slopes:
         first = np.append(np.nonzero(new)[0], n).astype(np.int64)
         spins = self._spins()
         axes, turning = (np.ascontiguousarray(part.T) for part in (self.plan.cell_rows, spins))
-        margins = margins_of(self.plan, single=self._single)
+        margins = _margins(self.plan, single=self._single)
         return nouns.Beams(first, c.weights, c.waves, spins, axes, turning, *margins, _bend(self.plan))
 
     def _spins(self) -> np.ndarray:
@@ -470,7 +470,7 @@ def _domain_turns(plan: Plan) -> np.ndarray:
     return Rotation.from_matrix(turned.transpose(0, 2, 1)).as_rotvec() / plan.mosaic_spread
 
 
-def margins_of(plan: Plan, *, single: bool) -> tuple[float, float, float]:
+def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
     """Distances of h, k, l from whole numbers beyond which no spot is; 2: everywhere."""
     limit = LIT_RADIUS_SQUARED.get(plan.lattice.shape)
     if limit is None:
@@ -482,7 +482,7 @@ def margins_of(plan: Plan, *, single: bool) -> tuple[float, float, float]:
 
 
 def _bend(plan: Plan) -> float:
-    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 36)."""
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
     counts = np.array(plan.lattice[1:4])
     if plan.lattice.shape == SQUARE:
         if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:

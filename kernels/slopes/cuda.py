@@ -143,7 +143,7 @@ def sum_kernel(kind):
 
 @gpu_kernel
 def contract_slopes(starts, places, entries, blocks, n_rows, sums, values, slopes):
-    """Fill values (pixels,) and slopes (parameters, pixels), float32 or float64; the rest is cpu.Contraction's."""
+    """Fill values (pixels,) and slopes (parameters, pixels), float32 or float64; the rest is of nouns.Images."""
     block, thread = uint32(cuda.blockIdx.x), int32(cuda.threadIdx.x)
     if thread >= blocks[block, uint32(2)]:
         return

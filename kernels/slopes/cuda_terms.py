@@ -36,11 +36,11 @@ class Steps(NamedTuple):
 
 
 class Beams(NamedTuple):
-    """Sources of a beam have their direction in common; each changes with its weight and wavelength (nouns.Beams)."""
+    """How sources are summed: of nouns.Beams what a GPU needs, which cannot be handed arrays without elements."""
 
-    first: np.ndarray
-    weights: np.ndarray
-    waves: np.ndarray
+    first: np.ndarray  #: int64 (beams + 1,): the first source of each
+    weights: np.ndarray  #: float64 (sources, moves, or 1): changes of their weights
+    waves: np.ndarray  #: float64 (sources, moves, or 1): relative changes of their wavelengths
 
 
 class Margins(NamedTuple):

@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``cuda_variants`` of the rooms of ``kernels`` list them.
+    """Every kernel that cuda-report knows, as the ``cuda_variants`` of the rooms of ``kernels`` list them.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def variants() -> list:
     from bragg_numba.kernels.slopes import cuda_variants as slopes
     from bragg_numba.kernels.spots import cuda_variants as spots
 
-    return [*_variants(pixels), *_variants(spots), *_variants(slopes), *_variants(response)]
+    return [*_variants(pixels), *_variants(spots), *_variants(response), *_variants(slopes)]
 
 
 @functools.cache
