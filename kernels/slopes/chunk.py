@@ -428,31 +428,56 @@ def add_gauss_values(metric, step):
         step[SUM_TERM + pixel] += step[AMPLITUDE + pixel] * physics.gauss_single(square)
 
 
+@device_function
+def add_gauss_pixel(pixel, h, k, l, d_h, d_k, d_l, metric, weight, cell, step):  # noqa: E741
+    """Add a pixel's term of a gauss crystal times a weight, and its slopes, to the sums."""
+    hh, kk, ll, hk, hl, kl = metric
+    half = np.float32(0.5)
+    hk, hl, kl = half * hk, half * hl, half * kl
+    half_h = hh * d_h + hk * d_k + hl * d_l
+    half_k = hk * d_h + kk * d_k + kl * d_l
+    half_l = hl * d_h + kl * d_k + ll * d_l
+    term, slope = physics.gauss_slope_single(d_h * half_h + d_k * half_k + d_l * half_l)
+    term, slope = weight * term, weight * slope
+    s_h, s_k, s_l = slope * d_h, slope * d_k, slope * d_l
+    step[SUM_TERM + pixel] += term
+    step[SUM_SHAPE + pixel] += s_h * d_h
+    step[SUM_SHAPE + STRIDE + pixel] += s_k * d_k
+    step[SUM_SHAPE + 2 * STRIDE + pixel] += s_l * d_l
+    step[SUM_SHAPE + 3 * STRIDE + pixel] += s_h * d_k
+    step[SUM_SHAPE + 4 * STRIDE + pixel] += s_h * d_l
+    step[SUM_SHAPE + 5 * STRIDE + pixel] += s_k * d_l
+    slope += slope
+    add_outer(pixel, h, k, l, slope * half_h, slope * half_k, slope * half_l, cell, step)
+
+
 @fused_kernel
 def add_gauss(number, metric, step):
     """Add the terms of a gauss crystal, and their slopes, to the sums (eq. 58, 60)."""
     cell = nine_of_step(STEP_CELL, number, step)
-    hh, kk, ll, hk, hl, kl = metric
-    half = np.float32(0.5)
-    hk, hl, kl = half * hk, half * hl, half * kl
     for pixel in range(BLOCK):
-        d_h, d_k, d_l = step[D_H + pixel], step[D_K + pixel], step[D_L + pixel]
-        half_h = hh * d_h + hk * d_k + hl * d_l
-        half_k = hk * d_h + kk * d_k + kl * d_l
-        half_l = hl * d_h + kl * d_k + ll * d_l
-        term, slope = physics.gauss_slope_single(d_h * half_h + d_k * half_k + d_l * half_l)
-        term, slope = step[AMPLITUDE + pixel] * term, step[AMPLITUDE + pixel] * slope
-        s_h, s_k, s_l = slope * d_h, slope * d_k, slope * d_l
-        step[SUM_TERM + pixel] += term
-        step[SUM_SHAPE + pixel] += s_h * d_h
-        step[SUM_SHAPE + STRIDE + pixel] += s_k * d_k
-        step[SUM_SHAPE + 2 * STRIDE + pixel] += s_l * d_l
-        step[SUM_SHAPE + 3 * STRIDE + pixel] += s_h * d_k
-        step[SUM_SHAPE + 4 * STRIDE + pixel] += s_h * d_l
-        step[SUM_SHAPE + 5 * STRIDE + pixel] += s_k * d_l
-        slope += slope
         h, k, l = step[H + pixel], step[K + pixel], step[L + pixel]  # noqa: E741
-        add_outer(pixel, h, k, l, slope * half_h, slope * half_k, slope * half_l, cell, step)
+        d_h, d_k, d_l = step[D_H + pixel], step[D_K + pixel], step[D_L + pixel]
+        add_gauss_pixel(pixel, h, k, l, d_h, d_k, d_l, metric, step[AMPLITUDE + pixel], cell, step)
+
+
+@fused_kernel
+def add_uniform_gauss(number, metric, weight, step):
+    """phases_of_step and add_gauss in one, for crystals of one F."""
+    of_h = parts_of_step(STEP_H, STEP_CELL, number, step)
+    of_k = parts_of_step(STEP_K, STEP_CELL + 3 * STRIDE, number, step)
+    of_l = parts_of_step(STEP_L, STEP_CELL + 6 * STRIDE, number, step)
+    cell = nine_of_step(STEP_CELL, number, step)
+    for pixel in range(BLOCK):
+        across, down = step[ACROSS + pixel], step[DOWN + pixel]
+        x, y, z = step[BEND_X + pixel], step[BEND_Y + pixel], step[BEND_Z + pixel]
+        h, left_h, fine_h = phase_of_pixel(of_h, across, down, x, y, z)
+        k, left_k, fine_k = phase_of_pixel(of_k, across, down, x, y, z)
+        l, left_l, fine_l = phase_of_pixel(of_l, across, down, x, y, z)  # noqa: E741
+        d_h, d_k, d_l = left_h + fine_h, left_k + fine_k, left_l + fine_l
+        h, k, l = h + d_h, k + d_k, l + d_l  # noqa: E741
+        step[H + pixel], step[K + pixel], step[L + pixel] = h, k, l
+        add_gauss_pixel(pixel, h, k, l, d_h, d_k, d_l, metric, weight, cell, step)
 
 
 @fused_kernel
@@ -520,8 +545,11 @@ def sum_chunks(shape, amplitudes, nouns, first, after, incident, frame, scratch)
         waiting += live
         for listed in range(live):
             number = np.int64(places[LIVE + listed])
-            if shape == SQUARE and amplitudes != LISTED and slopes and fits:
-                add_uniform_square(number, counts, np.float32(exact[SHARE + number]), step)
+            if amplitudes != LISTED and slopes and fits:
+                if shape == SQUARE:
+                    add_uniform_square(number, counts, np.float32(exact[SHARE + number]), step)
+                else:
+                    add_uniform_gauss(number, metric, np.float32(exact[SHARE + number]), step)
                 if wanted.spread:
                     add_spread(number, step)
                 continue
