@@ -482,7 +482,7 @@ def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
 
 
 def _bend(plan: Plan) -> float:
-    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 36)."""
     counts = np.array(plan.lattice[1:4])
     if plan.lattice.shape == SQUARE:
         if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:
