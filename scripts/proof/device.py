@@ -315,7 +315,7 @@ def tests(day: Day) -> dict:
     workers = str(max(1, min(6, (os.cpu_count() or 1) // 2)))
     # -P: the package that is installed, whatever lies in the working folder.
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["-n", workers, "--dist", "worksteal"]
+    command += ["-n", workers, "--dist", "worksteal", "--benchmark-disable"]
     with open(day.out / "tests.log", "w") as log:
         try:
             ended = subprocess.run(
