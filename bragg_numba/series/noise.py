@@ -30,6 +30,7 @@ class Noise:
         self._options = options
         self._seed = options.seed if seed is None else seed
         self._of_frames = series.frames["seed"] if "seed" in series.frames and seed is None else None
+        self._first_frame = series.first_frame
         self._recorder = recorder_of(series, options.response)
 
     def seed(self, index: int, epoch: int = 0) -> int:
@@ -39,7 +40,8 @@ class Noise:
 
     def draw(self, slot: Slot, index: int, epoch: int = 0) -> Drawn:
         """Draw the counts of frame ``index`` into ``slot.counts`` from ``slot.photons``."""
-        return draw_counts(slot, self.seed(index, epoch), index, self._options.scale, self._recorder)
+        number = self._first_frame + index
+        return draw_counts(slot, self.seed(index, epoch), number, self._options.scale, self._recorder)
 
 
 def scale_background(photons: np.ndarray, background: np.ndarray, factor: float) -> None:

@@ -167,7 +167,7 @@ class Samples:
         source.frame(index, slot.photons)
         row, spots = source.truth(index)
         if row is None:
-            record = truth.frame_record(make_plan(self.series.experiment_of(index)), index)
+            record = truth.frame_record(make_plan(self.series.experiment_of(index)), self.series.first_frame + index)
         else:
             record = np.array(row)
         labels = (source.labels(index, self._labels) or {}) if self._labels else {}
@@ -178,7 +178,7 @@ class Samples:
     def _render(self, index: int, slot: Slot) -> _Truth:
         renderer = self._renderer = self._renderer or Renderer(self.series, replace(self._options, response=None))
         plan = renderer.plan(index)
-        record = truth.frame_record(plan, index)
+        record = truth.frame_record(plan, self.series.first_frame + index)
         simulator = renderer.render(plan, slot.photons)
         found = renderer.sum_photons(slot)
         record["engine"], record["truth"] = simulator.engine, simulator.truth

@@ -18,7 +18,8 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_file import PROCESS, open_frame
-from bragg_numba.io.frame_stack import DIGEST, FrameStack
+from bragg_numba.io.frame_index import frames_of
+from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.response.counter import Drawn
 from bragg_numba.series.opened import Source
@@ -56,7 +57,7 @@ def open_unchecked(path) -> Iterator[Source]:
             if data.ndim != 3:
                 raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
             texts = {name: file[f"{PROCESS}/{name}"][()].decode("utf-8") for name in _TEXTS if name in file[PROCESS]}
-        frames = FrameStack(path, file, DATA)
+        frames = frames_of(path, file, DATA)
         if data.is_virtual and not frames.digests:
             hint = "bragg-numba series MASTER --resume writes the master anew"
             raise InputError(os.fspath(path), "does not say which data files are its own", hint=hint)
