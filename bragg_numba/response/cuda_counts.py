@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bragg_numba.errors import InputError
+from bragg_numba.render import cuda as arrays
 from bragg_numba.render import devices
-from bragg_numba.render.cuda import as_caller_array, as_numba_array
 from bragg_numba.response.photons import Drawn, check_photons
 
 
@@ -33,7 +33,7 @@ def poisson_on_device(photons, seed: int, frame: int, first_row: int):
         words = (np.uint64(seed), np.uint32(frame), np.uint64(first_row * n_fast))
         launch(kernels.poisson_counts, n_slow * n_fast, mean, *words, counts)
         cuda.synchronize()
-    return as_caller_array(counts)
+    return arrays.as_caller_array(counts)
 
 
 def device_photons(photons, index: int):
@@ -44,7 +44,7 @@ def device_photons(photons, index: int):
     InputError
         If they are no C-contiguous float32 of two dimensions.
     """
-    mean = as_numba_array("photons", photons, index)
+    mean = arrays.as_numba_array("photons", photons, index)
     if len(mean.shape) != 2 or mean.dtype != np.float32 or not mean.is_c_contiguous():
         raise InputError("photons", "must be C-contiguous float32 of two dimensions on a device", mean.dtype)
     return mean

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bragg_numba.render import cuda as arrays
 from bragg_numba.render import devices
-from bragg_numba.render.cuda import as_caller_array, as_numba_array
 from bragg_numba.response import cuda_spread
 from bragg_numba.response.cuda_counts import device_photons, launch, statistics_of
 from bragg_numba.response.maps import quantile_table
@@ -56,7 +56,7 @@ def record_on_device(response, photons, settings: Settings, mask: np.ndarray | N
     with cuda.gpus[index]:
         found = _Frame(response, device_photons(photons, index), settings, index).record(mask)
         cuda.synchronize()
-    return found._replace(counts=as_caller_array(found.counts))
+    return found._replace(counts=arrays.as_caller_array(found.counts))
 
 
 class _Frame:
@@ -244,5 +244,5 @@ class _Frame:
 def host_mask(mask) -> np.ndarray:
     """Return a mask (slow, fast), of the host or on a device, as bool on the host."""
     if not isinstance(mask, np.ndarray) and devices.is_device_array(mask):
-        mask = as_numba_array("mask", mask, devices.index_of(mask)).copy_to_host()
+        mask = arrays.as_numba_array("mask", mask, devices.index_of(mask)).copy_to_host()
     return np.ascontiguousarray(mask, dtype=bool)
