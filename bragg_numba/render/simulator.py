@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -446,7 +447,12 @@ class Simulator:
         plan = self.plan if at is None else plan_at(experiment, at, self.plan)
         tangents = tangents_of(experiment, [one for one in found if one.name != F2], at, oversample=plan.oversample)
         by_name = dict(zip((one.name for one in found if one.name != F2), tangents, strict=True))
-        return Slopes(
+        make: Callable[..., Slopes] = Slopes
+        if self.backend != "cpu":
+            from bragg_numba.render.cuda_slopes import CudaSlopes
+
+            make = partial(CudaSlopes, device=self._renderer.device)
+        return make(
             plan,
             {one.name: by_name.get(one.name) for one in found},
             boxes=boxes,
