@@ -449,6 +449,8 @@ def model(found: dict, target: Target) -> list[str]:
     per_source = source["master_memory_mb"] / source["sources"]
     # The table, numbers of the notes and the digests grow with the series; the truth of a run and the texts do not.
     own = 8 * (9 + 2 + 2) * target.frames / MB
+    in_run = min(target.frames, per_master * target.frames_per_file)
+    of_run = (largest["peak_mb"] - largest["base_mb"]) * in_run / min(largest["frames"], in_run)
     said = [
         ("data files", f"{files:,}, of each product", "counted"),
         ("masters, and sources of each", f"{runs} and an index; {min(per_master, files):,}", "counted"),
@@ -468,7 +470,7 @@ def model(found: dict, target: Target) -> list[str]:
         ),
         (
             "coordinator: memory, MB",
-            f"{max(row['peak_mb'] for row in found['frames']):.0f} + {own:.0f} of its table",
+            f"{largest['base_mb'] + of_run:.0f} + {own:.0f} of its table",
             "scaled",
         ),
         ("hours of rendering", f"{hours:.2f} at {target.frame_s:g} s a frame, {processes} processes", "assumed"),

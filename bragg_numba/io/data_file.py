@@ -80,7 +80,7 @@ def files_of(prefix) -> list[Path]:
 def leftovers(prefix) -> list[Path]:
     """Temporary files of data files and masters that nobody finished, under this prefix."""
     prefix = Path(prefix)
-    starts = ("_data_", "_master", "_counts_", ".geom", ".expt", ".phil", ".poni", "_XDS.INP", "_layout", "_index")
+    starts = ("_data_", "_master", "_counts_", ".geom", ".expt", ".phil", ".poni", "_XDS.INP", "_layout", "_index.h5")
     found = [path for path in files_of(prefix) if path.name.endswith(PART)]
     # Those of a run have its number after the prefix; another series may begin so, but for its data files.
     rests = {path: re.sub(r"^_run\d{4,}(?=_master|_XDS|\.)", "", path.name[len(prefix.name) :]) for path in found}

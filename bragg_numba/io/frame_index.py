@@ -60,8 +60,12 @@ def is_run(path) -> bool:
         return False
 
 
+#: Masters that are open at the same time, those used last; each has a data file open besides.
+OPEN_MASTERS = 16
+
+
 class FrameIndex(FrameStack):
-    """The frames of an index, read through the masters that it lists, one of which is open at a time.
+    """The frames of an index, read through the masters that it lists, a few of which are open at a time.
 
     ``check`` verifies the masters, a read the data file that it needs, ``problems`` all of them.
     """
@@ -79,7 +83,7 @@ class FrameIndex(FrameStack):
         self._starts = [0, *np.cumsum(frames).tolist()]
         self._files = [0, *np.cumsum(files).tolist()]
         self._folders = folders_of(self.path)
-        self._run: tuple[int, Any, FrameStack] | None = None
+        self._runs: dict[int, tuple[Any, FrameStack]] = {}  # that are open, the one that was used last at the end
 
     @property
     def names(self) -> list[str]:
@@ -124,10 +128,12 @@ class FrameIndex(FrameStack):
                 raise BadFile(problem.name, problem.rule, problem.kind, hint=f"a master of {self.path}") from None
 
     def close(self) -> None:
-        """Close the master that is open, if one is."""
-        if self._run is not None:
-            _, file, stack = self._run
-            self._run = None
+        """Close the masters that are open."""
+        self._close_but(0)
+
+    def _close_but(self, kept: int) -> None:
+        while len(self._runs) > kept:
+            file, stack = self._runs.pop(next(iter(self._runs)))
             stack.close()
             file.close()
 
@@ -137,9 +143,10 @@ class FrameIndex(FrameStack):
 
     def _stack(self, number: int) -> FrameStack:
         """Return the frames of a verified master."""
-        if self._run is not None and self._run[0] == number:
-            return self._run[2]
-        self.close()
+        if number in self._runs:
+            self._runs[number] = self._runs.pop(number)
+            return self._runs[number][1]
+        self._close_but(OPEN_MASTERS - 1)
         places = [folder / self.masters[number] for folder in self._folders]
         path = next((place for place in places if os.path.lexists(place)), places[0])
         file = open_hdf5(path)
@@ -155,7 +162,7 @@ class FrameIndex(FrameStack):
         except BaseException:
             file.close()
             raise
-        self._run = number, file, stack
+        self._runs[number] = file, stack
         return stack
 
 

@@ -44,7 +44,17 @@ def test_packed_frames_are_measured_in_bytes_a_pixel(scale):
 def test_the_model_scales_what_was_measured_to_what_is_asked(scale):
     found = {
         "sources": [{"sources": 100, "master_memory_mb": 2.0}],
-        "frames": [{"frames": 1000, "plan_mb": 1.0, "table_s": 1.0, "plan_s": 0.5, "resume_s": 0.5, "peak_mb": 200.0}],
+        "frames": [
+            {
+                "frames": 1000,
+                "plan_mb": 1.0,
+                "table_s": 1.0,
+                "plan_s": 0.5,
+                "resume_s": 0.5,
+                "base_mb": 100.0,
+                "peak_mb": 110.0,
+            }
+        ],
         "messages": [{"jobs": 10, "heard": 40, "cpu_s": 0.05}],
         "bytes": scale.measure_bytes(8),
         "rows": {"frame": 300, "lattice": 200, "spot": 50},
@@ -61,6 +71,7 @@ def test_the_model_scales_what_was_measured_to_what_is_asked(scale):
     assert said["the same with one master of all, MB"] == "400"
     assert said["truth: frames, GB"] == "0.30"
     assert said["coordinator: computing, s"] == "2000"
+    assert said["coordinator: memory, MB"] == "600 + 104 of its table"  # 50,000 frames a run
     assert said["hours of rendering"] == "27.78 at 2 s a frame, 20 processes"
     assert said["messages of jobs"] == "80,000; 0.8 a second"
     assert said["scheduler busy with jobs"] == "0.1 %"

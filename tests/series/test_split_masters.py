@@ -14,6 +14,7 @@ from bragg_numba import Experiment, InputError, Series, still_series
 from bragg_numba.cli import compare
 from bragg_numba.cli.bragg import main
 from bragg_numba.cli.info import describe
+from bragg_numba.io import frame_index
 from bragg_numba.series.options import OutputOptions
 from bragg_numba.series.source import open_source, write_counts
 from bragg_numba.view.scene import open_scene
@@ -94,6 +95,14 @@ def test_an_index_is_read_as_the_master_is(written, product):
             for one, other in zip(split.truth(index), whole.truth(index), strict=True):
                 assert one.tobytes() == other.tobytes()
             assert split.lattices(index).tobytes() == whole.lattices(index).tobytes()
+
+
+def test_few_masters_are_open_at_a_time(written, monkeypatch):
+    monkeypatch.setattr(frame_index, "OPEN_MASTERS", 2)
+    with open_source(written.whole.masters[1]) as whole, open_source(written.split.masters[1]) as split:
+        for index in (0, 10, 5, 1, 9, 6, 2):
+            assert np.array_equal(split.frame(index), whole.frame(index))
+            assert len(split.frames._runs) <= 2
 
 
 def test_any_program_that_follows_virtual_datasets_reads_the_index(written):
