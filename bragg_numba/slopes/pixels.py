@@ -83,13 +83,13 @@ def _whole_panel(index: int, panel: Panel, wanted: np.ndarray) -> Iterator[Batch
     strips = max(1, PIXELS_IN_BATCH // (TALL * panel.n_fast))
     for top in range(0, panel.n_slow, TALL * strips):
         part = wanted[top : top + TALL * strips]
-        rows, columns = _in_pieces(part)
+        rows, columns = pieces_of(part)
         if len(rows):
             cuts = np.append(np.arange(0, len(rows), BLOCK), len(rows))
             yield _batch(index, panel, rows + top, columns, cuts)
 
 
-def _in_pieces(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pieces_of(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of wanted pixels, piece by piece of TALL x WIDE."""
     n_rows, n_columns = -(-wanted.shape[0] // TALL) * TALL, -(-wanted.shape[1] // WIDE) * WIDE
     padded = np.zeros((n_rows, n_columns), dtype=np.bool_)
@@ -108,7 +108,7 @@ def _boxes_of_panel(index: int, panel: Panel, wanted: np.ndarray, boxes: np.ndar
         first, last = max(fast_min - panel.first_column, 0), min(fast_max + 1 - panel.first_column, panel.n_fast)
         if top >= bottom or first >= last:
             continue
-        rows, columns = _in_pieces(left[top:bottom, first:last])
+        rows, columns = pieces_of(left[top:bottom, first:last])
         left[top:bottom, first:last] = False
         if not len(rows):
             continue
@@ -133,7 +133,23 @@ def _joined(index: int, panel: Panel, lists: list[tuple[np.ndarray, np.ndarray]]
 
 
 def _batch(index: int, panel: Panel, rows: np.ndarray, columns: np.ndarray, cuts: np.ndarray) -> Batch:
+    return Batch(*join_batch(index, panel, rows, columns, cuts))
+
+
+def join_batch(
+    index: int, panel: Panel, rows: np.ndarray, columns: np.ndarray, cuts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The fields of a Batch of a panel's pixels, whose blocks begin at ``cuts``, at the last of which they end."""
     blocks = np.empty((len(cuts) - 1, 3), dtype=np.int32)
     blocks[:, 0], blocks[:, 1], blocks[:, 2] = index, cuts[:-1], np.diff(cuts)
     rows, columns = rows.astype(np.int32), columns.astype(np.int32)
-    return Batch(blocks, rows, columns, rows + panel.first_row, columns + panel.first_column)
+    return blocks, rows, columns, rows + panel.first_row, columns + panel.first_column
+
+
+def pixels_in_boxes(panel: Panel, boxes: np.ndarray) -> np.ndarray:
+    """bool (slow, fast) of a panel: True where a pixel lies in one of the boxes."""
+    inside = np.zeros((panel.n_slow, panel.n_fast), dtype=np.bool_)
+    for fast_min, fast_max, slow_min, slow_max in boxes.tolist():
+        top, left = max(slow_min - panel.first_row, 0), max(fast_min - panel.first_column, 0)
+        inside[top : max(slow_max + 1 - panel.first_row, 0), left : max(fast_max + 1 - panel.first_column, 0)] = True
+    return inside

@@ -22,6 +22,7 @@ from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
 from bragg_numba.slopes.contraction import Contraction, contract
 from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, wanted_pixels
+from bragg_numba.slopes.spots import FieldBatch, SpotsWalker, list_fields, require_servable
 from bragg_numba.slopes.tangents import F2, Tangent
 from bragg_numba.threads import threads
 
@@ -84,11 +85,15 @@ class Slopes:
         N_a, N_b, N_c at which value and slopes are taken, real numbers; None: the plan's.
     max_memory
         Bytes that images may take; None: 80 % of what is free.
+    engine
+        ``"pixels"`` or ``"spots"``; None: spots where the experiment asks for them, else pixels.
+    engine_reason
+        Why that one, a clause.
 
     Raises
     ------
     InputError
-        If something of the plan, or a parameter, has no slopes: by name.
+        If something of the plan, or a parameter, has no slopes: by name; if spots cannot serve.
     """
 
     def __init__(
@@ -102,6 +107,8 @@ class Slopes:
         threads: int | None = None,
         cell_counts: Sequence[float] | None = None,
         max_memory: int | None = None,
+        engine: str | None = None,
+        engine_reason: str = "asked for",
     ) -> None:
         check.environment()
         check.choice("precision", precision, PRECISIONS)
@@ -120,12 +127,22 @@ class Slopes:
         self._single = precision != "float64" and _fits_single(self.plan)
         self._kind = np.float64 if precision == "float64" else np.float32
         self._threads, self._max_memory = threads, max_memory
+        wanted = "spots" if plan.experiment.sampling.engine == "spots" else "pixels"
+        self.engine, self.engine_reason = wanted if engine is None else engine, engine_reason
         self._moves = self._contraction.weights, self._contraction.waves
         self._kernels: dict[str, Any] = {}
+        self._spots: SpotsWalker | None = None
+        if self.engine == "spots":
+            require_servable(self.plan)
+            alone = self._contraction.weights.shape[1] > 0
+            self._spots = SpotsWalker(
+                self.plan, self._spins(), single=self._single, alone=alone, thread_count=self._threads
+            )
 
     def __repr__(self) -> str:
         n_slow, n_fast = self.plan.shape
-        return f"<Slopes in {len(self.names)} parameters, {n_fast} x {n_slow} pixels, precision {self.precision}>"
+        of = f"{n_fast} x {n_slow} pixels, engine {self.engine}, precision {self.precision}"
+        return f"<Slopes in {len(self.names)} parameters, {of}>"
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_kernels": {}}
@@ -253,10 +270,10 @@ class Slopes:
         n = len(self._dense)
         total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
         counts = np.where(counted, counts, np.nan)
-        for batch in self._batches:
+        for number, batch in enumerate(self._batches):
             at = batch.frame_rows, batch.frame_columns
             fields = [np.ascontiguousarray(field[at]) for field in (counts, spread, behind)]
-            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
+            total += self._walk_normals(number, batch, kind, *fields).sum(axis=0)
             pixels += int(np.isfinite(fields[0]).sum())
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
@@ -290,8 +307,8 @@ class Slopes:
         """Photons, and slopes in the parameters of a contraction, in the type of images."""
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
-        for batch in self._batches:
-            values, slopes = self._walk_images(batch, contraction)
+        for number, batch in enumerate(self._batches):
+            values, slopes = self._walk_images(number, batch, contraction)
             at = batch.frame_rows, batch.frame_columns
             value[at] = values
             for image, slope in zip(images, slopes, strict=True):
@@ -300,11 +317,15 @@ class Slopes:
 
     @cached_property
     def _batches(self) -> tuple[Batch, ...]:
+        if self._spots is not None:
+            return tuple(list_fields(self.plan, self._wanted, self._boxes))
         return tuple(list_batches(self.plan, self._wanted, self._boxes))
 
     def _walk_images(
-        self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
+        self, number: int, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
+        if self._spots is not None and isinstance(batch, FieldBatch):
+            return self._spots.images(number, batch, contraction, squares)
         from bragg_numba.kernels.slopes import cpu
 
         values = np.empty(len(batch.rows))
@@ -317,8 +338,10 @@ class Slopes:
             )
         return values, images
 
-    def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
+    def _walk_pulls(self, number: int, batch: Batch, weights: np.ndarray) -> np.ndarray:
         """(blocks, rows): sums over a block's pixels of what slopes are linear in, times their weights."""
+        if self._spots is not None and isinstance(batch, FieldBatch):
+            return self._spots.pulls(number, batch, self._contraction, weights)
         from bragg_numba.kernels.slopes import cpu
 
         found = np.empty((len(batch.blocks), rows.N_ROWS + self._contraction.weights.shape[1]))
@@ -327,8 +350,10 @@ class Slopes:
             cpu.add_pulls(*self._nouns(self._contraction), *_lists(batch), weights, scratch, interpolation, found)
         return found
 
-    def _walk_normals(self, batch: Batch, kind: int, *fields: np.ndarray) -> np.ndarray:
+    def _walk_normals(self, number: int, batch: Batch, kind: int, *fields: np.ndarray) -> np.ndarray:
         """(blocks, numbers): value, gradient and the triangle of the matrix."""
+        if self._spots is not None and isinstance(batch, FieldBatch):
+            return self._spots.normals(number, batch, self._contraction, kind, *fields)
         from bragg_numba.kernels.slopes import cpu
 
         n = len(self._dense)
@@ -414,8 +439,8 @@ class Slopes:
     def _pull_dense(self, field: np.ndarray) -> np.ndarray:
         c = self._contraction
         total = np.zeros((len(self.plan.panels), rows.N_ROWS + c.weights.shape[1]))
-        for batch in self._batches:
-            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
+        for number, batch in enumerate(self._batches):
+            found = self._walk_pulls(number, batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
             total[batch.blocks[0, 0]] += found.sum(axis=0)
         parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
         gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
@@ -430,8 +455,8 @@ class Slopes:
         factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
         one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
         out = np.zeros(self.plan.shape, dtype=self._kind)
-        for batch in self._batches:
-            out[batch.frame_rows, batch.frame_columns] = self._walk_images(batch, one, squares)[1][0]
+        for number, batch in enumerate(self._batches):
+            out[batch.frame_rows, batch.frame_columns] = self._walk_images(number, batch, one, squares)[1][0]
         return out
 
     def _defaults(self) -> dict[int, np.ndarray]:
@@ -467,6 +492,14 @@ class Slopes:
         return table
 
     def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
+        if self._spots is not None:
+            shape = self.plan.table.shape
+            found = np.zeros(shape)
+            for number, batch in enumerate(self._batches):
+                assert isinstance(batch, FieldBatch)
+                weights = np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns])
+                found += self._spots.pull_squares(number, batch, weights)
+            return found[self._places]
         from bragg_numba.kernels.slopes import reflections
 
         panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments
