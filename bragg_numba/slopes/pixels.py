@@ -68,6 +68,14 @@ def wanted_pixels(plan: Plan, mask: np.ndarray | None) -> np.ndarray:
     return wanted
 
 
+def pixels_in_boxes(shape: tuple[int, int], boxes: np.ndarray) -> np.ndarray:
+    """bool (slow, fast): True where a pixel lies in one of the boxes."""
+    inside = np.zeros(shape, dtype=np.bool_)
+    for fast_min, fast_max, slow_min, slow_max in boxes.tolist():
+        inside[slow_min : slow_max + 1, fast_min : fast_max + 1] = True
+    return inside
+
+
 def list_batches(plan: Plan, wanted: np.ndarray, boxes: np.ndarray | None) -> Iterator[Batch]:
     """List the wanted pixels of every panel, in pieces that lie close together; with boxes only theirs, each once."""
     for index, panel in enumerate(plan.panels):
@@ -133,23 +141,7 @@ def _joined(index: int, panel: Panel, lists: list[tuple[np.ndarray, np.ndarray]]
 
 
 def _batch(index: int, panel: Panel, rows: np.ndarray, columns: np.ndarray, cuts: np.ndarray) -> Batch:
-    return Batch(*join_batch(index, panel, rows, columns, cuts))
-
-
-def join_batch(
-    index: int, panel: Panel, rows: np.ndarray, columns: np.ndarray, cuts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The fields of a Batch of a panel's pixels, whose blocks begin at ``cuts``, at the last of which they end."""
     blocks = np.empty((len(cuts) - 1, 3), dtype=np.int32)
     blocks[:, 0], blocks[:, 1], blocks[:, 2] = index, cuts[:-1], np.diff(cuts)
     rows, columns = rows.astype(np.int32), columns.astype(np.int32)
-    return blocks, rows, columns, rows + panel.first_row, columns + panel.first_column
-
-
-def pixels_in_boxes(panel: Panel, boxes: np.ndarray) -> np.ndarray:
-    """bool (slow, fast) of a panel: True where a pixel lies in one of the boxes."""
-    inside = np.zeros((panel.n_slow, panel.n_fast), dtype=np.bool_)
-    for fast_min, fast_max, slow_min, slow_max in boxes.tolist():
-        top, left = max(slow_min - panel.first_row, 0), max(fast_min - panel.first_column, 0)
-        inside[top : max(slow_max + 1 - panel.first_row, 0), left : max(fast_max + 1 - panel.first_column, 0)] = True
-    return inside
+    return Batch(blocks, rows, columns, rows + panel.first_row, columns + panel.first_column)

@@ -21,8 +21,8 @@ from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
 from bragg_numba.slopes.contraction import Contraction, contract
-from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, wanted_pixels
-from bragg_numba.slopes.spots import FieldBatch, SpotsWalker, list_fields, require_servable
+from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, pixels_in_boxes, wanted_pixels
+from bragg_numba.slopes.spots import SpotsWalker, require_servable
 from bragg_numba.slopes.tangents import F2, Tangent
 from bragg_numba.threads import threads
 
@@ -127,17 +127,11 @@ class Slopes:
         self._single = precision != "float64" and _fits_single(self.plan)
         self._kind = np.float64 if precision == "float64" else np.float32
         self._threads, self._max_memory = threads, max_memory
-        wanted = "spots" if plan.experiment.sampling.engine == "spots" else "pixels"
-        self.engine, self.engine_reason = wanted if engine is None else engine, engine_reason
         self._moves = self._contraction.weights, self._contraction.waves
         self._kernels: dict[str, Any] = {}
-        self._spots: SpotsWalker | None = None
-        if self.engine == "spots":
-            require_servable(self.plan)
-            alone = self._contraction.weights.shape[1] > 0
-            self._spots = SpotsWalker(
-                self.plan, self._spins(), single=self._single, alone=alone, thread_count=self._threads
-            )
+        asked = "spots" if plan.experiment.sampling.engine == "spots" else "pixels"
+        self.engine, self.engine_reason = asked if engine is None else engine, engine_reason
+        self._spots = self._walker() if self.engine == "spots" else None
 
     def __repr__(self) -> str:
         n_slow, n_fast = self.plan.shape
@@ -268,13 +262,7 @@ class Slopes:
         if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
             raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
         n = len(self._dense)
-        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
-        counts = np.where(counted, counts, np.nan)
-        for number, batch in enumerate(self._batches):
-            at = batch.frame_rows, batch.frame_columns
-            fields = [np.ascontiguousarray(field[at]) for field in (counts, spread, behind)]
-            total += self._walk_normals(number, batch, kind, *fields).sum(axis=0)
-            pixels += int(np.isfinite(fields[0]).sum())
+        total, pixels = self._sum_normals(kind, np.where(counted, counts, np.nan), spread, behind)
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
@@ -303,12 +291,25 @@ class Slopes:
 
     # --- the kernels -------------------------------------------------------------------------------
 
+    def _walker(self) -> SpotsWalker:
+        """Who sums reflection by reflection."""
+        require_servable(self.plan)
+        wanted = self._wanted
+        if self._boxes is not None:
+            wanted = wanted & pixels_in_boxes(self.plan.shape, self._boxes)
+        alone = self._contraction.weights.shape[1] > 0
+        return SpotsWalker(
+            self.plan, wanted, self._spins(), single=self._single, alone=alone, thread_count=self._threads
+        )
+
     def _images(self, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
         """Photons, and slopes in the parameters of a contraction, in the type of images."""
+        if self._spots is not None:
+            return self._spots.images(contraction, self._kind)
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
-        for number, batch in enumerate(self._batches):
-            values, slopes = self._walk_images(number, batch, contraction)
+        for batch in self._batches:
+            values, slopes = self._walk_images(batch, contraction)
             at = batch.frame_rows, batch.frame_columns
             value[at] = values
             for image, slope in zip(images, slopes, strict=True):
@@ -317,15 +318,11 @@ class Slopes:
 
     @cached_property
     def _batches(self) -> tuple[Batch, ...]:
-        if self._spots is not None:
-            return tuple(list_fields(self.plan, self._wanted, self._boxes))
         return tuple(list_batches(self.plan, self._wanted, self._boxes))
 
     def _walk_images(
-        self, number: int, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
+        self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        if self._spots is not None and isinstance(batch, FieldBatch):
-            return self._spots.images(number, batch, contraction, squares)
         from bragg_numba.kernels.slopes import cpu
 
         values = np.empty(len(batch.rows))
@@ -338,10 +335,8 @@ class Slopes:
             )
         return values, images
 
-    def _walk_pulls(self, number: int, batch: Batch, weights: np.ndarray) -> np.ndarray:
+    def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
         """(blocks, rows): sums over a block's pixels of what slopes are linear in, times their weights."""
-        if self._spots is not None and isinstance(batch, FieldBatch):
-            return self._spots.pulls(number, batch, self._contraction, weights)
         from bragg_numba.kernels.slopes import cpu
 
         found = np.empty((len(batch.blocks), rows.N_ROWS + self._contraction.weights.shape[1]))
@@ -350,10 +345,8 @@ class Slopes:
             cpu.add_pulls(*self._nouns(self._contraction), *_lists(batch), weights, scratch, interpolation, found)
         return found
 
-    def _walk_normals(self, number: int, batch: Batch, kind: int, *fields: np.ndarray) -> np.ndarray:
+    def _walk_normals(self, batch: Batch, kind: int, *fields: np.ndarray) -> np.ndarray:
         """(blocks, numbers): value, gradient and the triangle of the matrix."""
-        if self._spots is not None and isinstance(batch, FieldBatch):
-            return self._spots.normals(number, batch, self._contraction, kind, *fields)
         from bragg_numba.kernels.slopes import cpu
 
         n = len(self._dense)
@@ -367,6 +360,21 @@ class Slopes:
                 *self._nouns(c), *_lists(batch), sparse, kind, *fields, scratch, weights, room, judged, found
             )
         return found
+
+    def _sum_normals(
+        self, kind: int, data: np.ndarray, variance: np.ndarray, background: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """Value, gradient and the triangle of the matrix; and how many pixels were judged."""
+        if self._spots is not None:
+            return self._spots.normals(self._contraction, kind, data, variance, background)
+        n = len(self._dense)
+        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
+        for batch in self._batches:
+            at = batch.frame_rows, batch.frame_columns
+            fields = [np.ascontiguousarray(field[at]) for field in (data, variance, background)]
+            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
+            pixels += int(np.isfinite(fields[0]).sum())
+        return total, pixels
 
     def _rooms(self, parameters: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """What threads write in: their scratch, weights of an interpolation, slopes of a block."""
@@ -438,15 +446,22 @@ class Slopes:
 
     def _pull_dense(self, field: np.ndarray) -> np.ndarray:
         c = self._contraction
-        total = np.zeros((len(self.plan.panels), rows.N_ROWS + c.weights.shape[1]))
-        for number, batch in enumerate(self._batches):
-            found = self._walk_pulls(number, batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
-            total[batch.blocks[0, 0]] += found.sum(axis=0)
+        total = self._sum_pulls(field)
         parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
         gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
         for number, slope in self._defaults().items():
             gradient[number] += float((slope.astype(np.float64) * field)[self._wanted].sum())
         return gradient
+
+    def _sum_pulls(self, field: np.ndarray) -> np.ndarray:
+        """(panels, rows): sums over pixels of what slopes are linear in, times their weights."""
+        if self._spots is not None:
+            return self._spots.pulls(self._contraction, field)
+        total = np.zeros((len(self.plan.panels), rows.N_ROWS + self._contraction.weights.shape[1]))
+        for batch in self._batches:
+            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
+            total[batch.blocks[0, 0]] += found.sum(axis=0)
+        return total
 
     # --- amplitudes of a table: the photons are linear in |F|^2 -------------------------------------
 
@@ -454,9 +469,12 @@ class Slopes:
         """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
         factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
         one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
+        if self._spots is not None:
+            image: np.ndarray = self._spots.images(one, self._kind, squares)[1][0]
+            return image
         out = np.zeros(self.plan.shape, dtype=self._kind)
-        for number, batch in enumerate(self._batches):
-            out[batch.frame_rows, batch.frame_columns] = self._walk_images(number, batch, one, squares)[1][0]
+        for batch in self._batches:
+            out[batch.frame_rows, batch.frame_columns] = self._walk_images(batch, one, squares)[1][0]
         return out
 
     def _defaults(self) -> dict[int, np.ndarray]:
@@ -493,13 +511,8 @@ class Slopes:
 
     def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
         if self._spots is not None:
-            shape = self.plan.table.shape
-            found = np.zeros(shape)
-            for number, batch in enumerate(self._batches):
-                assert isinstance(batch, FieldBatch)
-                weights = np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns])
-                found += self._spots.pull_squares(number, batch, weights)
-            return found[self._places]
+            found: np.ndarray = self._spots.pull_squares(field)[self._places]
+            return found
         from bragg_numba.kernels.slopes import reflections
 
         panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments

@@ -60,7 +60,7 @@ from bragg_numba.kernels.slopes.spots_rows import (
 )
 from bragg_numba.kernels.slopes.spots_terms import add_orientation, centre_patches, gratings_of
 from bragg_numba.kernels.spots.ellipse import middle_of_block
-from bragg_numba.kernels.spots.rows import LANES, WIDTH
+from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, LANES, WIDTH
 from bragg_numba.kernels.spots.tile import aim_at_block as aim_at_field
 from bragg_numba.kernels.work import panel_at
 from numba import types
@@ -89,28 +89,35 @@ def clear_cells(planes_used, planes, flags):
                     planes[start + column] = 0.0
 
 
+@device_function
+def pixel_of_block(block, number, listed):
+    """Row and column in its field of one of a block's pixels."""
+    place, across = np.uint32(listed.pixels[listed.blocks[block, 0] + number]), np.uint32(BLOCK_COLUMNS)
+    return np.int64(place // across), np.int64(place % across)
+
+
 @fused_kernel
 def place_block(field, block, listed, exact, at):
-    """Fill AT_ROW and AT_COLUMN of a block, and ``at`` with the places of its pixels in a plane; return how many.
+    """Fill AT_ROW and AT_COLUMN of a block, and ``at`` with the places of its pixels in a plane.
 
     Behind the last pixel it stands again and again.
     """
-    first, n = listed.blocks[block, 1], listed.blocks[block, 2]
+    n = np.int64(listed.blocks[block, 1])
     top, left = listed.fields[field, ROW], listed.fields[field, COLUMN]
     for pixel in range(BLOCK):
-        row = listed.rows[first + min(pixel, n - 1)]
-        column = listed.columns[first + min(pixel, n - 1)]
-        exact[AT_ROW + pixel], exact[AT_COLUMN + pixel] = row, column
-        at[pixel] = (row - top) * WIDTH + (column - left)
-    return n
+        row, column = pixel_of_block(block, min(pixel, n - 1), listed)
+        exact[AT_ROW + pixel], exact[AT_COLUMN + pixel] = top + row, left + column
+        at[pixel] = row * WIDTH + column
 
 
 @fused_kernel
-def is_touched(at, flags):
+def is_touched(block, listed, flags):
     """Whether a pixel of a block lies in a cell that holds a sum."""
-    for pixel in range(BLOCK):
-        row, column = at[pixel] // WIDTH, at[pixel] % WIDTH
-        if flags[DIRTY + row // CELL * CELLS_ACROSS + column // CELL] != 0:
+    if listed.blocks[block, 2] >= 0:
+        return flags[DIRTY + listed.blocks[block, 2]] != 0
+    for pixel in range(listed.blocks[block, 1]):
+        row, column = pixel_of_block(block, pixel, listed)
+        if flags[DIRTY + (row // CELL) * CELLS_ACROSS + column // CELL] != 0:
             return True
     return False
 
@@ -270,9 +277,9 @@ def sum_of_fields(shape, single, sloped):
                                 flags,
                             )
                     for block in range(count):
-                        place_block(index, first + block, listed, exact, at)
-                        if (flat == 0.0 or not rules.per_term) and not is_touched(at, flags):
+                        if (flat == 0.0 or not rules.per_term) and not is_touched(first + block, listed, flags):
                             continue
+                        place_block(index, first + block, listed, exact, at)
                         start_sums(block, room)
                         aim_and_weigh(panel, rules, layer, sub, exact)
                         gather_block(wanted, at, planes, exact)
@@ -297,8 +304,11 @@ def sum_of_fields(shape, single, sloped):
 
 
 @fused_kernel
-def weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, n, weights, room, sums):
-    """Lay the weights of a block's pixels times what a term of the weight 1 brings there into their plane (eq. 64)."""
+def weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, weights, room):
+    """Lay the weights of a block's pixels times what a term of the weight 1 brings there into their plane (eq. 64).
+
+    ``weights``: of the whole frame.
+    """
     exact, planes, at = room.exact, room.planes, room.at
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
     if rules.per_term:
@@ -306,14 +316,16 @@ def weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, n, wei
         fill_polarizations(panel, incident, exact)
         product_of_factors(exact)
     else:
-        factors_of_nanobragg(panel, rules, sources, exact, sums)
+        factors_of_nanobragg(panel, rules, sources, exact, room.sums[0])
         aim_and_weigh(panel, rules, layer, sub, exact)
     fill(1.0, KEEP, exact)
     if panel.dmin > 0.0:
         fill_kept(panel, incident, beams.wavelength[beams.first[beam]], exact)
     factor = strength * beams.weight[beam]
-    for pixel in range(n):
-        planes[WEIGHTS + at[pixel]] = factor * weights[pixel] * exact[HEAD + pixel] * exact[KEEP + pixel]
+    for pixel in range(BLOCK):
+        row, column = int(exact[AT_ROW + pixel]), int(exact[AT_COLUMN + pixel])
+        weight = factor * weights[panel.first_row + row, panel.first_column + column]
+        planes[WEIGHTS + at[pixel]] = weight * exact[HEAD + pixel] * exact[KEEP + pixel]
 
 
 @summing_kernel
@@ -347,7 +359,7 @@ def pull_of_fields(shape, single):
 
     @addressed_fused_kernel(types.void)
     def pull_field(panels, lattice, rules, sources, beams, spots, weights, listed, index, room, found):
-        """Add to found (spots of all fields,) the weights of pixels times the terms of |F|^2 = 1."""
+        """Add to found (spots of all fields,) the weights of pixels, (slow, fast), times the terms of |F|^2 = 1."""
         planes, flags, exact, at = room.planes, room.flags, room.exact, room.at
         if listed.first[index] == listed.first[index + 1]:
             return
@@ -369,12 +381,8 @@ def pull_of_fields(shape, single):
                     centre_patches(planes)
                 for beam in range(len(beams.weight)):
                     for block in range(count):
-                        n = place_block(index, first + block, listed, exact, at)
-                        start = listed.blocks[first + block, 1]
-                        mine = weights[start : start + n]
-                        weigh_block(
-                            panel, rules, sources, beams, layer, sub, beam, strength, n, mine, room, room.sums[0]
-                        )
+                        place_block(index, first + block, listed, exact, at)
+                        weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, weights, room)
                     for one in range(listed.first[index], listed.first[index + 1]):
                         spot = listed.spot[one]
                         for orientation in range(len(spots.cells)):

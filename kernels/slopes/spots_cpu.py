@@ -8,7 +8,8 @@ from bragg_numba.kernels._jit import cpu_kernel, device_function
 from bragg_numba.kernels.slopes import rows, spots_rows
 from bragg_numba.kernels.slopes.cpu import APART, contract, weigh_rows, weigh_slopes
 from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, STRIDE, VALUE
-from bragg_numba.kernels.slopes.spots_rows import COUNT, FIRST, SUMMED, Room
+from bragg_numba.kernels.slopes.spots import pixel_of_block
+from bragg_numba.kernels.slopes.spots_rows import COLUMN, COUNT, FIRST, PANEL, ROW, SUMMED, Room
 from numba import get_num_threads, get_thread_id, prange
 
 
@@ -20,6 +21,7 @@ def room_of(moves):
         np.zeros((threads, spots_rows.SIZE_FLAGS + APART // 4), np.int32),
         np.zeros((threads, rows.SIZE_EXACT + APART // 8)),
         np.zeros((threads, BLOCK + APART // 8), np.int64),
+        np.zeros((threads, 3, BLOCK)),
         np.zeros((threads, spots_rows.MOST_BLOCKS, (N_ROWS + moves) * STRIDE)),
     )
 
@@ -27,7 +29,17 @@ def room_of(moves):
 @device_function
 def room_of_thread(room, thread):
     """The Room of one thread."""
-    return Room(room.planes[thread], room.flags[thread], room.exact[thread], room.at[thread], room.sums[thread])
+    r = room
+    return Room(r.planes[thread], r.flags[thread], r.exact[thread], r.at[thread], r.given[thread], r.sums[thread])
+
+
+@device_function
+def frame_pixel(panels, listed, index, block, number):
+    """Row and column of the frame of one of a block's pixels."""
+    row, column = pixel_of_block(block, number, listed)
+    panel = panels[listed.fields[index, PANEL]]
+    row += panel["first_row"] + listed.fields[index, ROW]
+    return row, column + panel["first_column"] + listed.fields[index, COLUMN]
 
 
 @cpu_kernel
@@ -45,10 +57,10 @@ def add_images(
     room,
     contraction,
     slopes,
-    values,
+    value,
     images,
 ):
-    """Fill values (pixels,) and images (parameters, pixels), float64 zeros, with photons and slopes of the pixels.
+    """Fill value (slow, fast) and images (parameters, slow, fast), which hold zeros, with photons and slopes.
 
     ``slopes`` is float64 (threads, parameters, BLOCK), to write in.
     """
@@ -60,14 +72,13 @@ def add_images(
             if mine.flags[SUMMED + number] == 0:
                 continue
             block = listed.fields[index, FIRST] + number
-            which, first, n = listed.blocks[block, 0], listed.blocks[block, 1], listed.blocks[block, 2]
             sums = mine.sums[number]
-            contract(contraction, which, sums, slopes[thread])
-            for pixel in range(n):
-                values[first + pixel] = sums[VALUE * STRIDE + pixel]
-            for parameter in range(len(images)):
-                for pixel in range(n):
-                    images[parameter, first + pixel] = slopes[thread, parameter, pixel]
+            contract(contraction, np.int64(listed.fields[index, PANEL]), sums, slopes[thread])
+            for pixel in range(listed.blocks[block, 1]):
+                row, column = frame_pixel(panels, listed, index, block, pixel)
+                value[row, column] = sums[VALUE * STRIDE + pixel]
+                for parameter in range(len(images)):
+                    images[parameter, row, column] = slopes[thread, parameter, pixel]
 
 
 @cpu_kernel
@@ -83,10 +94,13 @@ def add_pulls(
     moves,
     listed,
     room,
-    pixel_weights,
+    weights,
     weighed,
 ):
-    """Fill weighed (blocks, rows), float64 zeros, with the sums over pixels of what slopes are linear in, weighed."""
+    """Fill weighed (blocks, rows), float64 zeros, with the sums over pixels of what slopes are linear in.
+
+    ``weights``, float64 (slow, fast), multiply them.
+    """
     for index in prange(len(listed.fields)):
         mine = room_of_thread(room, get_thread_id())
         sum_field(panels, lattice, rules, sources, beams, spots, wanted, moves, listed, np.int64(index), mine)
@@ -94,8 +108,11 @@ def add_pulls(
             if mine.flags[SUMMED + number] == 0:
                 continue
             block = listed.fields[index, FIRST] + number
-            first, n = listed.blocks[block, 1], listed.blocks[block, 2]
-            weigh_rows(n, pixel_weights[first : first + n], mine.sums[number], weighed[block])
+            n = np.int64(listed.blocks[block, 1])
+            for pixel in range(n):
+                row, column = frame_pixel(panels, listed, index, block, pixel)
+                mine.given[0, pixel] = weights[row, column]
+            weigh_rows(n, mine.given[0], mine.sums[number], weighed[block])
 
 
 @cpu_kernel
@@ -120,26 +137,36 @@ def add_normals(
     judged,
     found,
 ):
-    """Fill found (blocks, 1 + n + n (n + 1) / 2), float64, with what cpu.weigh_slopes finds of each block."""
+    """Fill found (blocks, 1 + n + n (n + 1) / 2), float64 zeros, with what cpu.weigh_slopes finds of each block.
+
+    ``data``, ``variance`` and ``background`` are float64 (slow, fast).
+    """
     for index in prange(len(listed.fields)):
         thread = get_thread_id()
         mine = room_of_thread(room, thread)
         sum_field(panels, lattice, rules, sources, beams, spots, wanted, moves, listed, np.int64(index), mine)
         for number in range(listed.fields[index, COUNT]):
             block = listed.fields[index, FIRST] + number
-            which, first, n = listed.blocks[block, 0], listed.blocks[block, 1], listed.blocks[block, 2]
-            sums = mine.sums[number]
-            if mine.flags[SUMMED + number] == 0:  # what lies behind is judged there, too
-                sums[:] = 0.0
-            contract(contraction, which, sums, slopes[thread])
+            n = np.int64(listed.blocks[block, 1])
+            for pixel in range(n):
+                row, column = frame_pixel(panels, listed, index, block, pixel)
+                mine.given[0, pixel] = data[row, column]
+                mine.given[1, pixel] = variance[row, column]
+                mine.given[2, pixel] = background[row, column]
+            sums, of_block = mine.sums[number], slopes[thread]
+            if mine.flags[SUMMED + number] != 0:
+                contract(contraction, np.int64(listed.fields[index, PANEL]), sums, of_block)
+            else:  # what lies behind is judged there, too
+                sums[VALUE * STRIDE : VALUE * STRIDE + BLOCK] = 0.0
+                of_block = of_block[:0]
             weigh_slopes(
                 likelihood,
                 n,
-                data[first : first + n],
-                variance[first : first + n],
-                background[first : first + n],
+                mine.given[0],
+                mine.given[1],
+                mine.given[2],
                 sums,
-                slopes[thread],
+                of_block,
                 judged[thread],
                 found[block],
             )

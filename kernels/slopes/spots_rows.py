@@ -40,9 +40,8 @@ class Listed(NamedTuple):
     fields: np.ndarray  #: int32 (n, N_FIELD)
     first: np.ndarray  #: int64 (n + 1,): the spots of field i are spot[first[i]] to before spot[first[i + 1]]
     spot: np.ndarray  #: int64
-    blocks: np.ndarray  #: int32 (blocks, 3): panel, first pixel in the lists, number of pixels
-    rows: np.ndarray  #: int32 (pixels,): row in the panel
-    columns: np.ndarray  #: int32 (pixels,)
+    blocks: np.ndarray  #: int32 (blocks, 3): where a block's pixels begin in ``pixels``, how many, their cell or -1
+    pixels: np.ndarray  #: uint16: row in the field times BLOCK_COLUMNS, and the column
 
 
 class Spots(NamedTuple):
@@ -69,4 +68,5 @@ class Room(NamedTuple):
     flags: np.ndarray  #: int32 (SIZE_FLAGS,)
     exact: np.ndarray  #: float64 (rows.SIZE_EXACT,)
     at: np.ndarray  #: int64 (BLOCK,): where a block's pixels lie in a plane
+    given: np.ndarray  #: float64 (3, BLOCK): what is given of a block's pixels
     sums: np.ndarray  #: float64 (MOST_BLOCKS, (N_ROWS + moves) * STRIDE)
