@@ -109,8 +109,10 @@ class GpuRenderer:
 
         Every pixel is written, whether it is ``cleared`` or not.
         """
+        from bragg_numba.kernels.copies import copy_rows
+
         for start, band in self.stream(self.ranges(), tally):
-            out[start : start + len(band)] = band
+            copy_rows(band, out[start : start + len(band)])
             yield (start + len(band)) / len(out)
 
     def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
@@ -146,16 +148,17 @@ class GpuRenderer:
     def render_on_device(self, frame, tally: Tally) -> Iterator[float]:
         """Render into a device array (slow, fast) float32; yield the share of it that is there. Nothing is copied."""
         with self._on_device():
-            half = _Half(self, self._rows, host=False)
+            halves = _take_halves(self, self._rows)
+            half = halves[0]
             try:
                 for start, stop in self.ranges():
-                    part = frame[start:stop]
-                    half.render(self, start, stop, part)
+                    half.render(self, start, stop, frame[start:stop])
                     half.stream.synchronize()
                     tally.missed += half.count_missed()
                     yield stop / self.plan.shape[0]
             finally:
                 half.stream.synchronize()
+                _give_halves(self, halves)
 
     def new_frame(self):
         """An empty device array for one frame, as numba holds it."""
@@ -271,18 +274,24 @@ class CudaRenderer(GpuRenderer):
         # A kernel cannot take an array without elements.
         self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
         self.table, self.table_squared = _sent_tables(self)
+        #: The tiles of rows that were rendered before, by the first row and the one after the last.
+        self._tiles: dict[tuple[int, int], Any] = {}
 
     # --- launches ---------------------------------------------------------------------------------
 
     def launch(self, row_start: int, row_stop: int, image, half: _Half) -> None:
         """Start the kernels that fill ``image``, a device array (row_stop - row_start, n_fast), on a stream."""
+        from numba import cuda
+
         from bragg_numba.kernels.pixels.cuda_frame import TILE_SIDE
 
         plan = self.plan
-        listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (row_start, row_stop))
-        if not len(listed):
+        tiles = self._tiles.get((row_start, row_stop))
+        if tiles is None:
+            listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (row_start, row_stop))
+            tiles = self._tiles[row_start, row_stop] = cuda.to_device(listed) if len(listed) else ()
+        if not len(tiles):
             return
-        tiles = half.send_tiles(listed)
         launch = self._launch_tile if self.choice.side else self._launch_float64
         launch(tiles, Frame(image, self.mask, row_start), half)
 
@@ -323,7 +332,7 @@ class CudaRenderer(GpuRenderer):
 class _Half:
     """One of the buffers that take turns: its stream, its rows on the device and on the host."""
 
-    def __init__(self, renderer: GpuRenderer, rows: int, *, host: bool = True) -> None:
+    def __init__(self, renderer: GpuRenderer, rows: int) -> None:
         from numba import cuda
 
         from bragg_numba.kernels.pixels.cuda_frame import Doubts
@@ -339,15 +348,13 @@ class _Half:
             cuda.device_array(1, dtype=np.int32),
         )
         self.missed = cuda.device_array(1, dtype=np.int64)
-        self.image: Any = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
-        # Page-locked: only from there and to there do copies run beside kernels.
-        self.band: Any = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
+        # Made where rows go to the host: a frame that stays on the device needs neither.
+        self._image: Any = None
+        self._band: Any = None
         self._no_doubts = cuda.pinned_array(1, dtype=np.int32)
         self._none_missed = cuda.pinned_array(1, dtype=np.int64)
         self._missed = cuda.pinned_array(1, dtype=np.int64)
         self._no_doubts[0] = self._none_missed[0] = self._missed[0] = 0
-        self._tiles: Any = None
-        self._tiles_on_host: Any = None
         self._lists: tuple = ()
         self._zeros: Any = None
         self._start = self._count = 0
@@ -362,28 +369,22 @@ class _Half:
 
     def begin(self, renderer: GpuRenderer, row_start: int, row_stop: int) -> None:
         """Start rendering rows and copying them to the host; returns at once."""
+        from numba import cuda
+
+        if self._band is None:
+            shape = (self.rows, renderer.plan.shape[1])
+            self._image = cuda.device_array(shape, dtype=np.float32)
+            # Page-locked: only from there and to there do copies run beside kernels.
+            self._band = cuda.pinned_array(shape, dtype=np.float32)
         self._start, self._count = row_start, row_stop - row_start
-        image = self.image[: self._count]
+        image = self._image[: self._count]
         self.render(renderer, row_start, row_stop, image)
-        image.copy_to_host(self.band[: self._count], stream=self.stream)
+        image.copy_to_host(self._band[: self._count], stream=self.stream)
 
     def finish(self) -> tuple[int, np.ndarray]:
         """Wait for the rows that were begun: first row and host array."""
         self.stream.synchronize()
-        return self._start, self.band[: self._count]
-
-    def send_tiles(self, listed: np.ndarray):
-        """Send a work list (n, N_COLUMNS); the device array."""
-        from numba import cuda
-
-        n = len(listed)
-        if self._tiles is None or len(self._tiles) < n:
-            self._tiles = cuda.device_array(listed.shape, dtype=np.int32)
-            self._tiles_on_host = cuda.pinned_array(listed.shape, dtype=np.int32)
-        self._tiles_on_host[:n] = listed
-        tiles = self._tiles[:n]
-        tiles.copy_to_device(self._tiles_on_host[:n], stream=self.stream)
-        return tiles
+        return self._start, self._band[: self._count]
 
     def send_lists(self, *lists: np.ndarray) -> tuple:
         """Send arrays that differ from band to band and are kept until the next; the device arrays."""

@@ -109,8 +109,8 @@ class CudaSpotsRenderer(GpuRenderer):
             return
         self._require_memory("the spots of a band", 8 * len(lists.spot))
         kernel = kernels.spots_kernel(SpotKind(plan.lattice.shape, self.exact, len(plan.panels) > 1))
-        on_device, frame = half.send_tiles(tiles), Frame(image, self.mask, row_start)
-        first, spot = half.send_lists(lists.first, _with_elements(lists.spot))
+        frame = Frame(image, self.mask, row_start)
+        on_device, first, spot = half.send_lists(tiles, lists.first, _with_elements(lists.spot))
         for start, stop in self._launches(lists):
             kernel[stop - start, kernels.THREADS, half.stream](
                 self.panels,
