@@ -137,13 +137,14 @@ class SpotsWalker:
         """
         from bragg_numba.kernels.slopes import cpu, spots_cpu
 
-        value: np.ndarray = np.zeros(self._plan.shape, dtype=kind)
-        images: np.ndarray = np.zeros((len(contraction.starts) - 1, *self._plan.shape), dtype=kind)
+        n_slow, n_fast = self._plan.shape
+        value: np.ndarray = np.zeros(n_slow * n_fast, dtype=kind)
+        images: np.ndarray = np.zeros((len(contraction.starts) - 1, n_slow * n_fast), dtype=kind)
         with threads(self._threads):
             nouns = self._nouns(contraction, squares)
             sparse = cpu.Contraction(contraction.starts, contraction.places, contraction.factors)
-            spots_cpu.add_images(*nouns, sparse, _slopes_of_block(len(images)), value, images)
-        return value, images
+            spots_cpu.add_images(*nouns, sparse, _slopes_of_block(len(images)), n_fast, value, images)
+        return value.reshape(n_slow, n_fast), images.reshape(len(images), n_slow, n_fast)
 
     def pulls(self, contraction: Contraction, weights: np.ndarray) -> np.ndarray:
         """(panels, rows): sums over pixels of what slopes are linear in, times weights (slow, fast)."""
@@ -241,6 +242,7 @@ class SpotsWalker:
         return self._deal(self._lit_of_all)
 
     def _find(self, plan: Plan) -> Lit:
+        """The reflections of a plan, cut so far out that slopes do not show it (eq. 71)."""
         part = PART_OF_CUT if self._single else PART_IN_FLOAT64
         cutoff = plan.experiment.sampling.cutoff_photons
         with threads(self._threads):

@@ -354,7 +354,7 @@ def clear_weights(planes):
 
 @cache
 def pull_of_fields(shape, single):
-    """The kernel that makes the gradient in |F|^2 of a field's reflections."""
+    """The kernel that makes the gradient in |F|^2 of a field's reflections (eq. 72)."""
     gratings = gratings_of(shape)
 
     @addressed_fused_kernel(types.void)

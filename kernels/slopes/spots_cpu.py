@@ -4,7 +4,7 @@ As cpu.add_images, add_pulls and add_normals, with fields of blocks in the place
 """
 
 import numpy as np
-from bragg_numba.kernels._jit import cpu_kernel, device_function
+from bragg_numba.kernels._jit import cpu_kernel, device_function, fused_kernel
 from bragg_numba.kernels.slopes import rows, spots_rows
 from bragg_numba.kernels.slopes.cpu import APART, contract, weigh_rows, weigh_slopes
 from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, STRIDE, VALUE
@@ -42,6 +42,27 @@ def frame_pixel(panels, listed, index, block, number):
     return row, column + panel["first_column"] + listed.fields[index, COLUMN]
 
 
+@fused_kernel
+def take_pixels(panels, listed, index, block, frame, given):
+    """Fill ``given`` with the values of a block's pixels in a frame (slow, fast)."""
+    for pixel in range(listed.blocks[block, 1]):
+        row, column = frame_pixel(panels, listed, index, block, pixel)
+        given[pixel] = frame[row, column]
+
+
+@fused_kernel
+def lay_block(panels, listed, index, block, sums, slopes, at, n_fast, value, images):
+    """Write photons and slopes of a block's pixels into the frame, flat; ``at`` gets their places there."""
+    n = listed.blocks[block, 1]
+    for pixel in range(n):
+        row, column = frame_pixel(panels, listed, index, block, pixel)
+        at[pixel] = row * n_fast + column
+        value[at[pixel]] = sums[VALUE * STRIDE + pixel]
+    for parameter in range(len(images)):
+        for pixel in range(n):
+            images[parameter, at[pixel]] = slopes[parameter, pixel]
+
+
 @cpu_kernel
 def add_images(
     sum_field,
@@ -57,12 +78,13 @@ def add_images(
     room,
     contraction,
     slopes,
+    n_fast,
     value,
     images,
 ):
-    """Fill value (slow, fast) and images (parameters, slow, fast), which hold zeros, with photons and slopes.
+    """Fill value (pixels,) and images (parameters, pixels) of a frame, which hold zeros, with photons and slopes.
 
-    ``slopes`` is float64 (threads, parameters, BLOCK), to write in.
+    ``slopes`` is float64 (threads, parameters, BLOCK), to write in; ``n_fast``: pixels of a row of the frame.
     """
     for index in prange(len(listed.fields)):
         thread = get_thread_id()
@@ -71,14 +93,10 @@ def add_images(
         for number in range(listed.fields[index, COUNT]):
             if mine.flags[SUMMED + number] == 0:
                 continue
-            block = listed.fields[index, FIRST] + number
+            block = np.int64(listed.fields[index, FIRST] + number)
             sums = mine.sums[number]
             contract(contraction, np.int64(listed.fields[index, PANEL]), sums, slopes[thread])
-            for pixel in range(listed.blocks[block, 1]):
-                row, column = frame_pixel(panels, listed, index, block, pixel)
-                value[row, column] = sums[VALUE * STRIDE + pixel]
-                for parameter in range(len(images)):
-                    images[parameter, row, column] = slopes[thread, parameter, pixel]
+            lay_block(panels, listed, np.int64(index), block, sums, slopes[thread], mine.at, n_fast, value, images)
 
 
 @cpu_kernel
@@ -107,11 +125,9 @@ def add_pulls(
         for number in range(listed.fields[index, COUNT]):
             if mine.flags[SUMMED + number] == 0:
                 continue
-            block = listed.fields[index, FIRST] + number
+            block = np.int64(listed.fields[index, FIRST] + number)
             n = np.int64(listed.blocks[block, 1])
-            for pixel in range(n):
-                row, column = frame_pixel(panels, listed, index, block, pixel)
-                mine.given[0, pixel] = weights[row, column]
+            take_pixels(panels, listed, np.int64(index), block, weights, mine.given[0])
             weigh_rows(n, mine.given[0], mine.sums[number], weighed[block])
 
 
@@ -146,13 +162,11 @@ def add_normals(
         mine = room_of_thread(room, thread)
         sum_field(panels, lattice, rules, sources, beams, spots, wanted, moves, listed, np.int64(index), mine)
         for number in range(listed.fields[index, COUNT]):
-            block = listed.fields[index, FIRST] + number
+            block = np.int64(listed.fields[index, FIRST] + number)
             n = np.int64(listed.blocks[block, 1])
-            for pixel in range(n):
-                row, column = frame_pixel(panels, listed, index, block, pixel)
-                mine.given[0, pixel] = data[row, column]
-                mine.given[1, pixel] = variance[row, column]
-                mine.given[2, pixel] = background[row, column]
+            take_pixels(panels, listed, np.int64(index), block, data, mine.given[0])
+            take_pixels(panels, listed, np.int64(index), block, variance, mine.given[1])
+            take_pixels(panels, listed, np.int64(index), block, background, mine.given[2])
             sums, of_block = mine.sums[number], slopes[thread]
             if mine.flags[SUMMED + number] != 0:
                 contract(contraction, np.int64(listed.fields[index, PANEL]), sums, of_block)
