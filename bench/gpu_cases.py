@@ -64,7 +64,7 @@ GPU_CASES = {
 }
 
 #: The whole way: rendered, noise drawn, written as NXmx.
-FULL_PATH_FRAMES = 8
+FULL_PATH_FRAMES = 40
 FULL_PATH = (
     f"-hkl {_PROTEIN} {_P1} -N 20 -lambda 1.1 -distance 250 -detpixels 4096 -pixel 0.075 -fluence 1e24 "
     "-oversample 1 -mosaic 0.05 -mosaic_dom 10"

@@ -53,20 +53,19 @@ class GpuRenderer:
     """
 
     engine: ClassVar[str]
-    engine_reason: str
-
-    #: Nothing is predicted: nothing was measured on a GPU.
-    engine_seconds: ClassVar[dict[str, float]] = {}
 
     #: What no pixel's expectation is off by more than because spots are cut, photons.
     cut_photons = 0.0
 
     def __init__(self, plan: Plan, device: Device, reason: str) -> None:
         self.plan, self.device, self.reason = plan, device, reason
+        self.engine_reason = "asked for"
+        #: Seconds that each engine was predicted to take, by name; empty where they were not compared.
+        self.engine_seconds: dict[str, float] = {}
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
         with self._on_device():
             self._send_tables()
-            self._rows = self._rows_of_a_buffer()
+            self._rows = self._rows_of_a_buffer(max(1, BAND_PIXELS // plan.shape[1]))
 
     @property
     def settles(self) -> bool:
@@ -97,10 +96,10 @@ class GpuRenderer:
 
     # --- ways to render ---------------------------------------------------------------------------
 
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """Cut the frame into rows that fit a buffer and a launch."""
+    def ranges(self, buffer: int | None = None) -> Iterator[tuple[int, int]]:
+        """Cut the frame into rows that fit a ``buffer`` (None: one of those that take turns) and a launch."""
         n_slow = self.plan.shape[0]
-        rows = int(max(1, min(self._rows, n_slow, self._rows_of_a_launch())))
+        rows = int(max(1, min(buffer or self._rows, n_slow, self._rows_of_a_launch())))
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
@@ -127,7 +126,7 @@ class GpuRenderer:
         cuts = list(self._fitting(ranges))
         rows = max(stop - start for start, stop in cuts)
         with self._on_device():
-            halves = _take_halves(self, rows)
+            halves = _take_halves(self, rows, HALVES)
         try:
             waiting = None
             for number, (start, stop) in enumerate(cuts):
@@ -148,10 +147,12 @@ class GpuRenderer:
     def render_on_device(self, frame, tally: Tally) -> Iterator[float]:
         """Render into a device array (slow, fast) float32; yield the share of it that is there. Nothing is copied."""
         with self._on_device():
-            halves = _take_halves(self, self._rows)
+            # Nothing is copied that a second buffer could hide: one, of the whole frame if it fits.
+            rows = self._rows_of_a_buffer(self.plan.shape[0])
+            halves = _take_halves(self, rows, 1)
             half = halves[0]
             try:
-                for start, stop in self.ranges():
+                for start, stop in self.ranges(rows):
                     half.render(self, start, stop, frame[start:stop])
                     half.stream.synchronize()
                     tally.missed += half.count_missed()
@@ -190,13 +191,13 @@ class GpuRenderer:
                 hint="use backend cpu, another GPU, or make it smaller",
             )
 
-    def _rows_of_a_buffer(self) -> int:
+    def _rows_of_a_buffer(self, most: int) -> int:
+        """Rows of a buffer for which there is memory, at most ``most``."""
         n_slow, n_fast = self.plan.shape
-        rows = min(n_slow, max(1, BAND_PIXELS // n_fast))
         room = MEMORY_SHARE * self._free_memory() / (HALVES * PIXEL_BYTES * n_fast)
         if room < 1.0:
             self._require_memory("a row of the image", HALVES * PIXEL_BYTES * n_fast)
-        return int(min(rows, room))
+        return int(min(n_slow, most, room))
 
     def _fitting(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Cut ranges that are longer than a buffer."""
@@ -211,13 +212,7 @@ class GpuRenderer:
 
 
 class CudaRenderer(GpuRenderer):
-    """Renders rows of a plan on one GPU, pixel by pixel.
-
-    Parameters
-    ----------
-    engine_reason
-        Why pixel by pixel, a clause.
-    """
+    """Renders rows of a plan on one GPU, pixel by pixel."""
 
     engine = "pixels"
 
@@ -227,13 +222,11 @@ class CudaRenderer(GpuRenderer):
         precision: str,
         device: Device,
         reason: str = "asked for",
-        engine_reason: str = "asked for",
     ) -> None:
         from bragg_numba.plan.arithmetic.cuda import choose, single
 
         self.choice = choose(plan, precision)
         self.single: Any = single(plan, self.choice) if self.choice.side else None
-        self.engine_reason = engine_reason
         super().__init__(plan, device, reason)
 
     @property
@@ -416,15 +409,15 @@ _SPARE: list[list[_Half]] = []
 _TABLES: dict[int, tuple] = {}
 
 
-def _take_halves(renderer: GpuRenderer, rows: int) -> list[_Half]:
-    """Buffers for bands of ``rows`` rows: those of the frame before where they fit."""
+def _take_halves(renderer: GpuRenderer, rows: int, count: int) -> list[_Half]:
+    """At least ``count`` buffers for bands of ``rows`` rows: those of the frame before where they fit."""
     key = (renderer.device.index, renderer.plan.shape[1], renderer.settles)
     with _LOCK:
         for at, halves in enumerate(_SPARE):
-            if halves[0].key == key and halves[0].rows >= rows:
+            if halves[0].key == key and halves[0].rows >= rows and len(halves) >= count:
                 return _SPARE.pop(at)
         _SPARE.clear()
-    return [_Half(renderer, rows) for _ in range(HALVES)]
+    return [_Half(renderer, rows) for _ in range(count)]
 
 
 def _give_halves(renderer: GpuRenderer, halves: list[_Half]) -> None:

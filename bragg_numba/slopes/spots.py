@@ -135,15 +135,15 @@ class SpotsWalker:
 
         ``squares``: a table of |F|^2, negative ones included, in the place of the plan's.
         """
-        from bragg_numba.kernels.slopes import cpu, spots_cpu
+        from bragg_numba.kernels.slopes import spots_cpu
 
         n_slow, n_fast = self._plan.shape
         value: np.ndarray = np.zeros(n_slow * n_fast, dtype=kind)
         images: np.ndarray = np.zeros((len(contraction.starts) - 1, n_slow * n_fast), dtype=kind)
         with threads(self._threads):
             nouns = self._nouns(contraction, squares)
-            sparse = cpu.Contraction(contraction.starts, contraction.places, contraction.factors)
-            spots_cpu.add_images(*nouns, sparse, _slopes_of_block(len(images)), n_fast, value, images)
+            matrix = spots_rows.Matrix(*contraction.matrix)
+            spots_cpu.add_images(*nouns, matrix, _slopes_of_block(len(images)), n_fast, value, images)
         return value.reshape(n_slow, n_fast), images.reshape(len(images), n_slow, n_fast)
 
     def pulls(self, contraction: Contraction, weights: np.ndarray) -> np.ndarray:
@@ -162,16 +162,16 @@ class SpotsWalker:
         self, contraction: Contraction, kind: int, data: np.ndarray, variance: np.ndarray, background: np.ndarray
     ) -> tuple[np.ndarray, int]:
         """Value, gradient and the triangle of the matrix; and the number of pixels whose data are not NaN."""
-        from bragg_numba.kernels.slopes import cpu, spots_cpu
+        from bragg_numba.kernels.slopes import spots_cpu
 
         n = len(contraction.starts) - 1
         found = np.zeros((len(self._pixels[1]), 1 + n + n * (n + 1) // 2))
         with threads(self._threads):
             nouns = self._nouns(contraction, None)
-            sparse = cpu.Contraction(contraction.starts, contraction.places, contraction.factors)
+            matrix = spots_rows.Matrix(*contraction.matrix)
             slopes = _slopes_of_block(n)
             judged = np.zeros((len(slopes), 3, BLOCK))
-            spots_cpu.add_normals(*nouns, sparse, slopes, kind, data, variance, background, judged, found)
+            spots_cpu.add_normals(*nouns, matrix, slopes, kind, data, variance, background, judged, found)
         return found.sum(axis=0), int(np.isfinite(data[self._wanted]).sum())
 
     def pull_squares(self, weights: np.ndarray) -> np.ndarray:

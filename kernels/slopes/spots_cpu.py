@@ -1,12 +1,13 @@
 """The parallel loops over fields of the slopes' engine of spots; what a field does is in spots.
 
-As cpu.add_images, add_pulls and add_normals, with fields of blocks in the place of blocks.
+As cpu.keep_images, keep_pulls and keep_normals have it, with fields of blocks in the place of blocks.
 """
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function, fused_kernel
+from bragg_numba.kernels.pixels.cpu import APART
 from bragg_numba.kernels.slopes import rows, spots_rows
-from bragg_numba.kernels.slopes.cpu import APART, contract, weigh_rows, weigh_slopes
+from bragg_numba.kernels.slopes.cpu import contract, weigh_rows, weigh_slopes
 from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, STRIDE, VALUE
 from bragg_numba.kernels.slopes.spots import pixel_of_block
 from bragg_numba.kernels.slopes.spots_rows import COLUMN, COUNT, FIRST, PANEL, ROW, SUMMED, Room
@@ -43,6 +44,12 @@ def frame_pixel(panels, listed, index, block, number):
 
 
 @fused_kernel
+def contract_block(matrix, panel, sums, slopes):
+    """Fill slopes (parameters, BLOCK) of the pixels of a block."""
+    contract(matrix.starts, matrix.places, matrix.factors[panel], sums, slopes)
+
+
+@fused_kernel
 def take_pixels(panels, listed, index, block, frame, given):
     """Fill ``given`` with the values of a block's pixels in a frame (slow, fast)."""
     for pixel in range(listed.blocks[block, 1]):
@@ -76,7 +83,7 @@ def add_images(
     moves,
     listed,
     room,
-    contraction,
+    matrix,
     slopes,
     n_fast,
     value,
@@ -95,7 +102,7 @@ def add_images(
                 continue
             block = np.int64(listed.fields[index, FIRST] + number)
             sums = mine.sums[number]
-            contract(contraction, np.int64(listed.fields[index, PANEL]), sums, slopes[thread])
+            contract_block(matrix, np.int64(listed.fields[index, PANEL]), sums, slopes[thread])
             lay_block(panels, listed, np.int64(index), block, sums, slopes[thread], mine.at, n_fast, value, images)
 
 
@@ -144,7 +151,7 @@ def add_normals(
     moves,
     listed,
     room,
-    contraction,
+    matrix,
     slopes,
     likelihood,
     data,
@@ -169,7 +176,7 @@ def add_normals(
             take_pixels(panels, listed, np.int64(index), block, background, mine.given[2])
             sums, of_block = mine.sums[number], slopes[thread]
             if mine.flags[SUMMED + number] != 0:
-                contract(contraction, np.int64(listed.fields[index, PANEL]), sums, of_block)
+                contract_block(matrix, np.int64(listed.fields[index, PANEL]), sums, of_block)
             else:  # what lies behind is judged there, too
                 sums[VALUE * STRIDE : VALUE * STRIDE + BLOCK] = 0.0
                 of_block = of_block[:0]

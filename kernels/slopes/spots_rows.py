@@ -61,6 +61,14 @@ class Moves(NamedTuple):
     waves: np.ndarray  #: float64 (sources, moves), relative
 
 
+class Matrix(NamedTuple):
+    """What each parameter's slope is made of (nouns.Images)."""
+
+    starts: np.ndarray  #: int64 (parameters + 1,)
+    places: np.ndarray  #: int64 (entries,)
+    factors: np.ndarray  #: float64 (panels, entries)
+
+
 class Room(NamedTuple):
     """What one thread writes in, or a row for each."""
 
