@@ -19,7 +19,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from cases import CASES, FIDELITIES, PANELS, PANELS_LINE, SERIAL, SERIAL_LINE, tiled, wilson_factors
+from cases import (
+    CASES,
+    FIDELITIES,
+    GEOMETRY,
+    PANELS,
+    PANELS_LINE,
+    SERIAL,
+    SERIAL_LINE,
+    SLOPES,
+    SLOPES_LINE,
+    tiled,
+    wilson_factors,
+)
 from pairs import paired_ratio, seconds
 
 from bragg_numba import Experiment, Simulator
@@ -228,6 +240,26 @@ def spots_over_pixels(cells: int, pairs: int = 5, rows: int = 96) -> float:
     return ratio
 
 
+def slopes_over_value(shape: str, pairs: int = 7) -> float:
+    """Time of photons and their slopes in 18 parameters, images of all, over that of the photons' render.
+
+    In processor time and with one thread: what else runs takes little from either.
+    """
+    simulator = Simulator(Experiment.from_nanobragg(SLOPES_LINE.format(shape)), backend="cpu", threads=1)
+    slopes, out = simulator.slopes(GEOMETRY), np.zeros(simulator.shape, np.float32)
+
+    def spent(job: Callable[[], object]) -> float:
+        start = time.thread_time()
+        job()
+        return time.thread_time() - start
+
+    def once() -> float:
+        return spent(slopes.value_and_images) / min(spent(lambda: simulator.render(out)) for _ in range(2))
+
+    once()
+    return statistics.median(once() for _ in range(pairs))
+
+
 def series_frames_per_s(frames: int = 16) -> float:
     """Frames a second of a series of 4096^2 single-step frames, Poisson counts only, compressed."""
     from bragg_numba.series import rotation_series
@@ -325,6 +357,15 @@ AROUND = {
             most=False,
         )
         for cells in SERIAL
+    },
+    **{
+        f"slopes_{shape}": Around(
+            f"photons and 18 slopes over photons, 512^2, 100 domains, {shape}",
+            "x",
+            functools.partial(slopes_over_value, shape),
+            SLOPES[shape],
+        )
+        for shape in SLOPES
     },
     "series": Around("series of 4096^2 counts, one step", "frames/s", series_frames_per_s, None, most=False),
     "training": Around(

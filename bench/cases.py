@@ -88,6 +88,20 @@ SERIAL_LINE = (
 SERIAL = {20: 30.0, 50: 80.0}
 
 
+#: Shapes whose slopes are held against their value, and the most that value and slopes together are to cost.
+SLOPES = {"square": 3.5, "gauss": 2.5}
+
+#: Their experiments: 100 mosaic domains.
+SLOPES_LINE = f"-{{}}_xtal {_CUBIC} -N 20 -lambda 1 -detpixels 512 -pixel 0.2 -distance 100 -oversample 1 -mosaic 1 "
+SLOPES_LINE += "-mosaic_dom 100"
+
+#: All that geometry and crystal have: 18 parameters.
+GEOMETRY = (
+    "crystal.cell, crystal.misset_deg, crystal.cell_counts, crystal.mosaic_spread_deg, beam.wavelength_A, "
+    "detector.distance_mm, detector.beam_x_mm, detector.beam_y_mm, detector.twotheta_deg"
+)
+
+
 def wilson_factors(cell: tuple[float, ...], resolution_A: float) -> StructureFactors:
     """Every reflection to a resolution, with random amplitudes whose squares fall off with it (Wilson statistics).
 

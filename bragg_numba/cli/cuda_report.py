@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--arch", action="append", metavar="A", help="compute capability, sm_90 or 9.0; may be repeated; default sm_90")
     add("--kernel", metavar="WORD", help="only the kernel of that name, or all whose names hold WORD")
-    add("--precision", metavar="P", help="only tile, float64 or mixed (spots)")
+    add("--precision", metavar="P", help="only tile, float64 or mixed (spots, slopes)")
     add("--frame", metavar="N", help="model a frame of N x N pixels")
     add("--steps", metavar="M", help="steps that each pixel of the frame sums; default 1000")
     add("--json", action="store_true", help="print JSON")

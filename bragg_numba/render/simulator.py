@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -448,9 +449,14 @@ class Simulator:
         by_name = dict(zip((one.name for one in found if one.name != F2), tangents, strict=True))
         wanted = self._precision if precision is None else check.choice("precision", precision, PRECISIONS)
         renderer = self._renderer
-        if wanted != self._precision or renderer.name != "cpu":  # slopes are summed on the CPU
+        make: Callable[..., Slopes] = Slopes
+        if self.backend != "cpu" and renderer.engine == "pixels":
+            from bragg_numba.render.cuda_slopes import CudaSlopes
+
+            make = partial(CudaSlopes, device=renderer.device)
+        elif self.backend != "cpu" or wanted != self._precision:  # spots have slopes on the CPU alone
             renderer = choose_engine(self.plan, wanted, self._threads)
-        return Slopes(
+        return make(
             plan,
             {one.name: by_name.get(one.name) for one in found},
             boxes=boxes,

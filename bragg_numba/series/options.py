@@ -16,7 +16,8 @@ COUNT_TYPES = ("uint16", "uint32")
 
 #: Data files and frames of a master at most, where ``frames_per_master`` does not say: what programs pay when they
 #: open it, and what the process that writes it holds of the truth (docs/scale.md).
-FILES_PER_MASTER, FRAMES_PER_MASTER = 1000, 100_000
+FILES_PER_MASTER = 1000
+FRAMES_PER_MASTER = 100_000
 
 LAYOUTS = ("nxmx", "geom")
 

@@ -68,7 +68,7 @@ class Samples:
     threshold
         Photons below which a spot is left out; None: that of the file, or of the plan, else 1.
     backend, precision
-        Of what is rendered; None: those of the file or of the plan.
+        Of what is rendered; precision None: that of the file or of the plan.
     name
         What errors call the object whose arguments these are.
 
@@ -94,7 +94,7 @@ class Samples:
         spots: bool = True,
         labels: tuple[str, ...] = (),
         threshold: float | None = None,
-        backend: str | None = None,
+        backend: str = "cpu",
         precision: str | None = None,
         name: str = "Samples",
     ) -> None:
@@ -105,10 +105,10 @@ class Samples:
         if counts is None and response in (None, "none"):
             counts = "uint16"
         least = check.number(f"{name}.threshold", threshold, low=1e-30, high=1e30) if threshold is not None else None
-        given: dict[str, Any] = {"backend": backend, "precision": precision, "spot_threshold": least}
+        given: dict[str, Any] = {"precision": precision, "spot_threshold": least}
         kept = {key: written[key] for key in (*given, "seed") if key in written}
         kept |= {key: value for key, value in given.items() if value is not None}
-        options = OutputOptions(photons=True, counts=counts, response=response, scale=scale, **kept)
+        options = OutputOptions(counts=counts, response=response, scale=scale, backend=backend, **kept)
         self._options = options
         self._spots, self._labels = spots or bool(labels), tuple(labels)
         self._lock = threading.RLock()
@@ -194,7 +194,7 @@ class Samples:
 
     def _has_less_than_wanted(self, source: Source) -> bool:
         if source.dtype != "float32":
-            hint = "Series.load(master) has its experiments, and frames are rendered"
+            hint = "photons that were written besides lie in PREFIX_photons; Series.load(master) is rendered again"
             raise InputError(os.fspath(source.path), f"holds {source.dtype}, not float32 photons", hint=hint)
         lacks = not source.has_spots or self._options.spot_threshold < self._least_in_file
         return (self._spots and lacks) or (bool(self._labels) and source.labels(0, ("spot",)) is None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import chain
+from typing import Self
 
 import numpy as np
 
@@ -83,11 +84,11 @@ class SeriesPlan:
             return self.experiment_of(0)
         return apply_frame(self.experiment, self.reference.row(0), 0, spectra_of(self.reference))
 
-    def part(self, start: int, stop: int) -> SeriesPlan:
+    def part(self, start: int, stop: int) -> Self:
         """Return frames start..stop as a series that remembers which frames of this one they are."""
         reference = self.frames.part(0, 1) if self.reference is None else self.reference
         first = self.first_frame + start
-        return SeriesPlan(self.experiment, self.frames.part(start, stop), first_frame=first, reference=reference)
+        return type(self)(self.experiment, self.frames.part(start, stop), first_frame=first, reference=reference)
 
     def part_to_dict(self, start: int, stop: int) -> dict:
         """Return what ``part`` adds to the experiment as what ``json`` can write: arguments of ``SeriesPlan``."""

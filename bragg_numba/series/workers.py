@@ -212,14 +212,15 @@ _RESUME = "what is whole stays; resume completes the series"
 
 
 def _take(future, job, clock: StageClock, tell) -> None:
-    if future.status == "finished":
-        # What counts is the file, which is checked before the master is written. The seconds are lost if their
-        # worker dies before they are fetched.
-        with suppress(Exception, asyncio.CancelledError):
-            clock.add(future.result(timeout=30))
+    # What counts is the file, which is checked before the master is written. The seconds are lost if their worker dies
+    # before they are fetched: Dask would have the job done again to tell them, and calls it lost until then.
+    if future.status in ("finished", "lost"):
+        if future.status == "finished":
+            with suppress(Exception, asyncio.CancelledError):
+                clock.add(future.result(timeout=30))
         tell(len(job.frames))
         return
-    if future.status in ("cancelled", "lost"):
+    if future.status == "cancelled":
         raise InputError("scheduler", "was lost, and the jobs with it", hint=_RESUME)
     try:
         error = future.exception(timeout=30)

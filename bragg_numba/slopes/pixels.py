@@ -10,7 +10,7 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Panel
-from bragg_numba.kernels.slopes.rows import BLOCK, PIECE
+from bragg_numba.kernels.slopes.rows import BLOCK, TALL, WIDE
 from bragg_numba.plan.plan import Plan
 
 #: Pixels that are listed at a time.
@@ -85,23 +85,23 @@ def list_batches(plan: Plan, wanted: np.ndarray, boxes: np.ndarray | None) -> It
 
 
 def _whole_panel(index: int, panel: Panel, wanted: np.ndarray) -> Iterator[Batch]:
-    strips = max(1, PIXELS_IN_BATCH // (PIECE * panel.n_fast))
-    for top in range(0, panel.n_slow, PIECE * strips):
-        part = wanted[top : top + PIECE * strips]
+    strips = max(1, PIXELS_IN_BATCH // (TALL * panel.n_fast))
+    for top in range(0, panel.n_slow, TALL * strips):
+        part = wanted[top : top + TALL * strips]
         rows, columns = pieces_of(part)
         if len(rows):
             cuts = np.append(np.arange(0, len(rows), BLOCK), len(rows))
             yield _batch(index, panel, rows + top, columns, cuts)
 
 
-def pieces_of(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of wanted pixels, piece by piece of PIECE x PIECE."""
-    n_rows, n_columns = -(-wanted.shape[0] // PIECE) * PIECE, -(-wanted.shape[1] // PIECE) * PIECE
+def pieces_of(wanted: np.ndarray, tall: int = TALL, wide: int = WIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of wanted pixels, piece by piece of ``tall`` x ``wide``."""
+    n_rows, n_columns = -(-wanted.shape[0] // tall) * tall, -(-wanted.shape[1] // wide) * wide
     padded = np.zeros((n_rows, n_columns), dtype=np.bool_)
     padded[: wanted.shape[0], : wanted.shape[1]] = wanted
-    pieces = padded.reshape(n_rows // PIECE, PIECE, n_columns // PIECE, PIECE).transpose(0, 2, 1, 3)
+    pieces = padded.reshape(n_rows // tall, tall, n_columns // wide, wide).transpose(0, 2, 1, 3)
     down, across, row, column = np.nonzero(pieces)
-    return (down * PIECE + row).astype(np.int32), (across * PIECE + column).astype(np.int32)
+    return (down * tall + row).astype(np.int32), (across * wide + column).astype(np.int32)
 
 
 def _boxes_of_panel(index: int, panel: Panel, wanted: np.ndarray, boxes: np.ndarray) -> Iterator[Batch]:

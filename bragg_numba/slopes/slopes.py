@@ -145,6 +145,16 @@ class Slopes:
         return self.__dict__ | {"_kernels": {}}
 
     @property
+    def backend(self) -> str:
+        """Where they are made."""
+        return "cpu"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done otherwise than a user may expect, one sentence each."""
+        return ()
+
+    @property
     def precision(self) -> str:
         """``"tile"``: terms in float32, or ``"float64"``."""
         return "tile" if self._single else "float64"
@@ -515,7 +525,7 @@ def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
 
 
 def _bend(plan: Plan) -> float:
-    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 36)."""
     counts = np.array(plan.lattice[1:4])
     if plan.lattice.shape == SQUARE:
         if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:

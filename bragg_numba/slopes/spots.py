@@ -78,7 +78,7 @@ def list_fields(panels: tuple[Panel, ...], wanted: np.ndarray) -> tuple[np.ndarr
 
 def _places(wanted: np.ndarray) -> np.ndarray:
     """Places in a field of the wanted pixels of a part of it, in pieces that lie close together."""
-    rows, columns = pieces_of(wanted)
+    rows, columns = pieces_of(wanted, CELL, CELL)
     places: np.ndarray = (rows * BLOCK_COLUMNS + columns).astype(np.uint16)
     return places
 

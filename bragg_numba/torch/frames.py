@@ -82,7 +82,9 @@ class Frames(Dataset):
         Called with a sample; what it returns takes its place.
     dtype
         Of ``frame``: float32 (whole up to 2^24), float64, int32 or int64.
-    backend, precision
+    backend
+        Of what is rendered. The CPU's by default, for a worker that is forked cannot use a GPU that its parent uses.
+    precision
         Of what is rendered; None: as the series was written.
     threads
         CPU threads; None: all, in a worker its share of them.
@@ -114,7 +116,7 @@ class Frames(Dataset):
         crop: Sequence[int] | None = None,
         transform: Callable[[dict], Any] | None = None,
         dtype: torch.dtype = torch.float32,
-        backend: str | None = None,
+        backend: str = "cpu",
         precision: str | None = None,
         threads: int | None = None,
     ) -> None:

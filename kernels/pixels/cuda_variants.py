@@ -95,7 +95,7 @@ _FLATS = array_type(from_dtype(SINGLE_PANEL_RECORD), 1)
 CELLS = array_type(types.float64, 2)
 _TABLE = array_type(types.float64, 3)
 TILES = array_type(types.int32, 2)
-_SOURCES = types.NamedTuple(
+SOURCES = types.NamedTuple(
     [array_type(types.float64, 2), array_type(types.float64, 1), array_type(types.float64, 1)], Sources
 )
 FRAME = types.NamedTuple([array_type(types.float32, 2), array_type(types.boolean, 2), types.int64], Frame)
@@ -114,14 +114,14 @@ def tile_types(several=False):
     """Types of the arguments of add_bragg_tile."""
     panels = (PANELS, _FLATS) if several else (tuple_type(Panel), tuple_type(SinglePanel))
     nouns = (*panels, tuple_type(Rules), tuple_type(Single))
-    return *nouns, _SOURCES, CELLS, array_type(types.float32, 1), TILES, FRAME, _DOUBTS
+    return *nouns, SOURCES, CELLS, array_type(types.float32, 1), TILES, FRAME, _DOUBTS
 
 
 def _exact_types(several=False):
     return (
         PANELS if several else tuple_type(Panel),
         *(tuple_type(noun) for noun in (Lattice, Table, Rules)),
-        _SOURCES,
+        SOURCES,
         CELLS,
         _TABLE,
     )

@@ -203,6 +203,13 @@ def copy_row(row, to, exact):
         exact[to + pixel] = exact[row + pixel]
 
 
+@device_function
+def aim_again(panel, sub, layer, exact):
+    """aim_at_block, unless a pixel has only one place: then that is where it is aimed at already."""
+    if panel.oversample > 1 or panel.layers > 1:
+        aim_at_block(panel, sub // panel.oversample, sub % panel.oversample, layer * panel.layer_step, exact)
+
+
 @fused_kernel
 def first_polarizations(slopes, panel, sources, exact, sums):
     """Fill POLAR with the factors of nanoBragg's first terms within dmin; with ``slopes`` add theirs to the sums.
@@ -220,7 +227,7 @@ def first_polarizations(slopes, panel, sources, exact, sums):
         source, sub = number % n_sources, number // n_sources % subs
         layer = number // n_sources // subs
         beam = (incident[source, 0], incident[source, 1], incident[source, 2])
-        aim_at_block(panel, sub // panel.oversample, sub % panel.oversample, layer * panel.layer_step, exact)
+        aim_again(panel, sub, layer, exact)
         if slopes:
             head_of(OMEGA, CAPTURE, exact)
             hold_first(exact)
@@ -244,9 +251,9 @@ def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
     fill(1.0, POLAR, exact)
     if panel.polarized:
         first_polarizations(False, panel, sources, exact, sums)
-    aim_at_block(panel, 0, 0, last * panel.layer_step, exact)
+    aim_again(panel, 0, last, exact)
     fill_captures(panel, rules, last, exact)
-    aim_at_block(panel, 0, 0, 0.0, exact)
+    aim_again(panel, 0, 0, exact)
     fill_solid_angles(panel, panel.close_distance, exact)
     product_of_factors(exact)
     multiply_rows(HEAD, exact, N_ROWS + moves, sums)
@@ -256,7 +263,7 @@ def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
         if panel.polarized:
             first_polarizations(True, panel, sources, exact, sums)
         if panel.has_sensor:
-            aim_at_block(panel, 0, 0, last * panel.layer_step, exact)
+            aim_again(panel, 0, last, exact)
             head_of(OMEGA, POLAR, exact)
             add_capture(panel, rules, last, exact, sums)
 
@@ -340,7 +347,9 @@ def sum_of_blocks(shape, single, amplitudes):
             for sub in range(subs):
                 aim_at_block(panel, sub // panel.oversample, sub % panel.oversample, depth, exact)
                 if quick:
-                    frame = lay_out_block(panel, sub // panel.oversample, sub % panel.oversample, depth, step, exact)
+                    frame = lay_out_block(
+                        panel, rows, columns, sub // panel.oversample, sub % panel.oversample, depth, step, exact
+                    )
                 else:
                     middle = spread_of_block(exact)
                 if rules.per_term:
@@ -356,10 +365,10 @@ def sum_of_blocks(shape, single, amplitudes):
                     alone, together = after - first == 1, 0.0
                     for source in range(first, after):
                         together += sources.weight[source]
-                    start_sums(step, exact)
                     if quick:
                         sum_chunks(shape, amplitudes, nouns, first, after, incident, frame, scratch)
                     else:
+                        start_sums(step, exact)
                         sum_steps(shape, single, amplitudes, nouns, first, after, incident, middle, scratch)
                     if panel.dmin > 0.0:
                         fill_kept(panel, incident, sources.wavelength[first], exact)

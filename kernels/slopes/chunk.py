@@ -1,4 +1,4 @@
-"""Steps in float32: of a block, what does not depend on the pixel is made for a chunk of steps at a time (eq. 70).
+"""Steps in float32: of a block, what does not depend on the pixel is made for a chunk of steps at a time (eq. 36).
 
 The phases at the middle of a block, and their changes from column to column and from row to row, are float64, and split
 (eq. 32): each has a coarse part that float32 holds exactly, and so do sums of whole multiples of it. A pixel adds up
@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from bragg_numba.kernels import physics, walk
-from bragg_numba.kernels._jit import device_function, fused_kernel, serial_kernel
+from bragg_numba.kernels._jit import device_function, fused_kernel
 from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
 from bragg_numba.kernels.slopes.rows import (
     ACROSS,
@@ -30,6 +30,7 @@ from bragg_numba.kernels.slopes.rows import (
     D_L,
     DOWN,
     LIVE,
+    PUSH_X,
     SHARE,
     SPIN,
     STEP_CELL,
@@ -42,9 +43,11 @@ from bragg_numba.kernels.slopes.rows import (
     SUM_SPREAD,
     SUM_STRAIN,
     SUM_TERM,
+    SUMS,
     T_H,
     T_K,
     T_L,
+    TOTAL_TERM,
     WAVES_H,
     WAVES_K,
     WAVES_L,
@@ -67,7 +70,7 @@ _TOGETHER = 8
 # --- a block ---------------------------------------------------------------------------------------
 
 
-@serial_kernel
+@device_function
 def ray_at(panel, row, column, sub_slow, sub_fast, depth):
     """Direction of a sub-pixel."""
     fast, slow = walk.subpixel_place(panel, row, column, sub_slow, sub_fast)
@@ -77,25 +80,50 @@ def ray_at(panel, row, column, sub_slow, sub_fast, depth):
 
 
 @fused_kernel
-def lay_out_block(panel, sub_slow, sub_fast, depth, step, exact):
+def ends_of(values):
+    """Least and largest of a list of int32."""
+    least, largest = values[0], values[0]
+    for value in values:
+        least, largest = min(least, value), max(largest, value)
+    return float(least), float(largest)
+
+
+@fused_kernel
+def largest_of(row, exact):
+    """Largest value of a row, which is spoilt; by halves, which become vectors."""
+    for pixel in range(BLOCK // 2):
+        exact[row + pixel] = max(exact[row + pixel], exact[row + BLOCK // 2 + pixel])
+    for pixel in range(BLOCK // 4):
+        exact[row + pixel] = max(exact[row + pixel], exact[row + BLOCK // 4 + pixel])
+    largest = exact[row]
+    for pixel in range(1, BLOCK // 4):
+        largest = max(largest, exact[row + pixel])
+    return largest
+
+
+@fused_kernel
+def directions_about(panel, row, column, sub_slow, sub_fast, depth):
+    """Direction of a pixel's sub-pixel, and its change from column to column and from row to row."""
+    middle = ray_at(panel, row, column, sub_slow, sub_fast, depth)
+    x, y, z = ray_at(panel, row, column + 1.0, sub_slow, sub_fast, depth)
+    u, v, w = ray_at(panel, row, column - 1.0, sub_slow, sub_fast, depth)
+    pace = (0.5 * (x - u), 0.5 * (y - v), 0.5 * (z - w))
+    x, y, z = ray_at(panel, row + 1.0, column, sub_slow, sub_fast, depth)
+    u, v, w = ray_at(panel, row - 1.0, column, sub_slow, sub_fast, depth)
+    return middle, pace, (0.5 * (x - u), 0.5 * (y - v), 0.5 * (z - w))
+
+
+@fused_kernel
+def lay_out_block(panel, rows, columns, sub_slow, sub_fast, depth, step, exact):
     """Fill ACROSS and DOWN, columns and rows from the block's middle, and BEND, what a direction is besides.
 
     Returns (direction of the middle, its change per column, per row, largest ACROSS, DOWN and length of BEND).
     """
-    top, bottom = exact[AT_ROW], exact[AT_ROW]
-    left, right = exact[AT_COLUMN], exact[AT_COLUMN]
-    for pixel in range(BLOCK):
-        top, bottom = min(top, exact[AT_ROW + pixel]), max(bottom, exact[AT_ROW + pixel])
-        left, right = min(left, exact[AT_COLUMN + pixel]), max(right, exact[AT_COLUMN + pixel])
+    top, bottom = ends_of(rows)
+    left, right = ends_of(columns)
     row, column = math.floor(0.5 * (top + bottom)), math.floor(0.5 * (left + right))
-    c_x, c_y, c_z = ray_at(panel, row, column, sub_slow, sub_fast, depth)
-    f_x, f_y, f_z = ray_at(panel, row, column + 1.0, sub_slow, sub_fast, depth)
-    b_x, b_y, b_z = ray_at(panel, row, column - 1.0, sub_slow, sub_fast, depth)
-    f_x, f_y, f_z = 0.5 * (f_x - b_x), 0.5 * (f_y - b_y), 0.5 * (f_z - b_z)
-    s_x, s_y, s_z = ray_at(panel, row + 1.0, column, sub_slow, sub_fast, depth)
-    b_x, b_y, b_z = ray_at(panel, row - 1.0, column, sub_slow, sub_fast, depth)
-    s_x, s_y, s_z = 0.5 * (s_x - b_x), 0.5 * (s_y - b_y), 0.5 * (s_z - b_z)
-    largest = 0.0
+    middle, pace, stride = directions_about(panel, row, column, sub_slow, sub_fast, depth)
+    (c_x, c_y, c_z), (f_x, f_y, f_z), (s_x, s_y, s_z) = middle, pace, stride
     for pixel in range(BLOCK):
         across, down = exact[AT_COLUMN + pixel] - column, exact[AT_ROW + pixel] - row
         x = exact[AIM_X + pixel] - c_x - across * f_x - down * s_x
@@ -103,9 +131,9 @@ def lay_out_block(panel, sub_slow, sub_fast, depth, step, exact):
         z = exact[AIM_Z + pixel] - c_z - across * f_z - down * s_z
         step[ACROSS + pixel], step[DOWN + pixel] = across, down
         step[BEND_X + pixel], step[BEND_Y + pixel], step[BEND_Z + pixel] = x, y, z
-        largest = max(largest, x * x + y * y + z * z)
+        exact[PUSH_X + pixel] = x * x + y * y + z * z
     wide, tall = max(right - column, column - left), max(bottom - row, row - top)
-    return (c_x, c_y, c_z), (f_x, f_y, f_z), (s_x, s_y, s_z), wide, tall, math.sqrt(largest)
+    return middle, pace, stride, wide, tall, math.sqrt(largest_of(PUSH_X, exact))
 
 
 # --- a chunk of steps ------------------------------------------------------------------------------
@@ -400,31 +428,56 @@ def add_gauss_values(metric, step):
         step[SUM_TERM + pixel] += step[AMPLITUDE + pixel] * physics.gauss_single(square)
 
 
+@device_function
+def add_gauss_pixel(pixel, h, k, l, d_h, d_k, d_l, metric, weight, cell, step):  # noqa: E741
+    """Add a pixel's term of a gauss crystal times a weight, and its slopes, to the sums."""
+    hh, kk, ll, hk, hl, kl = metric
+    half = np.float32(0.5)
+    hk, hl, kl = half * hk, half * hl, half * kl
+    half_h = hh * d_h + hk * d_k + hl * d_l
+    half_k = hk * d_h + kk * d_k + kl * d_l
+    half_l = hl * d_h + kl * d_k + ll * d_l
+    term, slope = physics.gauss_slope_single(d_h * half_h + d_k * half_k + d_l * half_l)
+    term, slope = weight * term, weight * slope
+    s_h, s_k, s_l = slope * d_h, slope * d_k, slope * d_l
+    step[SUM_TERM + pixel] += term
+    step[SUM_SHAPE + pixel] += s_h * d_h
+    step[SUM_SHAPE + STRIDE + pixel] += s_k * d_k
+    step[SUM_SHAPE + 2 * STRIDE + pixel] += s_l * d_l
+    step[SUM_SHAPE + 3 * STRIDE + pixel] += s_h * d_k
+    step[SUM_SHAPE + 4 * STRIDE + pixel] += s_h * d_l
+    step[SUM_SHAPE + 5 * STRIDE + pixel] += s_k * d_l
+    slope += slope
+    add_outer(pixel, h, k, l, slope * half_h, slope * half_k, slope * half_l, cell, step)
+
+
 @fused_kernel
 def add_gauss(number, metric, step):
     """Add the terms of a gauss crystal, and their slopes, to the sums (eq. 58, 60)."""
     cell = nine_of_step(STEP_CELL, number, step)
-    hh, kk, ll, hk, hl, kl = metric
-    half = np.float32(0.5)
-    hk, hl, kl = half * hk, half * hl, half * kl
     for pixel in range(BLOCK):
-        d_h, d_k, d_l = step[D_H + pixel], step[D_K + pixel], step[D_L + pixel]
-        half_h = hh * d_h + hk * d_k + hl * d_l
-        half_k = hk * d_h + kk * d_k + kl * d_l
-        half_l = hl * d_h + kl * d_k + ll * d_l
-        term, slope = physics.gauss_slope_single(d_h * half_h + d_k * half_k + d_l * half_l)
-        term, slope = step[AMPLITUDE + pixel] * term, step[AMPLITUDE + pixel] * slope
-        s_h, s_k, s_l = slope * d_h, slope * d_k, slope * d_l
-        step[SUM_TERM + pixel] += term
-        step[SUM_SHAPE + pixel] += s_h * d_h
-        step[SUM_SHAPE + STRIDE + pixel] += s_k * d_k
-        step[SUM_SHAPE + 2 * STRIDE + pixel] += s_l * d_l
-        step[SUM_SHAPE + 3 * STRIDE + pixel] += s_h * d_k
-        step[SUM_SHAPE + 4 * STRIDE + pixel] += s_h * d_l
-        step[SUM_SHAPE + 5 * STRIDE + pixel] += s_k * d_l
-        slope += slope
         h, k, l = step[H + pixel], step[K + pixel], step[L + pixel]  # noqa: E741
-        add_outer(pixel, h, k, l, slope * half_h, slope * half_k, slope * half_l, cell, step)
+        d_h, d_k, d_l = step[D_H + pixel], step[D_K + pixel], step[D_L + pixel]
+        add_gauss_pixel(pixel, h, k, l, d_h, d_k, d_l, metric, step[AMPLITUDE + pixel], cell, step)
+
+
+@fused_kernel
+def add_uniform_gauss(number, metric, weight, step):
+    """phases_of_step and add_gauss in one, for crystals of one F."""
+    of_h = parts_of_step(STEP_H, STEP_CELL, number, step)
+    of_k = parts_of_step(STEP_K, STEP_CELL + 3 * STRIDE, number, step)
+    of_l = parts_of_step(STEP_L, STEP_CELL + 6 * STRIDE, number, step)
+    cell = nine_of_step(STEP_CELL, number, step)
+    for pixel in range(BLOCK):
+        across, down = step[ACROSS + pixel], step[DOWN + pixel]
+        x, y, z = step[BEND_X + pixel], step[BEND_Y + pixel], step[BEND_Z + pixel]
+        h, left_h, fine_h = phase_of_pixel(of_h, across, down, x, y, z)
+        k, left_k, fine_k = phase_of_pixel(of_k, across, down, x, y, z)
+        l, left_l, fine_l = phase_of_pixel(of_l, across, down, x, y, z)  # noqa: E741
+        d_h, d_k, d_l = left_h + fine_h, left_k + fine_k, left_l + fine_l
+        h, k, l = h + d_h, k + d_k, l + d_l  # noqa: E741
+        step[H + pixel], step[K + pixel], step[L + pixel] = h, k, l
+        add_gauss_pixel(pixel, h, k, l, d_h, d_k, d_l, metric, weight, cell, step)
 
 
 @fused_kernel
@@ -443,6 +496,17 @@ def add_spread(number, step):
 # --- all steps of a beam ----------------------------------------------------------------------------
 
 
+@fused_kernel
+def move_sums(begun, step, exact):
+    """Move the sums of a chunk of steps to those of a beam; ``begun``: there are some already."""
+    if begun:
+        flush(step, exact)
+    else:
+        for place in range(SUMS * STRIDE):
+            exact[TOTAL_TERM + place] = step[SUM_TERM + place]
+            step[SUM_TERM + place] = 0.0
+
+
 @device_function
 def cell_of_step(number, exact):
     """a, b, c over the wavelength of a step, float64."""
@@ -451,7 +515,10 @@ def cell_of_step(number, exact):
 
 @device_function
 def sum_chunks(shape, amplitudes, nouns, first, after, incident, frame, scratch):
-    """Sum the steps of a beam, ``first`` to before ``after`` being its sources; ``frame`` is lay_out_block's."""
+    """Sum the steps of a beam, ``first`` to before ``after`` being its sources; ``frame`` is lay_out_block's.
+
+    The sums of chunks are empty before and after.
+    """
     q, lookup, beams, wanted = nouns.lattice, nouns.lookup, nouns.beams, nouns.wanted
     step, exact, places = scratch.step, scratch.exact, scratch.places
     margins = (beams.margin_h, beams.margin_k, beams.margin_l)
@@ -466,20 +533,23 @@ def sum_chunks(shape, amplitudes, nouns, first, after, incident, frame, scratch)
     )
     slopes = wanted.strain or wanted.turn or wanted.detector or wanted.shape or wanted.spread
     fits = frame[5] <= beams.bend
-    steps, waiting = (after - first) * len(nouns.cells), 0
+    steps, waiting, begun = (after - first) * len(nouns.cells), 0, False
     for start in range(0, steps, CHUNK):
         n = min(CHUNK, steps - start)
         alone = after - first == 1
         list_steps(start, n, first, alone, nouns.sources, beams.axes, beams.turning, wanted.spread, step, exact)
         live = prepare_steps(n, frame, incident, margins, step, exact, places)
         if waiting + live > CHUNK:
-            flush(step, exact)
-            waiting = 0
+            move_sums(begun, step, exact)
+            waiting, begun = 0, True
         waiting += live
         for listed in range(live):
             number = np.int64(places[LIVE + listed])
-            if shape == SQUARE and amplitudes != LISTED and slopes and fits:
-                add_uniform_square(number, counts, np.float32(exact[SHARE + number]), step)
+            if amplitudes != LISTED and slopes and fits:
+                if shape == SQUARE:
+                    add_uniform_square(number, counts, np.float32(exact[SHARE + number]), step)
+                else:
+                    add_uniform_gauss(number, metric, np.float32(exact[SHARE + number]), step)
                 if wanted.spread:
                     add_spread(number, step)
                 continue
@@ -503,5 +573,5 @@ def sum_chunks(shape, amplitudes, nouns, first, after, incident, frame, scratch)
                 add_gauss_values(metric, step)
             if wanted.spread:
                 add_spread(number, step)
-    if waiting > 0:
-        flush(step, exact)
+    if waiting > 0 or not begun:
+        move_sums(begun, step, exact)

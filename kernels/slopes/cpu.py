@@ -15,7 +15,7 @@ from bragg_numba.kernels._jit import (
     summing_kernel,
 )
 from bragg_numba.kernels.slopes.nouns import Nouns, Scratch
-from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, PIECE, SIZE_EXACT, SIZE_PLACES, SIZE_STEP, STRIDE, VALUE
+from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, SIZE_EXACT, SIZE_PLACES, SIZE_STEP, STRIDE, TALL, VALUE, WIDE
 from numba import get_num_threads, get_thread_id, prange, types
 
 #: Likelihoods of data given photons.
@@ -99,8 +99,9 @@ def contract(starts, rows, factors, sums, slopes):
     """
     for parameter in range(len(starts) - 1):
         mine = slopes[parameter]
-        for pixel in range(BLOCK):
-            mine[pixel] = 0.0
+        if starts[parameter] == starts[parameter + 1]:
+            for pixel in range(BLOCK):
+                mine[pixel] = 0.0
         for entry in range(starts[parameter], starts[parameter + 1], 4):
             f_0, f_1, f_2, f_3 = (
                 factors[entry],
@@ -110,6 +111,13 @@ def contract(starts, rows, factors, sums, slopes):
             )
             r_0, r_1 = np.uint64(rows[entry] * STRIDE), np.uint64(rows[entry + 1] * STRIDE)
             r_2, r_3 = np.uint64(rows[entry + 2] * STRIDE), np.uint64(rows[entry + 3] * STRIDE)
+            if entry == starts[parameter]:
+                for pixel in range(BLOCK):
+                    at = np.uint64(pixel)
+                    mine[at] = (f_0 * sums[r_0 + at] + f_1 * sums[r_1 + at]) + (
+                        f_2 * sums[r_2 + at] + f_3 * sums[r_3 + at]
+                    )
+                continue
             for pixel in range(BLOCK):
                 at = np.uint64(pixel)
                 mine[at] += (f_0 * sums[r_0 + at] + f_1 * sums[r_1 + at]) + (
@@ -119,35 +127,32 @@ def contract(starts, rows, factors, sums, slopes):
 
 @fused_kernel
 def is_piece(rows, columns):
-    """Whether pixels fill a square of PIECE x PIECE, row by row."""
-    if len(rows) != PIECE * PIECE:
+    """Whether pixels fill a piece of TALL x WIDE, row by row."""
+    if len(rows) != BLOCK:
         return False
     off = 0
-    for pixel in range(PIECE * PIECE):
-        off |= (rows[pixel] - rows[0] - pixel // PIECE) | (columns[pixel] - columns[0] - pixel % PIECE)
+    for pixel in range(BLOCK):
+        off |= (rows[pixel] - rows[0] - pixel // WIDE) | (columns[pixel] - columns[0] - pixel % WIDE)
     return off == 0
 
 
 @device_function
-def copy_eight(source, first, image, to):
-    """Copy eight values; all are loaded before one is stored, for nobody says that the arrays do not overlap."""
-    at = np.uint64(first)
-    one, two, three, four = source[at], source[at + 1], source[at + 2], source[at + 3]
-    five, six, seven, eight = source[at + 4], source[at + 5], source[at + 6], source[at + 7]
-    image[to], image[to + 1], image[to + 2], image[to + 3] = one, two, three, four
-    image[to + 4], image[to + 5], image[to + 6], image[to + 7] = five, six, seven, eight
+def store_run(values, first, n, image, to):
+    """Store n values, those from ``first`` on, in an image, flat; unsigned places, or there would be no vectors."""
+    for pixel in range(n):
+        image[to + np.uint64(pixel)] = values[np.uint64(first) + np.uint64(pixel)]
 
 
 @fused_kernel
-def store_row(row, piece, rows, columns, n_fast, image):
+def store_block(values, piece, rows, columns, n_fast, image):
     """Store one value a pixel of a block in an image, flat; ``piece`` says whether is_piece."""
     if piece:
         to = np.uint64(np.int64(rows[0]) * n_fast + columns[0])
-        for down in range(PIECE):
-            copy_eight(row, down * PIECE, image, to + np.uint64(down * n_fast))
+        for down in range(TALL):
+            store_run(values, down * WIDE, WIDE, image, to + np.uint64(down * n_fast))
     else:
         for pixel in range(len(rows)):
-            image[np.int64(rows[pixel]) * n_fast + columns[pixel]] = row[pixel]
+            image[np.int64(rows[pixel]) * n_fast + columns[pixel]] = values[pixel]
 
 
 @addressed_fused_kernel(types.void)
@@ -156,9 +161,9 @@ def keep_images(task, index, which, first, n, scratch):
     contract(task.starts, task.places, task.factors[which], scratch.sums, scratch.slopes)
     rows, columns = task.rows[first : first + n], task.columns[first : first + n]
     piece = is_piece(rows, columns)
-    store_row(scratch.sums[VALUE * STRIDE : VALUE * STRIDE + BLOCK], piece, rows, columns, task.n_fast, task.value)
+    store_block(scratch.sums[VALUE * STRIDE : VALUE * STRIDE + BLOCK], piece, rows, columns, task.n_fast, task.value)
     for parameter in range(len(task.slopes)):
-        store_row(scratch.slopes[parameter], piece, rows, columns, task.n_fast, task.slopes[parameter])
+        store_block(scratch.slopes[parameter], piece, rows, columns, task.n_fast, task.slopes[parameter])
 
 
 @summing_kernel

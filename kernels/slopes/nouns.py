@@ -27,7 +27,7 @@ class Beams(NamedTuple):
     margin_h: float  #: distance of h from whole numbers beyond which no spot is; 2: everywhere
     margin_k: float
     margin_l: float
-    bend: float  #: curvature of a block's directions up to which float32 holds its phases (eq. 70)
+    bend: float  #: curvature of a block's directions up to which float32 holds its phases (eq. 36)
 
 
 class Nouns(NamedTuple):

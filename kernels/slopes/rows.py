@@ -7,8 +7,8 @@ fit the first-level cache.
 
 BLOCK = 64
 
-#: Rows and columns of a piece of a panel whose pixels make a block.
-PIECE = 8
+#: Rows and columns of a piece of a panel whose pixels make a block: a row fills a cache line of an image.
+TALL, WIDE = 4, BLOCK // 4
 
 #: Steps that are prepared together, and whose sums are float32 before they are added to float64.
 CHUNK = BLOCK

@@ -1,8 +1,9 @@
 """The day of a GPU: what docs/gpu.md says of devices, run on one.
 
 The machine is described, the GPU's cases are timed beside the model's floors, every kernel is held against the CPU's
-float64 frames, arrays of other libraries are filled, and the tests of tests/ that know a device are run there. After
-each part DEVICE.json and DEVICE.md are written anew, so that what ends early leaves what it saw.
+float64 frames, arrays of other libraries are filled, every kind of detector sees a frame, and the tests of tests/ that
+know a device are run there. After each part DEVICE.json and DEVICE.md are written anew, so that what ends early leaves
+what it saw.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +42,8 @@ PIXELS = {
     "interpolated": f"{TABLE} -N 12 -interpolate",
     "water": f"{TABLE} -N 12 -water 0.05 -phisteps 3 -osc 1",
 }
+#: What slopes are taken in: 18 parameters.
+SLOPES = "crystal.turn_deg, crystal.cell, counts, mosaic, wavelength, distance, centre, detector.rotation_deg"
 SPOTS = ("square, table", "round, table", "gauss, table", "tophat, table", "weights", "water")
 
 
@@ -174,6 +178,43 @@ def comparison(day: Day) -> list[dict]:
     return rows
 
 
+def slopes(day: Day) -> list[dict]:
+    """Hold slopes against the CPU's in float64, and time them beside a frame; an error of 1 is what is allowed."""
+    import numpy as np
+
+    from bragg_numba import Experiment, Simulator
+
+    small, large = "-detpixels 150 -pixel 0.8", "-detpixels 2048 -pixel 0.1"
+    if day.rehearsal:  # of so few cells that a spot of a gauss crystal is seen
+        small = large = "-detpixels_x 7 -detpixels_y 5 -pixel 3 -N 2"
+    rows = []
+    for name in ("square, one F", "square, table", "gauss, one F"):
+        experiment = Experiment.from_nanobragg(f"{PIXELS[name]} {BEAM} {small}")
+        expected = Simulator(experiment, backend="cpu").slopes(SLOPES, precision="float64").images()
+        for precision in ("tile", "float64"):
+            row: dict = {"kernel": name, "precision": precision}
+            rows.append(row)
+            try:
+                found = Simulator(experiment, backend="cuda").slopes(SLOPES, precision=precision).images()
+                largest = np.abs(expected).max(axis=(1, 2), keepdims=True)
+                bound = 1e-5 * np.abs(expected) + 1e-6 * largest if precision == "tile" else 1e-10 * largest
+                row["error"] = float((np.abs(found - expected) / bound).max())
+                simulator = Simulator(Experiment.from_nanobragg(f"{PIXELS[name]} {BEAM} {large}"), backend="cuda")
+                on_device, weights = simulator.slopes(SLOPES, precision=precision), np.ones(simulator.shape)
+                jobs = {"frame": simulator.render, "image": on_device.image, "images": on_device.images}
+                jobs |= {"pull": partial(on_device.pull, weights), "normal": partial(on_device.normal, weights)}
+                for job, call in jobs.items():
+                    taken = []
+                    for _ in range(1 if day.rehearsal else 3):
+                        begun = time.perf_counter()
+                        call()
+                        taken.append(time.perf_counter() - begun)
+                    row[f"seconds_{job}"] = sorted(taken)[len(taken) // 2]
+            except Exception:
+                row["failed"] = traceback.format_exc(limit=-3)
+    return rows
+
+
 def arrays(day: Day) -> dict:
     """Fill arrays of other libraries where they lie."""
     import numpy as np
@@ -221,6 +262,44 @@ def arrays(day: Day) -> dict:
     return found
 
 
+def responses(day: Day) -> dict:
+    """Let every kind of detector see a frame on the device, and hold its values and its time against the host's."""
+    import numpy as np
+    from numba import cuda
+
+    from bragg_numba import Response
+    from bragg_numba.response.presets import PRESETS
+
+    side = 16 if day.rehearsal else 4096
+    photons = np.random.default_rng(1).gamma(0.5, 2.0, (side, side)).astype(np.float32)
+    frame, found = cuda.to_device(photons), {}
+    for name in PRESETS:
+        response = Response.preset(name)
+        try:
+            seen, taken = response.record(frame, 1), []
+            for _ in range(5):
+                begun = time.perf_counter()
+                response.record(frame, 1)
+                taken.append(time.perf_counter() - begun)
+            expected = response.record(photons, 1)
+            begun = time.perf_counter()
+            response.record(photons, 1)
+            host = time.perf_counter() - begun
+            counts = seen.counts.get() if hasattr(seen.counts, "get") else seen.counts.copy_to_host()
+            off = np.abs(counts.astype(np.int64) - expected.counts)
+            found[name] = {
+                "seconds_on_device": sorted(taken)[2],
+                "seconds_on_host": host,
+                "different": int((off > 0).sum()),
+                "most_off": int(off.max()),
+                "sums_agree": (seen.photons, seen.most) == (expected.photons, expected.most),
+                "notes": seen.notes,
+            }
+        except Exception:
+            found[name] = {"failed": traceback.format_exc(limit=-3)}
+    return found
+
+
 def tests(day: Day) -> dict:
     """Run the tests that know a device, several processes at a time, until the limit."""
     sys.path.insert(0, str(ROOT / "tests"))
@@ -236,7 +315,7 @@ def tests(day: Day) -> dict:
     workers = str(max(1, min(6, (os.cpu_count() or 1) // 2)))
     # -P: the package that is installed, whatever lies in the working folder.
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["-n", workers, "--dist", "worksteal"]
+    command += ["-n", workers, "--dist", "worksteal", "--benchmark-disable"]
     with open(day.out / "tests.log", "w") as log:
         try:
             ended = subprocess.run(
@@ -254,7 +333,15 @@ def tests(day: Day) -> dict:
     return {"ended": ended, "counted": counted, "failures": failures}
 
 
-PARTS = {"machine": machine, "timings": timings, "comparison": comparison, "arrays": arrays, "tests": tests}
+PARTS = {
+    "machine": machine,
+    "timings": timings,
+    "comparison": comparison,
+    "slopes": slopes,
+    "arrays": arrays,
+    "responses": responses,
+    "tests": tests,
+}
 
 
 # --- the report -------------------------------------------------------------------------------------
@@ -283,12 +370,23 @@ def lines_of(name: str, found) -> list[str]:
             + (row["failed"] if "failed" in row else f"{row['error']:.3f} of what is allowed")
             for row in found
         ]
+    if name == "slopes":
+        return [
+            f"- {row['kernel']}, {row['precision']}: " + (row["failed"] if "failed" in row else of_slopes(row))
+            for row in found
+        ]
     if name == "tests":
         return [
             f"- {found['ended']}, {found['counted']}",
             *(f"- {case}\n```\n{text}\n```" for case, text in found["failures"].items()),
         ]
     return [f"- {key}: {value}" for key, value in found.items()]
+
+
+def of_slopes(row: dict) -> str:
+    """Return what the part of slopes found of a kernel."""
+    took = (f"{key[8:]} {value * 1e3:.1f} ms" for key, value in row.items() if key.startswith("seconds_"))
+    return f"{row['error']:.3f} of what is allowed; {', '.join(took)}"
 
 
 def report(seen: dict) -> list[str]:
@@ -323,7 +421,8 @@ def main(argv: list[str] | None = None) -> int:
 def failed(seen: dict) -> bool:
     """Tell whether anything went wrong."""
     text = json.dumps(seen)
-    off = any(row.get("error", 2) > 1 for row in seen.get("comparison", []) if isinstance(row, dict))
+    held = [row for part in ("comparison", "slopes") for row in seen.get(part, []) if isinstance(row, dict)]
+    off = any(row.get("error", 2) > 1 for row in held)
     return off or '"failed"' in text or '"error": "' in text
 
 

@@ -162,6 +162,8 @@ def _comparison(name: str, is_float: bool) -> Callable:
         return operator.ne
     if name == "ne":
         return lambda a, b: (a < b) | (a > b)
+    if name in ("num", "nan"):  # whether both are numbers, or one is none
+        return lambda a, b: ((a == a) & (b == b)) == (name == "num")
     if name == "equ":
         return lambda a, b: (a == b) | (a != a) | (b != b)
     raise UnknownPtx(f"comparison {name}")

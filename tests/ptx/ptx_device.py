@@ -20,6 +20,8 @@ from bragg_numba.kernels.pixels import cuda_variants as pixel_variants
 from bragg_numba.kernels.random import cuda as random
 from bragg_numba.kernels.response import cuda as response
 from bragg_numba.kernels.response import cuda_variants as response_variants
+from bragg_numba.kernels.slopes import cuda as slopes
+from bragg_numba.kernels.slopes import cuda_variants as slope_variants
 from bragg_numba.kernels.spots import cuda as spots
 from bragg_numba.kernels.spots import cuda_variants as spot_variants
 from numba import cuda, types
@@ -29,6 +31,8 @@ from ptx_memory import DeviceMemory, Faults
 from bragg_numba.lab.machine_code.toolchain import capability, make_ptx
 from bragg_numba.render import cuda as render
 from bragg_numba.render import devices
+
+_make_sum_kernel = slopes.sum_kernel
 
 
 class DeviceArray:
@@ -131,6 +135,14 @@ class Gpu:
             settle_kernel=functools.partial(self._made, pixels.settle_kernel, pixel_variants.settle_types),
         )
         put(spots, spots_kernel=functools.partial(self._made, spots.spots_kernel, spot_variants.spots_types))
+        put(slopes, sum_kernel=self._sum_kernel)
+        put(slopes, contract_slopes=Contracting(self, slopes.contract_slopes))
+        for name, signature in (
+            ("weigh_rows", slope_variants.rows_types()),
+            ("judge_pixels", slope_variants.judge_types()),
+            ("weigh_slopes", slope_variants.weigh_types()),
+        ):
+            put(slopes, **{name: Kernel(self, getattr(slopes, name), signature, name)})
         put(random, poisson_counts=Kernel(self, random.poisson_counts, pixel_variants.counts_types(), "counts"))
         for name, (function, types_of) in response_variants.TYPES.items():
             room = random if function is random.photon_statistics else response
@@ -143,6 +155,10 @@ class Gpu:
         if values.size:
             sent.copy_to_device(values)
         return sent
+
+    def _sum_kernel(self, kind) -> Kernel:
+        made = _make_sum_kernel(kind)
+        return Kernel(self, made, slope_variants.sum_types(kind), f"sum_slopes {SHAPE_NAMES[kind.shape]} {kind[1:]}")
 
     def _made(self, factory, signature, kind) -> Kernel:
         function = factory(kind)
@@ -168,6 +184,21 @@ class Kernel:
             fast = bool(self.function.targetoptions.get("fastmath"))
             program = _program(self.function.py_func, tuple(self.signature), fast, self.gpu.arch, self.gpu.edge)
             self.gpu.launches.append((self, Launch(program, self.gpu.memory, blocks, threads, flat).run()))
+
+        return launch
+
+
+@dataclass(frozen=True, slots=True)
+class Contracting:
+    """contract_slopes, which is compiled for two types of images."""
+
+    gpu: Gpu
+    function: object
+
+    def __getitem__(self, configuration):
+        def launch(*arguments) -> None:
+            signature = slope_variants.contract_types(numba.from_dtype(arguments[-1].dtype))
+            Kernel(self.gpu, self.function, signature, "contract_slopes")[configuration](*arguments)
 
         return launch
 

@@ -194,7 +194,7 @@ def test_approximations_lie_at_the_edge_that_is_asked_for(edge):
 
 
 def test_comparisons_with_nan_are_ordered_or_not():
-    for name, holds in (("lt", 0), ("geu", 1), ("neu", 1), ("eq", 0), ("leu", 1)):
+    for name, holds in (("lt", 0), ("geu", 1), ("neu", 1), ("eq", 0), ("leu", 1), ("nan", 1), ("num", 0)):
         out, _ = run(f"setp.{name}.f32 %p1, 0f7FC00000, 0f3F800000; selp.b32 %r9, 1, 0, %p1;")
         assert set(out) == {holds}, name
 

@@ -1,4 +1,4 @@
-"""The cases of simulated_render.py and simulated_spots.py run in processes of their own: tests/simulated_gpu.py."""
+"""The cases of simulated_render.py and its like run in processes of their own: tests/simulated_gpu.py."""
 
 from simulated_gpu import (  # noqa: F401
     pytest_collect_file,

@@ -299,6 +299,34 @@ def integrator(**changes) -> Response:
     return Response(**{**fields, **changes})
 
 
+@pytest.mark.parametrize("only_spread", [True, False])
+def test_an_intensity_scatters_by_what_of_each_photon_falls_into_its_spot(only_spread):
+    """docs/response.md, errors of intensities: sum n (Ka)^2 + sum a^2 (e Kn + r^2); independent pixels: sum a^2 Kn."""
+    without = {"excess_variance": 0.0, "readout_noise_adu": (0.0,)} if only_spread else {}
+    response = Response.preset("rayonix", pixel_um=100.0, calibration=0.0, **without)
+    side, cells, mean = 21, 20, 10.0
+    row, column = np.mgrid[:side, :side] - side // 2
+    spot = row**2 + column**2 < 16
+    weights = np.where(spot, 1.0, -spot.sum() / (~spot).sum())
+    intensities = []
+    for frame in range(8):
+        seen = values(response, mean, 5, (side * cells, side * cells), frame=frame) / response.adu_of_photon
+        cut = seen.reshape(cells, side, cells, side)[1:-1, :, 1:-1]  # at the frame's edge photons are missing
+        intensities.append(np.einsum("isjt,st->ij", cut, weights).ravel())
+    found = np.var(intensities)
+    alone = np.zeros((5 * side, 5 * side))
+    alone[2 * side : 3 * side, 2 * side : 3 * side] = weights
+    photons = mean * response.quantum_efficiency
+    shared = spread.spread_fibre(alone, 0.8)  # K is even
+    noise = response.readout_noise_adu[0] / response.adu_of_photon
+    # Digits are whole, which adds 1/12 of an ADU squared.
+    each = response.excess_variance * photons + noise**2 + response.adu_of_photon**-2 / 12.0
+    expected = photons * (shared**2).sum() + each * (weights**2).sum()
+    assert abs(found / expected - 1.0) < 5.0 * np.sqrt(2.0 / np.size(intensities))
+    independent = photons * (weights**2).sum()
+    assert expected < 0.8 * independent if only_spread else expected > 1.2 * independent
+
+
 @pytest.mark.parametrize("mean", [0.01, 1.0, 40.0, 2000.0])
 def test_each_stage_of_an_integrator_adds_its_variance(mean):
     assert_moments(values(integrator(), mean), 5000 + 100 * mean, 1e4 * mean)

@@ -356,6 +356,10 @@ def test_a_result_whose_worker_is_gone_counts_as_done():
     told = []
     _take(Gone(), Job(1, range(3), "digest"), StageClock(), told.append)
     assert told == [3]
+    forgotten = Gone()
+    forgotten.status = "lost"  # as Dask calls what a worker had that died
+    _take(forgotten, Job(2, range(3, 5), "digest"), StageClock(), told.append)
+    assert told == [3, 2]
 
 
 @pytest.mark.parametrize("suffix", ["h5", "bin"])

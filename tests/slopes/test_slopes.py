@@ -145,10 +145,7 @@ def test_slopes_of_interpolated_structure_factors_are_central_differences():
     assert_slopes_are_differences(experiment, {name: STEPS[name] / 8 for name in names}, near=1e-6)
 
 
-@pytest.mark.parametrize("shape", ["square", "gauss", pytest.param("round", marks=pytest.mark.slow)])
-def test_float32_slopes_are_within_their_bound_of_float64(shape):
-    experiment = an_experiment(shape, "nanobragg", crystal={"mosaic_spread_deg": 1.0, "mosaic_domains": 4})
-    names = [*STEPS, "crystal.mosaic_spread_deg"]
+def assert_float32_is_within_its_bound(experiment: Experiment, names: list[str]) -> None:
     simulator = a_simulator(experiment, "auto")
     slopes, exact = simulator.slopes(names), simulator.slopes(names, precision="float64")
     assert (slopes.precision, exact.precision) == ("tile", "float64")
@@ -156,6 +153,37 @@ def test_float32_slopes_are_within_their_bound_of_float64(shape):
         assert image.dtype == np.float32
         allowed = 1e-5 * np.abs(expected) + 1e-6 * np.abs(expected).max()
         assert (np.abs(image - expected) <= allowed).all(), name
+
+
+@pytest.mark.parametrize("shape", ["square", "gauss", pytest.param("round", marks=pytest.mark.slow)])
+def test_float32_slopes_are_within_their_bound_of_float64(shape):
+    experiment = an_experiment(shape, "nanobragg", crystal={"mosaic_spread_deg": 1.0, "mosaic_domains": 4})
+    assert_float32_is_within_its_bound(experiment, [*STEPS, "crystal.mosaic_spread_deg"])
+
+
+#: Pixels so wide that float32 cannot hold the phases of a block: it gets them in float64.
+WIDE = {"n_fast": 24, "n_slow": 20, "pixel_mm": 2.0, "distance_mm": 60.0, "beam_x_mm": 24.0, "beam_y_mm": 20.0}
+
+
+@pytest.mark.parametrize("shape", ["square", "gauss"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"crystal": {"mosaic_spread_deg": 1.0, "mosaic_domains": 70}},
+        {"crystal": {"cell_counts": (60, 50, 40), "mosaic_spread_deg": 0.3, "mosaic_domains": 70}},
+        {"beam": {"dispersion_percent": 2.0, "dispersion_steps": 9}, "crystal": {"mosaic_domains": 1}},
+        {"detector": WIDE},
+    ],
+    ids=["two chunks", "few steps seen", "many wavelengths", "phases in float64"],
+)
+def test_float32_slopes_are_within_their_bound_whatever_the_steps(shape, parts):
+    assert_float32_is_within_its_bound(an_experiment(shape, "nanobragg", **parts), list(STEPS))
+
+
+def test_float32_slopes_of_a_table_are_within_their_bound_of_float64():
+    sampling = Sampling(oversample=1, interpolate=False)
+    experiment = an_experiment(structure_factors=a_table(), sampling=sampling, detector={"n_fast": 60, "n_slow": 70})
+    assert_float32_is_within_its_bound(experiment, list(STEPS))
 
 
 def test_a_pixel_on_a_peak_has_finite_slopes():
@@ -216,8 +244,10 @@ def test_boxes_and_masks_leave_out_pixels_and_count_none_twice():
     simulator = a_simulator(an_experiment())
     mask = np.ones(simulator.shape, bool)
     mask[6, 7] = False
-    whole = simulator.slopes("scale, crystal.cell[0]")
-    part = simulator.slopes("scale, crystal.cell[0]", boxes=[(2, 9, 3, 8), (5, 12, 6, 11)], mask=mask)
+    whole = simulator.slopes("scale, crystal.cell[0]", precision="float64")
+    part = simulator.slopes(
+        "scale, crystal.cell[0]", precision="float64", boxes=[(2, 9, 3, 8), (5, 12, 6, 11)], mask=mask
+    )
     wanted = np.zeros(simulator.shape, bool)
     wanted[3:9, 2:10] = wanted[6:12, 5:13] = True
     wanted &= mask

@@ -292,10 +292,34 @@ def test_one_experiment_and_a_plan_are_series_too(tmp_path):
 
 
 def test_copies_open_files_of_their_own(master):
-    data = frames(master, truth=None)
-    first = data[0]["frame"]
-    for other in (copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
-        assert torch.equal(other[0]["frame"], first)
+    for source in (master, stills(1)):
+        data = frames(source, truth=None)
+        first = data[0]["frame"]
+        for other in (copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+            assert torch.equal(other[0]["frame"], first)
+
+
+def test_frames_that_no_crystal_hit_have_no_spots():
+    from bragg_numba.torch import collate
+
+    series = still_series(stills(1).experiment, 4, seed=2, lattices={"hit_rate": 0.5})
+    hits = [len(series.experiment_of(index).lattices) for index in range(4)]
+    assert 0 in hits and 1 in hits
+    samples = [frames(series, truth=("spots", "crystal"))[index] for index in range(4)]
+    assert [len(sample["spots"]["hkl"]) > 0 for sample in samples] == [hit > 0 for hit in hits]
+    dark = samples[hits.index(0)]
+    assert dark["spots"]["hkl"].shape == (0, 3) and float(dark["frame"].max()) == 0
+    assert collate(samples)["spots"]["first"].diff().tolist() == [len(sample["spots"]["hkl"]) for sample in samples]
+
+
+def test_a_frame_of_the_command_line_has_its_truth_rendered(tmp_path, capsys):
+    from bragg_numba.cli.nanobragg import main as nanobragg
+
+    words = [*WORDS.split(), "-fidelity", "physical", "-engine", "spots", "-noprogress"]
+    assert nanobragg([*words, "-o", str(tmp_path / "f.h5")]) == 0
+    sample = frames(tmp_path / "f.h5", truth=("spots", "labels", "photons"))[0]
+    assert np.array_equal(sample["photons"], photons_of(tmp_path / "f.h5")[0])
+    assert len(sample["spots"]["hkl"]) > 3 and int(sample["labels"].max()) > 0
 
 
 def test_every_frame_is_passed_by_a_loop_and_others_are_none(master):

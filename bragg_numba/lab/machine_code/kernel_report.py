@@ -58,9 +58,10 @@ def variants() -> list:
     require_numba_cuda()
     from bragg_numba.kernels.pixels import cuda_variants as pixels
     from bragg_numba.kernels.response import cuda_variants as response
+    from bragg_numba.kernels.slopes import cuda_variants as slopes
     from bragg_numba.kernels.spots import cuda_variants as spots
 
-    return [*_variants(pixels), *_variants(spots), *_variants(response)]
+    return [*_variants(pixels), *_variants(spots), *_variants(response), *_variants(slopes)]
 
 
 @functools.cache
@@ -138,8 +139,8 @@ def innermost_step(listing: str, precision: str, pixels: int) -> sass.Step | Non
         return None
     if precision == "tile":
         return sass.innermost_step(bodies[0], ("LDS", 4 * STEP_SIZE), pixels)
-    if precision == "mixed":
-        return _step_of_spot(bodies[0], pixels)
+    if precision == "mixed" and (step := _step_of_spot(bodies[0], pixels)):
+        return step
     # Too large to be unrolled. Where interpolation loops inside a step, its loop is the innermost.
     step = sass.innermost_step(bodies[0], ("LDG", _CELL_BYTES), pixels, unrolls=False)
     return step or sass.innermost_step(bodies[0], None, pixels)

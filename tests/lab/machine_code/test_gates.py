@@ -27,6 +27,7 @@ from bragg_numba.lab.machine_code import kernel_report
 ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = {f"{one.kernel}-{one.precision}": one for one in kernel_report.variants()}
 TILE = [name for name, one in VARIANTS.items() if one.precision == "tile"]
+SLOPES = [name for name, one in VARIANTS.items() if name.split("-")[1] == "slopes"]
 SPOTS = [name for name, one in VARIANTS.items() if name.split("-")[1] == "spots"]
 
 #: Whose machine code is looked at, and whose only in the long profile.
@@ -48,6 +49,12 @@ SPOT_REGISTERS = {"sm_75": 128, "sm_80": 128, "sm_86": 128, "sm_90": 152, "sm_10
 
 #: Most instructions of a pixel's step where a spot ends at a radius, and how many of them in float64.
 SPOT_STEP, SPOT_STEP_FLOAT64 = 84.0, 20.0
+
+#: The same of the kernels of slopes, blocks of 64 threads; and of those with terms in float64.
+SLOPE_REGISTERS, SLOPE_REGISTERS_FLOAT64 = 168, 255
+
+#: Most instructions of a step of slopes with a table, and how many of them in float64: phases, and places in the table.
+SLOPE_STEP = {"square": (376.0, 54.0), "round": (306.0, 60.0), "gauss": (250.0, 40.0)}
 
 needs_ptxas = pytest.mark.skipif(toolchain.find_tool("ptxas") is None, reason=f"no ptxas: {toolchain.PTXAS_HINT}")
 needs_nvdisasm = pytest.mark.skipif(
@@ -165,3 +172,20 @@ def test_a_step_of_a_spot_that_ends_is_as_short_as_it_was(reports, name, arch):
     step = reports[name, arch].step
     assert 14 < step.counts["fp64"] <= SPOT_STEP_FLOAT64, step.as_dict()
     assert step.total <= SPOT_STEP, step.as_dict()
+
+
+@needs_ptxas
+@pytest.mark.parametrize("arch", ALL)
+@pytest.mark.parametrize("name", SLOPES)
+def test_kernels_of_slopes_need_few_registers(reports, name, arch):
+    limit = SLOPE_REGISTERS_FLOAT64 if name.endswith("float64") else SLOPE_REGISTERS
+    assert reports[name, arch].resources.registers <= limit
+
+
+@needs_nvdisasm
+@pytest.mark.parametrize("shape", SLOPE_STEP)
+def test_a_step_of_slopes_is_as_short_as_it_was(reports, shape):
+    step = reports[f"{shape}-slopes-mixed", "sm_90"].step
+    most, in_float64 = SLOPE_STEP[shape]
+    assert 30 < step.counts["fp64"] <= in_float64, step.as_dict()
+    assert step.total <= most, step.as_dict()
