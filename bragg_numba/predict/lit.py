@@ -67,7 +67,7 @@ class Lit:
     halved: bool  #: spots may reach half-way to their neighbours
 
 
-def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
+def find_lit(plan: Plan, cutoff_photons: float, *, single: bool, share_of_cut: float = SHARE_OF_CUT) -> Lit:
     """Find the reflections that bring more than ``cutoff_photons`` to any pixel in any step.
 
     Parameters
@@ -77,6 +77,8 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
         (tolerances.py), if that is more; top hats end by themselves.
     single
         Whether the terms will be made in float32.
+    share_of_cut
+        Part of what a pixel may be off by that is left to what lies beyond the cut of a gauss spot.
     """
     beams, forms = group_sources(plan), make_forms(plan)
     stars_of = reciprocal_cells(plan)
@@ -86,7 +88,7 @@ def find_lit(plan: Plan, cutoff_photons: float, *, single: bool) -> Lit:
     averaged = plan.experiment.sampling.pixel_average
     if plan.lattice.shape == GAUSS and cutoff_photons == 0.0 and not averaged:
         found = _list(plan, _largest_reach(plan, stars_of[0], DARK_RADIUS_SQUARED), 0.0)
-        cut = SHARE_OF_CUT * tolerances.OF_BRIGHTEST * _probe(plan, *_weakest(plan, *found), stars_of, beams)
+        cut = share_of_cut * tolerances.OF_BRIGHTEST * _probe(plan, *_weakest(plan, *found), stars_of, beams)
         faintest = cut / ceiling if ceiling > 0.0 else math.inf
         indices, squares = found
         bright = squares > faintest
@@ -145,14 +147,15 @@ def has_normalised_gains(plan: Plan, *, single: bool) -> bool:
     return not (single and plan.lattice.shape == SQUARE)
 
 
-def group_sources(plan: Plan) -> Beams:
+def group_sources(plan: Plan, *, alone: bool = False) -> Beams:
     """The sources by direction, each direction's by growing 1 / wavelength.
 
-    With a resolution limit every source is a direction of its own: which pixels it reaches is its own, too.
+    With a resolution limit every source is a direction of its own: which pixels it reaches is its own, too. ``alone``:
+    without one, too.
     """
     sources, rules = plan.sources, plan.rules
     weights, waves = sources.weight, 1.0 / sources.wavelength
-    order, firsts = order_of_sources(plan)
+    order, firsts = order_of_sources(plan, alone=alone)
     weight = np.add.reduceat(weights[order], firsts[:-1])
     share = weights[order] / np.repeat(np.where(weight > 0.0, weight, 1.0), np.diff(firsts))
     if not rules.weighted:
@@ -168,10 +171,10 @@ def group_sources(plan: Plan) -> Beams:
     )
 
 
-def order_of_sources(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+def order_of_sources(plan: Plan, *, alone: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The sources by direction, int64 (n,), and where in that order each direction begins and the last one ends."""
     sources = plan.sources
-    if plan.experiment.sampling.dmin_A > 0.0:
+    if alone or plan.experiment.sampling.dmin_A > 0.0:
         order, firsts = np.arange(len(sources.wavelength)), np.arange(len(sources.wavelength) + 1)
     else:
         _, of_source = np.unique(sources.incident, axis=0, return_inverse=True)

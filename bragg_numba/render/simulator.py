@@ -447,17 +447,23 @@ class Simulator:
         plan = self.plan if at is None else plan_at(experiment, at, self.plan)
         tangents = tangents_of(experiment, [one for one in found if one.name != F2], at, oversample=plan.oversample)
         by_name = dict(zip((one.name for one in found if one.name != F2), tangents, strict=True))
+        wanted = self._precision if precision is None else check.choice("precision", precision, PRECISIONS)
+        renderer = self._renderer
         make: Callable[..., Slopes] = Slopes
-        if self.backend != "cpu":
+        if self.backend != "cpu" and renderer.engine == "pixels":
             from bragg_numba.render.cuda_slopes import CudaSlopes
 
-            make = partial(CudaSlopes, device=self._renderer.device)
+            make = partial(CudaSlopes, device=renderer.device)
+        elif self.backend != "cpu" or wanted != self._precision:  # spots have slopes on the CPU alone
+            renderer = choose_engine(self.plan, wanted, self._threads)
         return make(
             plan,
             {one.name: by_name.get(one.name) for one in found},
             boxes=boxes,
             mask=mask,
-            precision=self._precision if precision is None else precision,
+            precision=wanted,
+            engine=renderer.engine,
+            engine_reason=renderer.engine_reason,
             threads=self._threads,
             max_memory=self._max_memory,
         )

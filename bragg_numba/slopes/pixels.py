@@ -65,6 +65,14 @@ def wanted_pixels(plan: Plan, mask: np.ndarray | None) -> np.ndarray:
     return wanted
 
 
+def pixels_in_boxes(shape: tuple[int, int], boxes: np.ndarray) -> np.ndarray:
+    """bool (slow, fast): True where a pixel lies in one of the boxes."""
+    inside = np.zeros(shape, dtype=np.bool_)
+    for fast_min, fast_max, slow_min, slow_max in boxes.tolist():
+        inside[slow_min : slow_max + 1, fast_min : fast_max + 1] = True
+    return inside
+
+
 def list_batches(plan: Plan, wanted: np.ndarray, boxes: np.ndarray | None) -> Iterator[Batch]:
     """List the wanted pixels of every panel, in pieces that lie close together; with boxes only theirs, each once."""
     for index, panel in enumerate(plan.panels):
@@ -80,20 +88,20 @@ def _whole_panel(index: int, panel: Panel, wanted: np.ndarray) -> Iterator[Batch
     strips = max(1, PIXELS_IN_BATCH // (TALL * panel.n_fast))
     for top in range(0, panel.n_slow, TALL * strips):
         part = wanted[top : top + TALL * strips]
-        rows, columns = _in_pieces(part)
+        rows, columns = pieces_of(part)
         if len(rows):
             cuts = np.append(np.arange(0, len(rows), BLOCK), len(rows))
             yield _batch(index, panel, rows + top, columns, cuts)
 
 
-def _in_pieces(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of wanted pixels, piece by piece of TALL x WIDE."""
-    n_rows, n_columns = -(-wanted.shape[0] // TALL) * TALL, -(-wanted.shape[1] // WIDE) * WIDE
+def pieces_of(wanted: np.ndarray, tall: int = TALL, wide: int = WIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of wanted pixels, piece by piece of ``tall`` x ``wide``."""
+    n_rows, n_columns = -(-wanted.shape[0] // tall) * tall, -(-wanted.shape[1] // wide) * wide
     padded = np.zeros((n_rows, n_columns), dtype=np.bool_)
     padded[: wanted.shape[0], : wanted.shape[1]] = wanted
-    pieces = padded.reshape(n_rows // TALL, TALL, n_columns // WIDE, WIDE).transpose(0, 2, 1, 3)
+    pieces = padded.reshape(n_rows // tall, tall, n_columns // wide, wide).transpose(0, 2, 1, 3)
     down, across, row, column = np.nonzero(pieces)
-    return (down * TALL + row).astype(np.int32), (across * WIDE + column).astype(np.int32)
+    return (down * tall + row).astype(np.int32), (across * wide + column).astype(np.int32)
 
 
 def _boxes_of_panel(index: int, panel: Panel, wanted: np.ndarray, boxes: np.ndarray) -> Iterator[Batch]:
@@ -105,7 +113,7 @@ def _boxes_of_panel(index: int, panel: Panel, wanted: np.ndarray, boxes: np.ndar
         first, last = max(fast_min - panel.first_column, 0), min(fast_max + 1 - panel.first_column, panel.n_fast)
         if top >= bottom or first >= last:
             continue
-        rows, columns = _in_pieces(left[top:bottom, first:last])
+        rows, columns = pieces_of(left[top:bottom, first:last])
         left[top:bottom, first:last] = False
         if not len(rows):
             continue

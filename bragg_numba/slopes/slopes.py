@@ -21,7 +21,8 @@ from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
 from bragg_numba.slopes.contraction import Contraction, contract
-from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, wanted_pixels
+from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, pixels_in_boxes, wanted_pixels
+from bragg_numba.slopes.spots import SpotsWalker, require_servable
 from bragg_numba.slopes.tangents import F2, Tangent
 from bragg_numba.threads import threads
 
@@ -87,11 +88,15 @@ class Slopes:
         N_a, N_b, N_c at which value and slopes are taken, real numbers; None: the plan's.
     max_memory
         Bytes that images may take; None: 80 % of what is free.
+    engine
+        ``"pixels"`` or ``"spots"``; None: spots where the experiment asks for them, else pixels.
+    engine_reason
+        Why that one, a clause.
 
     Raises
     ------
     InputError
-        If something of the plan, or a parameter, has no slopes: by name.
+        If something of the plan, or a parameter, has no slopes: by name; if spots cannot serve.
     """
 
     def __init__(
@@ -105,6 +110,8 @@ class Slopes:
         threads: int | None = None,
         cell_counts: Sequence[float] | None = None,
         max_memory: int | None = None,
+        engine: str | None = None,
+        engine_reason: str = "asked for",
     ) -> None:
         check.environment()
         check.choice("precision", precision, PRECISIONS)
@@ -125,10 +132,14 @@ class Slopes:
         self._threads, self._max_memory = threads, max_memory
         self._moves = self._contraction.weights, self._contraction.waves
         self._kernels: dict[str, Any] = {}
+        asked = "spots" if plan.experiment.sampling.engine == "spots" else "pixels"
+        self.engine, self.engine_reason = asked if engine is None else engine, engine_reason
+        self._spots = self._walker() if self.engine == "spots" else None
 
     def __repr__(self) -> str:
         n_slow, n_fast = self.plan.shape
-        return f"<Slopes in {len(self.names)} parameters, {n_fast} x {n_slow} pixels, precision {self.precision}>"
+        of = f"{n_fast} x {n_slow} pixels, engine {self.engine}, precision {self.precision}"
+        return f"<Slopes in {len(self.names)} parameters, {of}>"
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_kernels": {}}
@@ -264,13 +275,7 @@ class Slopes:
         if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
             raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
         n = len(self._dense)
-        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
-        counts = np.where(counted, counts, np.nan)
-        for batch in self._batches:
-            at = batch.frame_rows, batch.frame_columns
-            fields = [np.ascontiguousarray(field[at]) for field in (counts, spread, behind)]
-            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
-            pixels += int(np.isfinite(fields[0]).sum())
+        total, pixels = self._sum_normals(kind, np.where(counted, counts, np.nan), spread, behind)
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
@@ -299,8 +304,21 @@ class Slopes:
 
     # --- the kernels -------------------------------------------------------------------------------
 
+    def _walker(self) -> SpotsWalker:
+        """Who sums reflection by reflection."""
+        require_servable(self.plan)
+        wanted = self._wanted
+        if self._boxes is not None:
+            wanted = wanted & pixels_in_boxes(self.plan.shape, self._boxes)
+        alone = self._contraction.weights.shape[1] > 0
+        return SpotsWalker(
+            self.plan, wanted, self._spins(), single=self._single, alone=alone, thread_count=self._threads
+        )
+
     def _images(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Photons, and slopes in the parameters of a contraction, in the type of images; ``squares`` instead of F^2."""
+        if self._spots is not None:
+            return self._spots.images(contraction, self._kind, squares)
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
         flat = value.reshape(-1), images.reshape(len(images), value.size)
@@ -327,6 +345,21 @@ class Slopes:
         task = nouns.Normals(*self._contraction.matrix, kind, *fields, found)
         self._walk(batch, "normals", task, self._contraction)
         return found
+
+    def _sum_normals(
+        self, kind: int, data: np.ndarray, variance: np.ndarray, background: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """Value, gradient and the triangle of the matrix; and how many pixels were judged."""
+        if self._spots is not None:
+            return self._spots.normals(self._contraction, kind, data, variance, background)
+        n = len(self._dense)
+        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
+        for batch in self._batches:
+            at = batch.frame_rows, batch.frame_columns
+            fields = [np.ascontiguousarray(field[at]) for field in (data, variance, background)]
+            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
+            pixels += int(np.isfinite(fields[0]).sum())
+        return total, pixels
 
     def _walk(
         self, batch: Batch, what: str, task: tuple, contraction: Contraction, squares: np.ndarray | None = None
@@ -394,15 +427,22 @@ class Slopes:
 
     def _pull_dense(self, field: np.ndarray) -> np.ndarray:
         c = self._contraction
-        total = np.zeros((len(self.plan.panels), rows.N_ROWS + c.weights.shape[1]))
-        for batch in self._batches:
-            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
-            total[batch.blocks[0, 0]] += found.sum(axis=0)
+        total = self._sum_pulls(field)
         parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
         gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
         for number, slope in self._defaults().items():
             gradient[number] += float((slope.astype(np.float64) * field)[self._wanted].sum())
         return gradient
+
+    def _sum_pulls(self, field: np.ndarray) -> np.ndarray:
+        """(panels, rows): sums over pixels of what slopes are linear in, times their weights."""
+        if self._spots is not None:
+            return self._spots.pulls(self._contraction, field)
+        total = np.zeros((len(self.plan.panels), rows.N_ROWS + self._contraction.weights.shape[1]))
+        for batch in self._batches:
+            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
+            total[batch.blocks[0, 0]] += found.sum(axis=0)
+        return total
 
     # --- amplitudes of a table: the photons are linear in |F|^2 -------------------------------------
 
@@ -445,6 +485,9 @@ class Slopes:
         return table
 
     def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
+        if self._spots is not None:
+            found: np.ndarray = self._spots.pull_squares(field)[self._places]
+            return found
         from bragg_numba.kernels.slopes import reflections
 
         panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments
