@@ -83,8 +83,8 @@ def refine(
     coarse
         Refine orientation and scale alone first, with larger spots, which reach further.
     boxes
-        ``"auto"``: boxes around the predicted spots in frames of more than 2^20 pixels; a half width in pixels; or
-        None: every pixel.
+        ``"auto"``: boxes around the predicted spots, unless they hold more than half of the frame; a half width in
+        pixels; or None: every pixel.
     most_steps, tolerance
         Steps at most, and the decrease of minus log likelihood that a whole step must promise to be taken.
     threads, workers

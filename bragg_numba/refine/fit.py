@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from bragg_numba.experiment import Experiment
 from bragg_numba.refine.blocks import Blocks
 from bragg_numba.refine.marquardt import Minimum, Restraint, Rules, minimise
 from bragg_numba.refine.result import Fitted, Refinement, correlation_of
-from bragg_numba.refine.still import Prepared, Still
+from bragg_numba.refine.still import Prepared, Still, prepare
 from bragg_numba.slopes.families import free_constants
 from bragg_numba.slopes.parameters import WORDS, Parameter, find_parameters, moved
+from bragg_numba.slopes.slopes import Normal
 from bragg_numba.slopes.tangents import F2
 
 LIKELIHOODS = ("poisson", "model", "gaussian")
@@ -32,6 +34,16 @@ _MOST_WEIGHINGS, _STILL = 10, 0.01
 
 #: Lower bounds without which steps would leave what makes sense.
 _LEAST = {"crystal.cell_counts": 1.0, "crystal.mosaic_spread_deg": 1e-4, "beam.weights": 0.0}
+
+#: What photons are a power of, about: steps are factors.
+_POSITIVE = {"scale", "beam.fluence_per_m2", "beam.flux_per_s", "beam.exposure_s", "crystal.cell_counts"}
+_POSITIVE |= {"crystal.mosaic_spread_deg", "structure_factors.default_F"}
+
+#: What makes spots broad, and is found once they lie where they should.
+_OF_WIDTH = {"crystal.cell_counts", "crystal.mosaic_spread_deg"}
+
+#: What all photons are proportional to.
+_OF_PHOTONS = {"scale", "beam.fluence_per_m2", "beam.flux_per_s", "beam.exposure_s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,15 @@ class Unknowns:
         for still, part in enumerate(self.own):
             rows += [(one, still) for one in part]
         return rows
+
+    def without(self, keys: set[str]) -> tuple[Unknowns, np.ndarray]:
+        """All but parameters of some families, and bool (n,): which are left."""
+
+        def rest(part: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+            return tuple(one for one in part if one.family.key not in keys)
+
+        kept = np.array([one.family.key not in keys for one, _ in self.listed()], dtype=bool)
+        return Unknowns(rest(self.shared), tuple(map(rest, self.own))), kept
 
     def of(self, still: int, at: np.ndarray) -> dict[str, float]:
         """Values of a still's parameters by name."""
@@ -85,7 +106,7 @@ def fit(
     if robust is not None:
         check.choice("robust", robust, ROBUST)
     workers = check.count("workers", workers, low=1, high=1024)
-    prepared = [Prepared.of(still, boxes=boxes, threads=threads) for still in stills]
+    prepared = prepare(stills, boxes=boxes, threads=threads)
     unknowns = find_unknowns(prepared, free, shared)
     rules = make_rules(unknowns, bounds, priors, restraints)
     if likelihood == "gaussian" and any((one.variance[one.good] <= 0.0).any() for one in prepared):
@@ -156,6 +177,7 @@ def make_rules(
     rules = Rules.none(len(rows))
     for i, (one, _) in enumerate(rows):
         rules.low[i] = _LEAST.get(one.family.key, -math.inf)
+        rules.positive[i] = one.family.key in _POSITIVE
     for name, pair in bounds.items():
         limits = tuple(pair) if isinstance(pair, (tuple, list)) else ()
         if len(limits) != 2:
@@ -179,7 +201,7 @@ def make_rules(
     listed: list[Restraint] = []
     for number, entry in enumerate(restraints):
         listed += _restraints(rows, f"restraints[{number}]", entry, len(unknowns.own))
-    return Rules(low=rules.low, high=rules.high, centre=rules.centre, sigma=rules.sigma, restraints=tuple(listed))
+    return replace(rules, restraints=tuple(listed))
 
 
 def _places(rows: list[tuple[Parameter, int | None]], name: str, what: str) -> list[int]:
@@ -251,23 +273,36 @@ class _Options(NamedTuple):
 
 
 class _Job:
-    """Stills with their parameters: evaluated together."""
+    """Stills with their parameters: evaluated together.
+
+    ``variances`` are those of a gaussian likelihood, of each still; None: the read-out's, and any likelihood.
+    """
 
     def __init__(
-        self, prepared: Sequence[Prepared], unknowns: Unknowns, likelihood: str, pool: ThreadPoolExecutor | None
+        self,
+        prepared: Sequence[Prepared],
+        unknowns: Unknowns,
+        likelihood: str,
+        pool: ThreadPoolExecutor | None,
+        variances: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.prepared, self.unknowns, self.likelihood = tuple(prepared), unknowns, likelihood
         self.pool = pool
+        given = [None] * len(self.prepared) if variances is None else variances
+        self._observed = [one.observe(likelihood, v) for one, v in zip(self.prepared, given, strict=True)]
 
-    def evaluate(self, at: np.ndarray, variances: Sequence[np.ndarray] | None = None) -> Blocks:
-        """Value, slope and curvature of all stills; with ``variances`` those of a gaussian likelihood."""
+    def of(self, unknowns: Unknowns) -> _Job:
+        """The same stills with other parameters."""
+        job = copy(self)
+        job.unknowns = unknowns
+        return job
 
-        def one(number: int):
+    def evaluate(self, at: np.ndarray) -> Blocks:
+        """Value, slope and curvature of all stills."""
+
+        def one(number: int) -> Normal:
             parameters = (*self.unknowns.shared, *self.unknowns.own[number])
-            values = self.unknowns.of(number, at)
-            if variances is None:
-                return self.prepared[number].normal(parameters, values, self.likelihood)
-            return self.prepared[number].normal(parameters, values, "gaussian", variances[number])
+            return self.prepared[number].normal(parameters, self.unknowns.of(number, at), self._observed[number])
 
         numbers = range(len(self.prepared))
         found = list(map(one, numbers)) if self.pool is None else list(self.pool.map(one, numbers))
@@ -298,34 +333,57 @@ def _coarsely(
 ) -> tuple[np.ndarray, int]:
     """A start for what follows: spots without fringes, of a smaller crystal, and every pixel counting alike.
 
-    Such spots reach those that were seen where small ones do not yet, and have no minima between fringes. Where
-    numbers of cells are free they grow with the rest; where photons are not, a factor that is forgotten stands for
-    what the spots' size changes.
+    Such spots reach those that were seen where small ones do not yet, and have no minima between fringes. First they
+    keep their width, and go where they were seen; then numbers of cells and mosaic spreads follow. Where photons are
+    not free, a factor that is forgotten stands for what the spots' size changes.
     """
     rows = job.unknowns.listed()
     shapes = {one.experiment.crystal.shape for one in job.prepared}
-    if "tophat" in shapes or not any(one.family.moves_spots for one, _ in rows):
+    if "tophat" in shapes or not any(_places_spots(one) for one, _ in rows):
         return at, 0
-    smaller = [one.with_shape("gauss", _PART_OF_COARSE) for one in job.prepared]
-    blurred = [replace(one, variance=np.full(one.data.shape, _mean_of_photons(one))) for one in smaller]
-    forgotten = not any(one.family.key in ("scale", "beam.fluence_per_m2") for one, _ in rows)
+    smaller = [one.with_shape("gauss", _PART_OF_COARSE, _SPOTS_OF_COARSE) for one in job.prepared]
+    alike = [np.full(one.data.shape, _mean_of_photons(one)) for one in smaller]
+    forgotten = not any(one.family.key in _OF_PHOTONS for one, _ in rows)
     own = job.unknowns.own
     if forgotten:
-        own = tuple((*part, *find_parameters(one.experiment, "scale")) for one, part in zip(blurred, own, strict=True))
-    rough = _Job(blurred, Unknowns(job.unknowns.shared, own), "gaussian", job.pool)
-    listed = rough.unknowns.listed()
-    kept = np.array([not forgotten or one.name != "scale" for one, _ in listed])
-    start, low, high = rough.unknowns.start, np.full(len(listed), -math.inf), np.full(len(listed), math.inf)
-    start[kept], low[kept], high[kept] = at, rules.low, rules.high
+        own = tuple((*part, *find_parameters(one.experiment, "scale")) for one, part in zip(smaller, own, strict=True))
+    everything = Unknowns(job.unknowns.shared, own)
+    rough = _Job(smaller, everything, "gaussian", job.pool, alike)
+    listed = everything.listed()
+    asked = np.array([not forgotten or one.name != "scale" for one, _ in listed])
+    bounds, start = Rules.none(len(listed)), everything.start
+    bounds.low[asked], bounds.high[asked], start[asked] = rules.low, rules.high, at
+    bounds.positive[:] = [one.family.key in _POSITIVE for one, _ in listed]
     counts = np.array([one.family.key == "crystal.cell_counts" for one, _ in listed])
-    start = np.where(counts, np.maximum(_PART_OF_COARSE * start, low), start)
-    bounds = replace(Rules.none(len(listed)), low=low, high=high)
-    found = minimise(rough.evaluate, start, bounds, most_steps=40, tolerance=1e-2, progress=progress)
-    return found.at[kept], found.evaluations
+    start[counts] = np.maximum(_PART_OF_COARSE * start[counts], bounds.low[counts])
+    evaluations = 0
+    for left_out in [_OF_WIDTH, set()] if any(one.family.key in _OF_WIDTH for one, _ in listed) else [set()]:
+        unknowns, which = everything.without(left_out)
+        stage = rough.of(unknowns)
+        found = minimise(
+            stage.evaluate,
+            start[which],
+            bounds.only(which),
+            most_steps=40,
+            tolerance=1e-2,
+            part=1e-3,
+            progress=progress,
+        )
+        start[which] = found.at
+        evaluations += found.evaluations
+    return start[asked], evaluations
+
+
+def _places_spots(one: Parameter) -> bool:
+    """Whether a parameter says where spots are, or which of them show."""
+    return one.family.moves_spots and one.family.key not in _OF_WIDTH
 
 
 #: Part of the cells that crystals of the coarse stage have along each axis.
 _PART_OF_COARSE = 0.5
+
+#: Spots whose boxes it looks at, where there are boxes.
+_SPOTS_OF_COARSE = 300
 
 
 def _mean_of_photons(still: Prepared) -> float:
@@ -356,10 +414,8 @@ def _robustly(
                 weight = 1.0 / (1.0 + (off / turn) ** 2)
             variances.append(variance / weight)
 
-        def evaluate(there: np.ndarray, variances: list[np.ndarray] = variances) -> Blocks:
-            return job.evaluate(there, variances)
-
-        found = minimise(evaluate, at, rules, progress=progress, **options._asdict())
+        weighed = _Job(job.prepared, job.unknowns, "gaussian", job.pool, variances)
+        found = minimise(weighed.evaluate, at, rules, progress=progress, **options._asdict())
         evaluations += found.evaluations
         step = found.at - at
         at = found.at

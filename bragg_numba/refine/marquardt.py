@@ -17,6 +17,9 @@ _FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e12
 #: Least part of the predicted decrease that a step must bring.
 _LEAST_GAIN = 1e-4
 
+#: Most factor of a step of a positive parameter.
+_MOST_FACTOR = 4.5
+
 #: Relative rounding of values: decreases below are noise.
 _ROUNDING = 1e-12
 
@@ -39,13 +42,19 @@ class Rules:
     high: np.ndarray
     centre: np.ndarray  #: of priors
     sigma: np.ndarray  #: of priors, inf for none
+    positive: np.ndarray  #: bool, those whose steps are factors: photons, numbers of cells
     restraints: tuple[Restraint, ...] = ()
 
     @classmethod
     def none(cls, n: int) -> Rules:
         """No rules for ``n`` parameters."""
         inf = np.full(n, math.inf)
-        return cls(low=-inf, high=inf, centre=np.zeros(n), sigma=inf.copy())
+        return cls(low=-inf, high=inf, centre=np.zeros(n), sigma=inf.copy(), positive=np.zeros(n, dtype=bool))
+
+    def only(self, which: np.ndarray) -> Rules:
+        """Those of some of the parameters, bool (n,), without restraints."""
+        low, high, centre, sigma = self.low[which], self.high[which], self.centre[which], self.sigma[which]
+        return Rules(low=low, high=high, centre=centre, sigma=sigma, positive=self.positive[which])
 
     def add_to(self, blocks: Blocks, at: np.ndarray) -> Blocks:
         """Blocks with priors and restraints at the parameters ``at`` added (eq. 68)."""
@@ -92,13 +101,15 @@ def minimise(
     *,
     most_steps: int = 50,
     tolerance: float = 1e-5,
+    part: float = _ROUNDING,
     progress: Callable[[int, float], None] | None = None,
 ) -> Minimum:
     """Find the minimum of a function whose slope and expected curvature are known (eq. 69).
 
     A step solves ``(H + damping * diag H) step = -gradient``. It is taken where the value falls by a part of what the
     quadratic promises; the damping follows how well that was kept (Nielsen, 1999). Parameters at a bound that the
-    slope pushes outwards stay there for the step.
+    slope pushes outwards stay there for the step. Positive parameters go by their logarithms: what is a power of one,
+    as a spot's height is of the number of cells, is straight there.
 
     Parameters
     ----------
@@ -114,6 +125,8 @@ def minimise(
     tolerance
         It has converged where a whole step promises to lower the value by less than this: of minus a log-likelihood,
         1e-5 is a step of some thousandths of the standard deviations.
+    part
+        It has converged, too, where a whole step promises to lower the value by less than this part of it.
     progress
         Called with the number of steps and the value after each that was taken.
 
@@ -129,26 +142,30 @@ def minimise(
         raise InputError("the start", "must have a finite likelihood", blocks.value)
     history, evaluations = [blocks.value], 1
     damping, growth = _FIRST_DAMPING, 2.0
-    largest = blocks.diagonal
     reason, converged = f"took {most_steps} steps", False
+    largest = np.zeros(len(at))
     for count in range(1, most_steps + 1):
-        largest = np.maximum(largest, blocks.diagonal)
+        logarithmic = rules.positive & (at > 0.0)
+        unit = np.where(logarithmic, at, 1.0)
+        largest = np.maximum(largest, blocks.diagonal * unit**2)
         fixed = ((at <= rules.low) & (blocks.gradient > 0.0)) | ((at >= rules.high) & (blocks.gradient < 0.0))
-        scale = np.where(largest > 0.0, 1.0 / np.sqrt(np.where(largest > 0.0, largest, 1.0)), 0.0)
+        scale = np.where(largest > 0.0, unit / np.sqrt(np.where(largest > 0.0, largest, 1.0)), 0.0)
         step = _step(blocks, scale, damping, fixed)
-        trial = np.clip(at + step, rules.low, rules.high)
-        step = trial - at
-        promised = -(blocks.gradient @ step + 0.5 * blocks.curvature(step))
         # What a step without damping would bring: a small damped step is no sign of a minimum.
-        if damping <= 1.0 and promised <= max(tolerance, _ROUNDING * abs(blocks.value)):
+        enough = max(tolerance, part * abs(blocks.value))
+        if damping <= 1.0 and _promise(blocks, step) <= enough:
             reason, converged = "the next step would change nothing", True
             break
-        found = _try(evaluate, rules, trial)
-        evaluations += 1
-        gain = (blocks.value - found.value) / promised if found is not None and promised > 0.0 else -1.0
+        trial, step = _moved(at, step, logarithmic, rules)
+        promised = _promise(blocks, step)
+        found, gain = None, -1.0
+        if promised > 0.0:  # a step that a bound cuts short may lead upwards
+            found, evaluations = _try(evaluate, rules, trial), evaluations + 1
+        if found is not None:
+            gain = (blocks.value - found.value) / promised
         if found is None or not gain > _LEAST_GAIN:
             damping, growth = damping * growth, growth * 2.0
-            if promised <= max(tolerance, _ROUNDING * abs(blocks.value)):
+            if 0.0 < promised <= enough:
                 reason, converged = "no step within rounding lowers the value", True
                 break
             if damping > _MOST_DAMPING:
@@ -182,6 +199,22 @@ def _step(blocks: Blocks, scale: np.ndarray, damping: float, fixed: np.ndarray) 
         except np.linalg.LinAlgError:
             pass
         damping = max(10.0 * damping, 1e-10)
+
+
+def _promise(blocks: Blocks, step: np.ndarray) -> float:
+    """By how much the quadratic falls along a step."""
+    return -float(blocks.gradient @ step + 0.5 * blocks.curvature(step))
+
+
+def _moved(at: np.ndarray, step: np.ndarray, logarithmic: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """Where a step ends, inside the bounds, and the step that leads there on straight lines and logarithms."""
+    turns = np.where(logarithmic, step / np.where(logarithmic, at, 1.0), 0.0)
+    # A step of more than a factor of _MOST_FACTOR is one too far: all are shorter.
+    shorter = min(1.0, math.log(_MOST_FACTOR) / max(float(np.abs(turns).max(initial=0.0)), 1e-300))
+    trial = np.where(logarithmic, at * np.exp(shorter * turns), at + shorter * step)
+    trial = np.clip(trial, rules.low, rules.high)
+    factor = np.where(logarithmic, trial / np.where(logarithmic, at, 1.0), 1.0)
+    return trial, np.where(logarithmic, at * np.log(np.maximum(factor, 1e-300)), trial - at)
 
 
 def _try(evaluate: Callable[[np.ndarray], Blocks], rules: Rules, at: np.ndarray) -> Blocks | None:

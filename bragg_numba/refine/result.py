@@ -104,7 +104,7 @@ class Refinement:
 
     def model(self, still: int = 0) -> np.ndarray:
         """Photons that the refined experiment of a still leads to expect, background included: (slow, fast) float64."""
-        return self._stills[still].model(self._values[still])
+        return self._stills[still].model(self._values[still], whole=True)
 
     def table(self, own: bool | None = None) -> str:
         """A table of the parameters before and after, with their uncertainties.

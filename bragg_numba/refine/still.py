@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from bragg_numba.experiment import Experiment
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.refine.boxes import Boxes, choose_boxes, local_background
 from bragg_numba.slopes.differences import tangents_of
-from bragg_numba.slopes.parameters import Parameter, frozen, plan_at
-from bragg_numba.slopes.pixels import wanted_pixels
+from bragg_numba.slopes.parameters import Parameter, frozen, moved, plan_of
+from bragg_numba.slopes.pixels import Observed, Pixels
 from bragg_numba.slopes.slopes import Normal, Slopes
 
 #: Photons that are expected in every pixel at least, so that a stray one makes no fit impossible.
@@ -59,11 +59,14 @@ class Prepared:
     background: np.ndarray  #: float64 (slow, fast), photons
     good: np.ndarray  #: bool (slow, fast)
     boxes: Boxes | None  #: of spots; None: every pixel counts
+    pixels: Pixels  #: that are looked at
     threads: int | None
 
     @classmethod
-    def of(cls, still: Still, *, boxes: str | int | None, threads: int | None) -> Prepared:
-        """Check a still and make it ready."""
+    def of(
+        cls, still: Still, *, boxes: str | int | None, threads: int | None, like: Prepared | None = None
+    ) -> Prepared:
+        """Check a still and make it ready; one of the same structure factors or detector shares those of ``like``."""
         experiment = still.experiment
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", experiment)
@@ -79,7 +82,7 @@ class Prepared:
                 raise InputError("mask", f"must be bool of the frame's shape {shape}", (mask.dtype.name, mask.shape))
             good = good & mask
         bare = experiment.replace(backgrounds=(), diffuse=None)
-        plan = make_plan(bare)
+        plan = make_plan(bare, like=None if like is None else like.plan)
         bare = frozen(plan)
         plan = make_plan(bare, like=plan)
         found = choose_boxes(plan, boxes)
@@ -94,52 +97,63 @@ class Prepared:
             background=_background(still, experiment, plan, data, good, threads),
             good=good,
             boxes=found,
+            pixels=Pixels(plan, mask=good, boxes=None if found is None else found.edges),
             threads=threads,
         )
 
-    def with_shape(self, shape: str, part: float) -> Prepared:
-        """The same still of a crystal of another shape, and of a part of the cells along each axis."""
+    def with_shape(self, shape: str, part: float, spots: int) -> Prepared:
+        """The same still of a crystal of another shape, and of a part of the cells along each axis.
+
+        Where there are boxes, those of so many spots are looked at.
+        """
         counts = tuple(max(2, round(part * n)) for n in self.plan.cell_counts)
         crystal = self.experiment.crystal.replace(shape=shape, cell_counts=counts)
         experiment = self.experiment.replace(crystal=crystal)
-        return replace(self, experiment=experiment, plan=make_plan(experiment, like=self.plan))
+        plan = make_plan(experiment, like=self.plan)
+        changed = replace(self, experiment=experiment, plan=plan)
+        if self.boxes is None:
+            return changed
+        boxes = self.boxes.strongest(spots)
+        return replace(changed, boxes=boxes, pixels=Pixels(plan, mask=self.good, boxes=boxes.edges))
 
     def slopes(self, parameters: tuple[Parameter, ...], values: Mapping[str, float]) -> Slopes:
         """Slopes in parameters where these have the given values."""
-        plan = plan_at(self.experiment, values, self.plan)
-        tangents = tangents_of(self.experiment, parameters, values, oversample=plan.oversample)
-        return Slopes(
-            plan,
-            {one.name: tangent for one, tangent in zip(parameters, tangents, strict=True)},
-            boxes=None if self.boxes is None else self.boxes.edges.tolist(),
-            mask=self.good,
-            threads=self.threads,
-        )
+        here = moved(self.experiment, values)
+        plan = plan_of(here, self.plan)
+        tangents = tangents_of(self.experiment, parameters, values, here=here, oversample=plan.oversample)
+        by_name = {one.name: tangent for one, tangent in zip(parameters, tangents, strict=True)}
+        return Slopes(plan, by_name, pixels=self.pixels, threads=self.threads)
 
-    def normal(
-        self,
-        parameters: tuple[Parameter, ...],
-        values: Mapping[str, float],
-        likelihood: str,
-        variance: np.ndarray | None = None,
-    ) -> Normal:
-        """Normal equations where parameters have these values."""
+    def observe(self, likelihood: str, variance: np.ndarray | None = None) -> Observed:
+        """The data in the order of the pixels, for ``normal``; ``variance`` if not that of the read-out."""
         spread = self.variance if variance is None else variance
-        slopes = self.slopes(parameters, values)
-        return slopes.normal(self.data, spread, likelihood=likelihood, background=self.background)
+        return self.pixels.observe(self.data, spread, likelihood=likelihood, background=self.background)
 
-    def model(self, values: Mapping[str, float]) -> np.ndarray:
+    def normal(self, parameters: tuple[Parameter, ...], values: Mapping[str, float], observed: Observed) -> Normal:
+        """Normal equations of what was observed where parameters have these values."""
+        return self.slopes(parameters, values).normal_of(observed)
+
+    def model(self, values: Mapping[str, float], *, whole: bool = False) -> np.ndarray:
         """Photons expected where parameters have these values, background included: float64 (slow, fast).
 
-        With boxes, of their pixels; others have the background alone.
+        With boxes, of their pixels unless ``whole``; others have the background alone.
         """
-        return self.slopes((), values).image() + self.background
+        one = replace(self, pixels=Pixels(self.plan, mask=self.good)) if whole else self
+        return one.slopes((), values).image() + self.background
 
     @property
     def counted(self) -> np.ndarray:
         """bool (slow, fast): pixels that the refinement looks at."""
-        counted = wanted_pixels(self.plan, self.good)
+        counted = self.pixels.wanted
         return counted if self.boxes is None else counted & self.boxes.mask(counted.shape)
+
+
+def prepare(stills: Sequence[Still], *, boxes: str | int | None, threads: int | None) -> list[Prepared]:
+    """Stills that are ready, one after another: tables of the same structure factors are made once."""
+    prepared: list[Prepared] = []
+    for still in stills:
+        prepared.append(Prepared.of(still, boxes=boxes, threads=threads, like=prepared[-1] if prepared else None))
+    return prepared
 
 
 def _clean_data(data: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -437,6 +437,7 @@ class Simulator:
         """
         from bragg_numba.slopes.differences import tangents_of
         from bragg_numba.slopes.parameters import find_parameters, frozen, plan_at
+        from bragg_numba.slopes.pixels import Pixels, check_boxes
         from bragg_numba.slopes.slopes import Slopes, refuse_plan
         from bragg_numba.slopes.tangents import F2
 
@@ -449,8 +450,7 @@ class Simulator:
         return Slopes(
             plan,
             {one.name: by_name.get(one.name) for one in found},
-            boxes=boxes,
-            mask=mask,
+            pixels=Pixels(plan, mask=mask, boxes=None if boxes is None else check_boxes(plan, boxes)),
             precision=self._precision if precision is None else precision,
             threads=self._threads,
             max_memory=self._max_memory,

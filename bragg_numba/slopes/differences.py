@@ -18,7 +18,7 @@ from bragg_numba.plan.classic_stream import ClassicStream
 from bragg_numba.plan.orientations import draw_misset
 from bragg_numba.plan.panels import list_panels, list_sensors
 from bragg_numba.plan.sources import list_sources
-from bragg_numba.slopes.families import ALONE, CELL, PANELS, SOURCES, Extras, free_constants, source_weights
+from bragg_numba.slopes.families import ALONE, CELL, PANELS, SOURCES, Moved, free_constants, source_weights
 from bragg_numba.slopes.parameters import Parameter, moved
 from bragg_numba.slopes.rotations import turn_of_change
 from bragg_numba.slopes.tangents import OF_PANELS, Tangent
@@ -32,6 +32,7 @@ def tangents_of(
     parameters: Iterable[Parameter],
     at: Mapping[str, float] | None = None,
     *,
+    here: Moved | None = None,
     oversample: int = 1,
 ) -> tuple[Tangent, ...]:
     """The Tangent of each parameter.
@@ -48,6 +49,8 @@ def tangents_of(
         As ``find_parameters`` found them in ``experiment``; ``structure_factors.F2`` is not among them.
     at
         Where the derivatives are taken: values by name, as ``moved`` takes them; others are the experiment's.
+    here
+        What ``moved`` makes of ``experiment`` and ``at``; None: made here.
     oversample
         Sub-pixels along an edge that the plan has.
 
@@ -57,13 +60,11 @@ def tangents_of(
         By the name of a parameter that has no effect here, or whose number of steps jumps.
     """
     values = dict(at or {})
-    here = moved(experiment, values)
-    return tuple(_tangent(experiment, one, values, here, oversample) for one in parameters)
+    there = moved(experiment, values) if here is None else here
+    return tuple(_tangent(experiment, one, values, there, oversample) for one in parameters)
 
 
-def _tangent(
-    experiment: Experiment, one: Parameter, values: dict[str, float], here: tuple[Experiment, Extras], oversample: int
-) -> Tangent:
+def _tangent(experiment: Experiment, one: Parameter, values: dict[str, float], here: Moved, oversample: int) -> Tangent:
     if one.family.changes == ALONE:
         return _alone(experiment, one, values, here)
     if one.family.key in ("crystal.orientation_deg", "crystal.misset_deg"):
@@ -212,9 +213,7 @@ def _panels(experiment: Experiment, oversample: int) -> Numbers:
     return found
 
 
-def _alone(
-    experiment: Experiment, one: Parameter, values: dict[str, float], here: tuple[Experiment, Extras]
-) -> Tangent:
+def _alone(experiment: Experiment, one: Parameter, values: dict[str, float], here: Moved) -> Tangent:
     """Tangents of what a plan holds as it is."""
     key = one.family.key
     unit = np.eye(3)[one.component] if one.component < 3 else np.zeros(3)

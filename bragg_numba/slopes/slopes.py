@@ -21,12 +21,9 @@ from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
 from bragg_numba.slopes.contraction import Contraction, contract
-from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, wanted_pixels
+from bragg_numba.slopes.pixels import Batch, Observed, Pixels, as_frame
 from bragg_numba.slopes.tangents import F2, Tangent
 from bragg_numba.threads import threads
-
-#: Likelihoods that ``normal`` knows, in the order of the kernel's numbers.
-LIKELIHOODS = ("gaussian", "model", "poisson")
 
 PRECISIONS = ("auto", "tile", "float64")
 
@@ -71,10 +68,8 @@ class Slopes:
         Of the experiment.
     tangents
         What each parameter changes of the plan, by name; None for ``structure_factors.F2``.
-    boxes
-        (fast_min, fast_max, slow_min, slow_max) of each, inclusive: slopes of these pixels alone, each counted once.
-    mask
-        bool (slow, fast): True where a pixel is wanted.
+    pixels
+        Those that are wanted; None: the whole frame.
     precision
         ``"auto"`` and ``"tile"``: terms in float32 where amplitudes allow it, and images in float32;
         ``"float64"``: both in float64.
@@ -96,8 +91,7 @@ class Slopes:
         plan: Plan,
         tangents: Mapping[str, Tangent | None],
         *,
-        boxes: Sequence | None = None,
-        mask: np.ndarray | None = None,
+        pixels: Pixels | None = None,
         precision: str = "auto",
         threads: int | None = None,
         cell_counts: Sequence[float] | None = None,
@@ -115,8 +109,7 @@ class Slopes:
             _refuse_amplitudes(self.plan, F2)
         self._tangents: tuple[Tangent, ...] = tuple(tangents[name] for name in self._dense)  # type: ignore[misc]
         self._contraction = contract(self.plan, self._tangents)
-        self._boxes = None if boxes is None else check_boxes(plan, boxes)
-        self._wanted = wanted_pixels(plan, mask)
+        self._pixels = Pixels(plan) if pixels is None else pixels
         self._single = precision != "float64" and _fits_single(self.plan)
         self._kind = np.float64 if precision == "float64" else np.float32
         self._threads, self._max_memory = threads, max_memory
@@ -202,7 +195,7 @@ class Slopes:
         dict
             A float for each parameter; of ``structure_factors.F2`` float64 in the order of the reflections.
         """
-        field = self._frame("weights", weights)
+        field = as_frame("weights", weights, self.plan.shape)
         found: dict[str, Any] = {}
         gradient = self._pull_dense(field) if self._dense else np.zeros(0)
         for name in self.names:
@@ -235,43 +228,30 @@ class Slopes:
         background
             Photons that are there besides and do not change: (slow, fast) or a number.
         """
+        return self.normal_of(self._pixels.observe(data, variance, mask, likelihood=likelihood, background=background))
+
+    def normal_of(self, observed: Observed) -> Normal:
+        """The normal equations of what ``Pixels.observe`` of these pixels put into order."""
         if F2 in self.names:
             raise InputError(F2, "has no dense normal equations", hint="pull(weights) gives its gradient")
-        kind = LIKELIHOODS.index(check.choice("likelihood", likelihood, LIKELIHOODS))
-        counts = self._frame("data", data)
-        spread = self._frame("variance", (1.0 if kind == 0 else 0.0) if variance is None else variance)
-        behind = self._frame("background", background)
-        counted = wanted_pixels(self.plan, mask) & np.isfinite(counts) & self._wanted
-        if kind == 0 and not (spread[counted] > 0.0).all():
-            raise InputError("variance", "must be greater than 0 in every pixel that counts")
-        if kind == 1 and not (spread[counted] >= 0.0).all():
-            raise InputError("variance", "must not be negative")
-        if kind == 2 and not (counts[counted] >= 0.0).all():
-            raise InputError("data", "must not be negative where they are Poisson's")
         if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
             raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
         n = len(self._dense)
-        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
-        counts = np.where(counted, counts, np.nan)
-        for batch in self._batches:
-            at = batch.frame_rows, batch.frame_columns
-            fields = [np.ascontiguousarray(field[at]) for field in (counts, spread, behind)]
-            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
-            pixels += int(np.isfinite(fields[0]).sum())
+        total = np.zeros(1 + n + n * (n + 1) // 2)
+        for batch, fields in zip(self._batches, observed.fields, strict=True):
+            total += self._walk_normals(batch, observed.kind, *fields).sum(axis=0)
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
-        return Normal(value=float(total[0]), gradient=total[1 : 1 + n], matrix=matrix, names=self._dense, pixels=pixels)
+        return Normal(
+            value=float(total[0]),
+            gradient=total[1 : 1 + n],
+            matrix=matrix,
+            names=self._dense,
+            pixels=observed.pixels,
+        )
 
     # --- what is given -----------------------------------------------------------------------------
-
-    def _frame(self, name: str, value: Any) -> np.ndarray:
-        field = np.asarray(value, dtype=np.float64)
-        if field.ndim == 0:
-            return np.full(self.plan.shape, float(field))
-        if field.shape != self.plan.shape:
-            raise InputError(name, f"must have the frame's shape {self.plan.shape}", field.shape)
-        return field
 
     def _direction(self, direction: Mapping[str, Any] | Sequence[float]) -> dict[str, Any]:
         if isinstance(direction, Mapping):
@@ -298,9 +278,9 @@ class Slopes:
                 image[at] = slope
         return value, images
 
-    @cached_property
+    @property
     def _batches(self) -> tuple[Batch, ...]:
-        return tuple(list_batches(self.plan, self._wanted, self._boxes))
+        return self._pixels.batches
 
     def _walk_images(
         self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
@@ -420,7 +400,7 @@ class Slopes:
         parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
         gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
         for number, slope in self._defaults().items():
-            gradient[number] += float((slope.astype(np.float64) * field)[self._wanted].sum())
+            gradient[number] += float((slope.astype(np.float64) * field)[self._pixels.wanted].sum())
         return gradient
 
     # --- amplitudes of a table: the photons are linear in |F|^2 -------------------------------------

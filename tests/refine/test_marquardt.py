@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,13 +134,7 @@ def test_a_restraint_ties_parameters_of_one_still_and_shared_ones():
     at = START.copy()
     blocks = of_lines(lines_seen())(at)
     rules = Rules.none(7)
-    tied = Rules(
-        low=rules.low,
-        high=rules.high,
-        centre=rules.centre,
-        sigma=rules.sigma,
-        restraints=(Restraint((0, 3, 4), (1.0, -2.0, 0.5), 0.3, 0.01),),
-    )
+    tied = replace(rules, restraints=(Restraint((0, 3, 4), (1.0, -2.0, 0.5), 0.3, 0.01),))
     added = tied.add_to(blocks, at)
     direction = np.zeros(7)
     direction[[0, 3, 4]] = 1.0, -2.0, 0.5
@@ -152,13 +147,7 @@ def test_a_restraint_ties_parameters_of_one_still_and_shared_ones():
 def test_a_restraint_between_own_parameters_of_two_stills_is_refused():
     blocks = of_lines(lines_seen())(START)
     free = Rules.none(7)
-    rules = Rules(
-        low=free.low,
-        high=free.high,
-        centre=free.centre,
-        sigma=free.sigma,
-        restraints=(Restraint((1, 3), (1.0, -1.0), 0.0, 1.0),),
-    )
+    rules = replace(free, restraints=(Restraint((1, 3), (1.0, -1.0), 0.0, 1.0),))
     with pytest.raises(InputError, match="own parameters of two stills"):
         rules.add_to(blocks, START)
 
@@ -207,3 +196,27 @@ def test_progress_is_told_after_each_step_that_was_taken():
     told: list[tuple[int, float]] = []
     found = minimise(of_lines(lines_seen()), START, progress=lambda count, value: told.append((count, value)))
     assert [value for _, value in told] == list(found.history[1:])
+
+
+def test_a_power_is_straight_in_the_logarithm_of_a_positive_parameter():
+    """y = s n^6 / 10^6 with n far from where it ends: straight steps overshoot, factors do not."""
+    x = np.linspace(0.5, 1.5, 9)
+
+    def evaluate(at: np.ndarray) -> Blocks:
+        s, n = at
+        model = s * (n / 10.0) ** 6 * np.exp(-((n * x / 10.0) ** 2))
+        exact = 3.0 * 1.2**6 * np.exp(-((1.2 * x) ** 2))
+        jacobian = np.stack([model / s, model * (6.0 / n - 2.0 * n * (x / 10.0) ** 2)], axis=1)
+        blocks = Blocks.empty(2, [])
+        return replace(
+            blocks,
+            value=float(0.5 * np.square(exact - model).sum()),
+            gradient=-jacobian.T @ (exact - model),
+            shared=jacobian.T @ jacobian,
+        )
+
+    rules = Rules.none(2)
+    rules.low[:] = 1e-3
+    found = minimise(evaluate, np.array([1.0, 4.0]), replace(rules, positive=np.array([True, True])), tolerance=1e-12)
+    assert found.converged and found.at == pytest.approx([3.0, 12.0], rel=1e-6)
+    assert found.evaluations < minimise(evaluate, np.array([1.0, 4.0]), rules, tolerance=1e-12).evaluations

@@ -234,7 +234,7 @@ def test_pixels_that_say_nothing_do_not_count():
     assert refine(e, data, free="scale", coarse=False).pixels < data.size
     mask = np.zeros(e.detector.shape, dtype=bool)
     mask[:50] = True
-    assert refine(e, photons(e), free="scale", mask=mask, coarse=False).pixels == 50 * 201
+    assert refine(e, photons(e), free="scale", mask=mask, coarse=False, boxes=None).pixels == 50 * 201
 
 
 @pytest.mark.parametrize(
