@@ -18,10 +18,11 @@ from bragg_numba.refine.blocks import Blocks
 from bragg_numba.refine.marquardt import Minimum, Restraint, Rules, minimise
 from bragg_numba.refine.result import Fitted, Refinement, correlation_of
 from bragg_numba.refine.still import Prepared, Still, prepare
-from bragg_numba.slopes.families import free_constants
+from bragg_numba.slopes.differences import tangents_of
+from bragg_numba.slopes.families import PANELS, SOURCES, free_constants
 from bragg_numba.slopes.parameters import WORDS, Parameter, find_parameters, moved
 from bragg_numba.slopes.slopes import Normal
-from bragg_numba.slopes.tangents import F2
+from bragg_numba.slopes.tangents import F2, Tangent
 
 LIKELIHOODS = ("poisson", "model", "gaussian")
 ROBUST = ("huber", "cauchy")
@@ -300,9 +301,12 @@ class _Job:
     def evaluate(self, at: np.ndarray) -> Blocks:
         """Value, slope and curvature of all stills."""
 
+        known = self._tangents_of_all(at)
+
         def one(number: int) -> Normal:
             parameters = (*self.unknowns.shared, *self.unknowns.own[number])
-            return self.prepared[number].normal(parameters, self.unknowns.of(number, at), self._observed[number])
+            values, observed = self.unknowns.of(number, at), self._observed[number]
+            return self.prepared[number].normal(parameters, values, observed, known)
 
         numbers = range(len(self.prepared))
         found = list(map(one, numbers)) if self.pool is None else list(self.pool.map(one, numbers))
@@ -322,6 +326,21 @@ class _Job:
             tuple(normal.matrix[n:, n:] for normal in found),
             tuple(normal.matrix[:n, n:] for normal in found),
         )
+
+    def _tangents_of_all(self, at: np.ndarray) -> dict[str, Tangent]:
+        """Tangents of shared parameters of the detector and the sources, where these are the same in all stills."""
+        kinds = {PANELS, SOURCES}
+        common = tuple(one for one in self.unknowns.shared if one.family.changes in kinds)
+        first = self.prepared[0]
+        if len(self.prepared) == 1 or not common or not all(first.stands_as(one) for one in self.prepared[1:]):
+            return {}
+        if any(one.family.changes in kinds for part in self.unknowns.own for one in part):
+            return {}
+        if any(one.experiment.crystal.mosflm_matrix is not None for one in self.prepared):  # counts in wavelengths
+            return {}
+        values = self.unknowns.of(0, at)
+        tangents = tangents_of(first.experiment, common, values, oversample=first.plan.oversample)
+        return {one.name: tangent for one, tangent in zip(common, tangents, strict=True)}
 
     def models(self, at: np.ndarray) -> list[np.ndarray]:
         """Photons expected of every still."""

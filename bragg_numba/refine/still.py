@@ -16,6 +16,7 @@ from bragg_numba.slopes.differences import tangents_of
 from bragg_numba.slopes.parameters import Parameter, frozen, moved, plan_of
 from bragg_numba.slopes.pixels import Observed, Pixels
 from bragg_numba.slopes.slopes import Normal, Slopes
+from bragg_numba.slopes.tangents import Tangent
 
 #: Photons that are expected in every pixel at least, so that a stray one makes no fit impossible.
 LEAST_BACKGROUND = 1e-3
@@ -82,6 +83,9 @@ class Prepared:
                 raise InputError("mask", f"must be bool of the frame's shape {shape}", (mask.dtype.name, mask.shape))
             good = good & mask
         bare = experiment.replace(backgrounds=(), diffuse=None)
+        if like is not None:  # equal ones become one, of which much is made once
+            nouns = {name: getattr(like.experiment, name) for name in ("detector", "beam", "structure_factors")}
+            bare = bare.replace(**{name: noun for name, noun in nouns.items() if noun == getattr(bare, name)})
         plan = make_plan(bare, like=None if like is None else like.plan)
         bare = frozen(plan)
         plan = make_plan(bare, like=plan)
@@ -116,12 +120,20 @@ class Prepared:
         boxes = self.boxes.strongest(spots)
         return replace(changed, boxes=boxes, pixels=Pixels(plan, mask=self.good, boxes=boxes.edges))
 
-    def slopes(self, parameters: tuple[Parameter, ...], values: Mapping[str, float]) -> Slopes:
-        """Slopes in parameters where these have the given values."""
+    def slopes(
+        self,
+        parameters: tuple[Parameter, ...],
+        values: Mapping[str, float],
+        known: Mapping[str, Tangent] | None = None,
+    ) -> Slopes:
+        """Slopes in parameters where these have the given values; ``known`` are Tangents that are made already."""
+        found = dict(known or {})
         here = moved(self.experiment, values)
         plan = plan_of(here, self.plan)
-        tangents = tangents_of(self.experiment, parameters, values, here=here, oversample=plan.oversample)
-        by_name = {one.name: tangent for one, tangent in zip(parameters, tangents, strict=True)}
+        unknown = tuple(one for one in parameters if one.name not in found)
+        tangents = tangents_of(self.experiment, unknown, values, here=here, oversample=plan.oversample)
+        found.update((one.name, tangent) for one, tangent in zip(unknown, tangents, strict=True))
+        by_name = {one.name: found[one.name] for one in parameters}
         return Slopes(plan, by_name, pixels=self.pixels, threads=self.threads)
 
     def observe(self, likelihood: str, variance: np.ndarray | None = None) -> Observed:
@@ -129,9 +141,21 @@ class Prepared:
         spread = self.variance if variance is None else variance
         return self.pixels.observe(self.data, spread, likelihood=likelihood, background=self.background)
 
-    def normal(self, parameters: tuple[Parameter, ...], values: Mapping[str, float], observed: Observed) -> Normal:
-        """Normal equations of what was observed where parameters have these values."""
-        return self.slopes(parameters, values).normal_of(observed)
+    def normal(
+        self,
+        parameters: tuple[Parameter, ...],
+        values: Mapping[str, float],
+        observed: Observed,
+        known: Mapping[str, Tangent] | None = None,
+    ) -> Normal:
+        """Normal equations of what was observed where parameters have these values; ``known`` as in ``slopes``."""
+        return self.slopes(parameters, values, known).normal_of(observed)
+
+    def stands_as(self, other: Prepared) -> bool:
+        """Whether detector, beam and sub-pixels are those of another still."""
+        mine, theirs = self.experiment, other.experiment
+        same = mine.detector is theirs.detector and mine.beam is theirs.beam and mine.fidelity == theirs.fidelity
+        return same and mine.rotation.axis == theirs.rotation.axis and self.plan.oversample == other.plan.oversample
 
     def model(self, values: Mapping[str, float], *, whole: bool = False) -> np.ndarray:
         """Photons expected where parameters have these values, background included: float64 (slow, fast).

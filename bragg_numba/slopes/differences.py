@@ -75,11 +75,12 @@ def _tangent(experiment: Experiment, one: Parameter, values: dict[str, float], h
         raise InputError(one.name, "has no derivative where it is 0", hint=one.family.dead)
 
     places = _places_in_cell(one, experiment)
+    acting = {name: held for name, held in values.items() if _acts(name, one, experiment)}
 
     def numbers(offset: float) -> Numbers:
         if one.family.changes == CELL:
             return _with_constant(places, value + offset, here[0])
-        there, _ = moved(experiment, {**values, one.name: value + offset})
+        there, _ = moved(experiment, {**acting, one.name: value + offset})
         return _numbers(there, one.family.changes, oversample)
 
     found = _extrapolated(one.name, numbers, step)
@@ -87,6 +88,13 @@ def _tangent(experiment: Experiment, one: Parameter, values: dict[str, float], h
     if not kept:
         raise InputError(one.name, "has no effect in this experiment", hint=one.family.dead)
     return Tangent(**kept)
+
+
+def _acts(name: str, one: Parameter, experiment: Experiment) -> bool:
+    """Whether the value of a parameter may change what another one's numbers are."""
+    if one.family.changes == SOURCES and experiment.crystal.mosflm_matrix is not None:
+        return True
+    return name.startswith(("detector.", "beam."))
 
 
 def _extrapolated(name: str, numbers: Callable[[float], Numbers], step: float) -> Numbers:
