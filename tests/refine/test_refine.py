@@ -86,7 +86,8 @@ def test_a_still_with_noise_is_refined_from_diffbraggs_starting_errors(shape, sq
     else:
         e = truth(shape, (256, 257))
         found = refine(wrong(e), photons(e), free="orientation,cell,counts,scale")
-    assert found.converged
+    # A dozen passes over the pixels near spots: what the time of a still is made of.
+    assert found.converged and found.evaluations <= 20 and found.pixels < 0.5 * 256 * 257
     off = np.abs(np.subtract(found.experiment.crystal.cell, CELL))
     assert angle_between(e, found.experiment) < 0.005
     assert off[:3].sum() < 0.025 and off[3:].max() < 0.025
