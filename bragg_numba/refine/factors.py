@@ -129,7 +129,7 @@ def _with(factors: StructureFactors, squares: np.ndarray) -> StructureFactors:
 def _sums(one: Prepared, factors: StructureFactors) -> tuple[np.ndarray, np.ndarray]:
     """Over the pixels of a still, sums of each reflection's photons per |F|^2: times data over model, and alone."""
     plan = make_plan(one.experiment.replace(structure_factors=factors), like=one.plan)
-    slopes = Slopes(plan, {F2: None}, pixels=one.pixels, threads=one.threads)
+    slopes = Slopes(plan, {F2: None}, pixels=one.pixels, surroundings=one.surroundings, threads=one.threads)
     model = slopes.image() + one.background
     return slopes.pull(one.data / model)[F2], slopes.pull(np.ones(plan.shape))[F2]
 

@@ -12,10 +12,11 @@ from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.refine.boxes import Boxes, choose_boxes, local_background
+from bragg_numba.render.surroundings import surroundings
 from bragg_numba.slopes.differences import tangents_of
 from bragg_numba.slopes.parameters import Parameter, frozen, moved, plan_of
 from bragg_numba.slopes.pixels import Observed, Pixels
-from bragg_numba.slopes.slopes import Normal, Slopes
+from bragg_numba.slopes.slopes import Normal, Slopes, Surroundings
 from bragg_numba.slopes.tangents import Tangent
 
 #: Photons that are expected in every pixel at least, so that a stray one makes no fit impossible.
@@ -61,6 +62,7 @@ class Prepared:
     good: np.ndarray  #: bool (slow, fast)
     boxes: Boxes | None  #: of spots; None: every pixel counts
     pixels: Pixels  #: that are looked at
+    surroundings: Surroundings  #: what the crystal's photons go through
     threads: int | None
 
     @classmethod
@@ -102,6 +104,7 @@ class Prepared:
             good=good,
             boxes=found,
             pixels=Pixels(plan, mask=good, boxes=None if found is None else found.edges),
+            surroundings=surroundings(plan, threads),
             threads=threads,
         )
 
@@ -134,7 +137,8 @@ class Prepared:
         tangents = tangents_of(self.experiment, unknown, values, here=here, oversample=plan.oversample)
         found.update((one.name, tangent) for one, tangent in zip(unknown, tangents, strict=True))
         by_name = {one.name: found[one.name] for one in parameters}
-        return Slopes(plan, by_name, pixels=self.pixels, threads=self.threads)
+        around = self.surroundings
+        return Slopes(plan, by_name, pixels=self.pixels, surroundings=around, threads=self.threads)
 
     def observe(self, likelihood: str, variance: np.ndarray | None = None) -> Observed:
         """The data in the order of the pixels, for ``normal``; ``variance`` if not that of the read-out."""
@@ -229,17 +233,7 @@ def _background(
 
 def _own_background(experiment: Experiment, threads: int | None) -> np.ndarray:
     """What the experiment's amorphous backgrounds and its diffuse scattering bring."""
-    if not experiment.backgrounds and experiment.diffuse is None:
-        return np.zeros(experiment.detector.shape)
-    from bragg_numba.render.amorphous import render_layers
-    from bragg_numba.render.diffuse import render_diffuse
-    from bragg_numba.threads import threads as with_threads
-
-    plan = make_plan(experiment)
-    field = np.zeros(plan.shape)
-    with with_threads(threads):
-        if plan.diffuse is not None:
-            field += render_diffuse(plan)
-        if plan.amorphous is not None:
-            field += render_layers(plan.amorphous)
-    return field
+    field = None
+    if experiment.backgrounds or experiment.diffuse is not None:
+        field = surroundings(make_plan(experiment), threads).beside
+    return np.zeros(experiment.detector.shape) if field is None else field

@@ -435,6 +435,7 @@ class Simulator:
         InputError
             By the name of what is no parameter or has no slope, a part of the experiment among them.
         """
+        from bragg_numba.render.surroundings import surroundings
         from bragg_numba.slopes.differences import tangents_of
         from bragg_numba.slopes.parameters import find_parameters, frozen, plan_at
         from bragg_numba.slopes.pixels import Pixels, check_boxes
@@ -451,6 +452,7 @@ class Simulator:
             plan,
             {one.name: by_name.get(one.name) for one in found},
             pixels=Pixels(plan, mask=mask, boxes=None if boxes is None else check_boxes(plan, boxes)),
+            surroundings=surroundings(plan, self._threads),
             precision=self._precision if precision is None else precision,
             threads=self._threads,
             max_memory=self._max_memory,

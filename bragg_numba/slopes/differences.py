@@ -15,6 +15,7 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.experiment.vectors import as_vector, rotate_xyz
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.damage import drifted
 from bragg_numba.plan.orientations import draw_misset
 from bragg_numba.plan.panels import list_panels, list_sensors
 from bragg_numba.plan.sources import list_sources
@@ -159,7 +160,7 @@ def _cell(experiment: Experiment, cell: tuple | None) -> Cell:
     crystal = experiment.crystal
     misset = draw_misset(crystal, ClassicStream(), physical=experiment.fidelity == "physical")
     parts = _Lattice(cell, crystal.mosflm_matrix, crystal.orientation)
-    return orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset)
+    return drifted(orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset), experiment.damage)
 
 
 def _places_in_cell(one: Parameter, experiment: Experiment) -> tuple[int, ...]:

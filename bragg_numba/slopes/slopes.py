@@ -20,9 +20,10 @@ from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
 from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
-from bragg_numba.slopes.contraction import Contraction, contract
+from bragg_numba.slopes.contraction import Contraction, contract, vectors_at_rest
+from bragg_numba.slopes.likelihood import judge
 from bragg_numba.slopes.pixels import Batch, Observed, Pixels, as_frame
-from bragg_numba.slopes.tangents import F2, Tangent
+from bragg_numba.slopes.tangents import F2, OF_PANELS, Tangent
 from bragg_numba.threads import threads
 
 PRECISIONS = ("auto", "tile", "float64")
@@ -56,6 +57,18 @@ class Normal:
     pixels: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What frames are multiplied by, and what is there besides the crystal's photons, float64 (slow, fast).
+
+    ``passed`` is the part that arrives of what the crystal scatters, None: all. ``beside`` are photons of diffuse
+    scattering and amorphous backgrounds as they arrive, None: there are none.
+    """
+
+    passed: np.ndarray | None = None
+    beside: np.ndarray | None = None
+
+
 class Slopes:
     """Slopes of the photons of a frame's pixels in parameters of its experiment, on the CPU.
 
@@ -70,6 +83,8 @@ class Slopes:
         What each parameter changes of the plan, by name; None for ``structure_factors.F2``.
     pixels
         Those that are wanted; None: the whole frame.
+    surroundings
+        What render.surroundings makes of the plan; None: nothing of the kind is there.
     precision
         ``"auto"`` and ``"tile"``: terms in float32 where amplitudes allow it, and images in float32;
         ``"float64"``: both in float64.
@@ -92,6 +107,7 @@ class Slopes:
         tangents: Mapping[str, Tangent | None],
         *,
         pixels: Pixels | None = None,
+        surroundings: Surroundings | None = None,
         precision: str = "auto",
         threads: int | None = None,
         cell_counts: Sequence[float] | None = None,
@@ -100,6 +116,11 @@ class Slopes:
         check.environment()
         check.choice("precision", precision, PRECISIONS)
         refuse_plan(plan)
+        if surroundings is None and (plan.transmission, plan.amorphous, plan.diffuse) != (None, None, None):
+            name = "Experiment.transmission, backgrounds and diffuse"
+            raise InputError(name, "have no slopes here", hint="Simulator.slopes has them; else leave them out")
+        around = Surroundings() if surroundings is None else surroundings
+        self._passed, self._beside = around.passed, around.beside
         self.plan = plan if cell_counts is None else with_counts(plan, cell_counts)
         self.names = tuple(tangents)
         self._dense = tuple(name for name in self.names if name != F2)
@@ -234,12 +255,15 @@ class Slopes:
         """The normal equations of what ``Pixels.observe`` of these pixels put into order."""
         if F2 in self.names:
             raise InputError(F2, "has no dense normal equations", hint="pull(weights) gives its gradient")
-        if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
-            raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
+        defaults = self._defaults()
+        simple = self._passed is None and self._beside is None and not defaults
         n = len(self._dense)
         total = np.zeros(1 + n + n * (n + 1) // 2)
         for batch, fields in zip(self._batches, observed.fields, strict=True):
-            total += self._walk_normals(batch, observed.kind, *fields).sum(axis=0)
+            if simple:
+                total += self._walk_normals(batch, observed.kind, *fields).sum(axis=0)
+            else:
+                total += self._weighed_images(batch, observed.kind, fields, defaults)
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
@@ -271,12 +295,24 @@ class Slopes:
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
         for batch in self._batches:
-            values, slopes = self._walk_images(batch, contraction)
+            values, slopes = self._arrived(batch, contraction)
             at = batch.frame_rows, batch.frame_columns
             value[at] = values
             for image, slope in zip(images, slopes, strict=True):
                 image[at] = slope
         return value, images
+
+    def _arrived(self, batch: Batch, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
+        """Photons of a batch's pixels, and their slopes, behind obstacles and with what lies beside."""
+        values, slopes = self._walk_images(batch, contraction)
+        at = batch.frame_rows, batch.frame_columns
+        if self._passed is not None:
+            values *= self._passed[at]
+            slopes *= self._passed[at]
+        if self._beside is not None:
+            values += self._beside[at]
+            slopes += contraction.photons[:, None] * self._beside[at]
+        return values, slopes
 
     @property
     def _batches(self) -> tuple[Batch, ...]:
@@ -322,6 +358,19 @@ class Slopes:
                 *self._nouns(c), *_lists(batch), sparse, kind, *fields, scratch, weights, room, judged, found
             )
         return found
+
+    def _weighed_images(
+        self, batch: Batch, kind: int, fields: tuple[np.ndarray, ...], defaults: Mapping[int, np.ndarray]
+    ) -> np.ndarray:
+        """What ``_walk_normals`` sums to, by way of the slopes of a batch's pixels: the general case."""
+        values, slopes = self._arrived(batch, self._contraction)
+        at = batch.frame_rows, batch.frame_columns
+        for number, slope in defaults.items():
+            slopes[number] += slope[at]
+        data, variance, background = fields
+        value, slope, curve = judge(kind, values + background, data, variance)
+        matrix = (slopes * curve) @ slopes.T
+        return np.concatenate([[value.sum()], slopes @ slope, matrix[np.tril_indices(len(matrix))]])
 
     def _rooms(self, parameters: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """What threads write in: their scratch, weights of an interpolation, slopes of a block."""
@@ -394,24 +443,35 @@ class Slopes:
     def _pull_dense(self, field: np.ndarray) -> np.ndarray:
         c = self._contraction
         total = np.zeros((len(self.plan.panels), rows.N_ROWS + c.weights.shape[1]))
+        beside = 0.0
         for batch in self._batches:
-            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
+            at = batch.frame_rows, batch.frame_columns
+            found = self._walk_pulls(batch, self._arriving(field, at))
             total[batch.blocks[0, 0]] += found.sum(axis=0)
+            if self._beside is not None:
+                beside += float(field[at] @ self._beside[at])
         parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
         gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
+        gradient += beside * c.photons
         for number, slope in self._defaults().items():
             gradient[number] += float((slope.astype(np.float64) * field)[self._pixels.wanted].sum())
         return gradient
+
+    def _arriving(self, field: np.ndarray, at: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Weights of pixels as weights of what is scattered towards them."""
+        return np.ascontiguousarray(field[at] if self._passed is None else field[at] * self._passed[at])
 
     # --- amplitudes of a table: the photons are linear in |F|^2 -------------------------------------
 
     def _bragg_of(self, squares: np.ndarray) -> np.ndarray:
         """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
         factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
-        one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
+        one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves, photons=np.zeros(1))
         out = np.zeros(self.plan.shape, dtype=self._kind)
         for batch in self._batches:
-            out[batch.frame_rows, batch.frame_columns] = self._walk_images(batch, one, squares)[1][0]
+            at = batch.frame_rows, batch.frame_columns
+            found = self._walk_images(batch, one, squares)[1][0]
+            out[at] = found if self._passed is None else found * self._passed[at]
         return out
 
     def _defaults(self) -> dict[int, np.ndarray]:
@@ -454,7 +514,7 @@ class Slopes:
         require("the gradient in structure factors", parts * table.nbytes, self._max_memory, f"{table.size} places")
         gradient = np.zeros(table.size)
         for batch in self._batches:
-            weights = np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns])
+            weights = self._arriving(field, (batch.frame_rows, batch.frame_columns))
             found = np.zeros((parts, table.size))
             nouns = panels, lattice, lookup, plan_rules, sources, cells
             with threads(self._threads):
@@ -512,7 +572,7 @@ _KNOWN = {
             "lookup",
         ),
         *("rules", "phi", "layers", "domains", "mosaic_spread", "oversample", "recommended_oversample"),
-        *("cell_counts", "notes", "lattices", "amorphous", "diffuse"),
+        *("cell_counts", "notes", "lattices", "amorphous", "diffuse", "transmission", "intact"),
     },
     "Lattice": {
         *("shape", "n_a", "n_b", "n_c", "metric_hh", "metric_kk", "metric_ll", "metric_hk", "metric_hl", "metric_kl"),
@@ -542,13 +602,6 @@ def refuse_plan(plan: Plan) -> None:
     experiment = plan.experiment
     if plan.lattices is not None:
         raise InputError("Experiment.lattices", "have no slopes", hint="take those of each experiment of its own")
-    if plan.amorphous is not None or plan.diffuse is not None:
-        name = "Experiment.backgrounds" if plan.amorphous is not None else "Experiment.diffuse"
-        raise InputError(name, "has no slopes", hint="leave it out, render it, and hand it to normal as background")
-    if plan.transmission is not None:
-        raise InputError("what stands in the way", "has no slopes: shadows, windows and air are not among them yet")
-    if experiment.damage is not None and experiment.damage.dose_MGy > 0.0:
-        raise InputError("Experiment.damage", "has no slopes", hint="leave it out, or put faded amplitudes in")
     if plan.rules.running:
         raise InputError("Sampling.oversample_thick, _polar and _omega", "have no slopes, being running products")
     if experiment.sampling.pixel_average:
@@ -578,12 +631,47 @@ def _refuse_tangent(plan: Plan, name: str, tangent: Tangent | None) -> None:
     if made_of and changed & {"wavelengths_m", "attenuation_per_m", "layer_step_m"}:
         hint = "give its attenuation depth"
         raise InputError(name, "has no slope where a sensor's material says how much it absorbs", hint=hint)
+    _refuse_beside(plan, name, tangent)
     sensorless = not any(panel.has_sensor for panel in plan.panels)
     if sensorless and changed & {"attenuation_per_m", "layer_step_m"}:
         raise InputError(name, "has a slope only where there is a sensor")
 
 
+#: Fields of a Tangent in which obstacles and amorphous backgrounds change, too.
+_OF_SURROUNDINGS = {*OF_PANELS, "wavelengths_m", "weights"}
+
+
+def _refuse_beside(plan: Plan, name: str, tangent: Tangent) -> None:
+    """Raise InputError for a parameter that changes what is no part of the kernels' slopes."""
+    changed = set(tangent.changed)
+    hint = "leave them out, render them, and hand them to normal as background"
+    if plan.transmission is not None and changed & _OF_SURROUNDINGS:
+        rule = "has no slope where obstacles stand in the way: what they let through changes with it"
+        raise InputError(name, rule, hint="leave Experiment.transmission out")
+    if plan.amorphous is not None and changed & (_OF_SURROUNDINGS | {"polarization"}):
+        raise InputError(name, "has no slope beside amorphous backgrounds, which change with it", hint=hint)
+    if plan.diffuse is not None and changed - {"log_scale", "log_water"}:
+        raise InputError(name, "has no slope beside diffuse scattering, which changes with it", hint=hint)
+    if not has_dose(plan):
+        return
+    if tangent.default_F:
+        raise InputError(name, "has no slope at a dose, which fades each reflection by its spacing")
+    if tangent.cell_vectors_m is not None:
+        change = np.asarray(tangent.cell_vectors_m) @ np.linalg.inv(vectors_at_rest(plan))
+        gram = vectors_at_rest(plan) @ vectors_at_rest(plan).T
+        if np.abs(change @ gram + (change @ gram).T).max() > 1e-9 * np.abs(change @ gram).max():
+            raise InputError(name, "has no slope at a dose, which fades reflections by the cell's spacings")
+
+
+def has_dose(plan: Plan) -> bool:
+    """Whether a dose has changed the cell and the structure factors."""
+    damage = plan.experiment.damage
+    return damage is not None and damage.dose_MGy > 0.0
+
+
 def _refuse_amplitudes(plan: Plan, name: str) -> None:
+    if has_dose(plan):
+        raise InputError(name, "has no slopes at a dose, which fades each reflection by its spacing")
     if not plan.lookup.has_table:
         raise InputError(name, "needs a table of structure factors", hint="structure_factors.default_F is its slope")
     if plan.lookup.interpolate:
