@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.refine.blocks import Blocks
+from bragg_numba.refine.blocks import Blocks, WithReflections
+
+#: What a minimiser needs of a value: its slope and curvature.
+Curved = Blocks | WithReflections
 
 #: Damping of the first step, and beyond which no step is found any more; the diagonal's unit is 1.
 _FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e12
@@ -44,6 +47,7 @@ class Rules:
     sigma: np.ndarray  #: of priors, inf for none
     positive: np.ndarray  #: bool, those whose steps are factors: photons, numbers of cells
     restraints: tuple[Restraint, ...] = ()
+    many: int = 0  #: the last ones, of which none holds up a step: reflections
 
     @classmethod
     def none(cls, n: int) -> Rules:
@@ -51,13 +55,42 @@ class Rules:
         inf = np.full(n, math.inf)
         return cls(low=-inf, high=inf, centre=np.zeros(n), sigma=inf.copy(), positive=np.zeros(n, dtype=bool))
 
-    def only(self, which: np.ndarray) -> Rules:
-        """Those of some of the parameters, bool (n,), without restraints."""
-        low, high, centre, sigma = self.low[which], self.high[which], self.centre[which], self.sigma[which]
-        return Rules(low=low, high=high, centre=centre, sigma=sigma, positive=self.positive[which])
+    def beside(self, low: np.ndarray, high: np.ndarray) -> Rules:
+        """With as many positive parameters more as these bounds (r,), of which none holds up a step."""
+        r = len(low)
+        return replace(
+            self,
+            low=np.concatenate([self.low, low]),
+            high=np.concatenate([self.high, high]),
+            centre=np.concatenate([self.centre, np.zeros(r)]),
+            sigma=np.concatenate([self.sigma, np.full(r, math.inf)]),
+            positive=np.concatenate([self.positive, np.ones(r, dtype=bool)]),
+            many=r,
+        )
 
-    def add_to(self, blocks: Blocks, at: np.ndarray) -> Blocks:
+    def only(self, which: np.ndarray) -> Rules:
+        """Those of some of the parameters, bool (n,); restraints of others with them are left out."""
+        place = np.cumsum(which) - 1
+        return Rules(
+            low=self.low[which],
+            high=self.high[which],
+            centre=self.centre[which],
+            sigma=self.sigma[which],
+            positive=self.positive[which],
+            restraints=tuple(
+                replace(one, where=tuple(int(place[i]) for i in one.where))
+                for one in self.restraints
+                if all(which[i] for i in one.where)
+            ),
+        )
+
+    def add_to(self, blocks: Curved, at: np.ndarray) -> Curved:
         """Blocks with priors and restraints at the parameters ``at`` added (eq. 68)."""
+        if isinstance(blocks, WithReflections):
+            return replace(blocks, blocks=self._added(blocks.blocks, at))
+        return self._added(blocks, at)
+
+    def _added(self, blocks: Blocks, at: np.ndarray) -> Blocks:
         value = blocks.value
         own = {i: (k, i - part.start) for k, part in enumerate(blocks.parts) for i in range(part.start, part.stop)}
         listed = [Restraint((i,), (1.0,), self.centre[i], s) for i, s in enumerate(self.sigma) if s < math.inf]
@@ -86,7 +119,7 @@ class Minimum:
     """Where a minimisation ended."""
 
     at: np.ndarray  #: float64 (n,)
-    blocks: Blocks  #: there, priors and restraints included
+    blocks: Curved  #: there, priors and restraints included
     history: tuple[float, ...]  #: the value after each accepted step, the start's first
     evaluations: int
     converged: bool
@@ -95,7 +128,7 @@ class Minimum:
 
 
 def minimise(
-    evaluate: Callable[[np.ndarray], Blocks],
+    evaluate: Callable[[np.ndarray], Curved],
     start: np.ndarray,
     rules: Rules | None = None,
     *,
@@ -189,7 +222,7 @@ def minimise(
     )
 
 
-def _step(blocks: Blocks, scale: np.ndarray, damping: float, fixed: np.ndarray) -> np.ndarray:
+def _step(blocks: Curved, scale: np.ndarray, damping: float, fixed: np.ndarray) -> np.ndarray:
     """The damped step; where rounding makes a block singular, one with more damping."""
     while True:
         try:
@@ -201,23 +234,25 @@ def _step(blocks: Blocks, scale: np.ndarray, damping: float, fixed: np.ndarray) 
         damping = max(10.0 * damping, 1e-10)
 
 
-def _promise(blocks: Blocks, step: np.ndarray) -> float:
+def _promise(blocks: Curved, step: np.ndarray) -> float:
     """By how much the quadratic falls along a step."""
     return -float(blocks.gradient @ step + 0.5 * blocks.curvature(step))
 
 
 def _moved(at: np.ndarray, step: np.ndarray, logarithmic: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Where a step ends, inside the bounds, and the step that leads there on straight lines and logarithms."""
-    turns = np.where(logarithmic, step / np.where(logarithmic, at, 1.0), 0.0)
+    turns, most = np.where(logarithmic, step / np.where(logarithmic, at, 1.0), 0.0), math.log(_MOST_FACTOR)
+    few = len(at) - rules.many
+    turns[few:] = np.clip(turns[few:], -most, most)
     # A step of more than a factor of _MOST_FACTOR is one too far: all are shorter.
-    shorter = min(1.0, math.log(_MOST_FACTOR) / max(float(np.abs(turns).max(initial=0.0)), 1e-300))
+    shorter = min(1.0, most / max(float(np.abs(turns[:few]).max(initial=0.0)), 1e-300))
     trial = np.where(logarithmic, at * np.exp(shorter * turns), at + shorter * step)
     trial = np.clip(trial, rules.low, rules.high)
     factor = np.where(logarithmic, trial / np.where(logarithmic, at, 1.0), 1.0)
     return trial, np.where(logarithmic, at * np.log(np.maximum(factor, 1e-300)), trial - at)
 
 
-def _try(evaluate: Callable[[np.ndarray], Blocks], rules: Rules, at: np.ndarray) -> Blocks | None:
+def _try(evaluate: Callable[[np.ndarray], Curved], rules: Rules, at: np.ndarray) -> Curved | None:
     """The blocks at a trial; None where it makes no sense."""
     try:
         blocks = rules.add_to(evaluate(at), at)

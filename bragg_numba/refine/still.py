@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bragg_numba.errors import InputError
-from bragg_numba.experiment import Experiment
+from bragg_numba.experiment import Experiment, StructureFactors
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.refine.boxes import Boxes, choose_boxes, local_background
 from bragg_numba.render.surroundings import surroundings
@@ -17,7 +17,7 @@ from bragg_numba.slopes.differences import tangents_of
 from bragg_numba.slopes.parameters import Parameter, frozen, moved, plan_of
 from bragg_numba.slopes.pixels import Observed, Pixels
 from bragg_numba.slopes.slopes import Normal, Slopes, Surroundings
-from bragg_numba.slopes.tangents import Tangent
+from bragg_numba.slopes.tangents import F2, Tangent
 
 #: Photons that are expected in every pixel at least, so that a stray one makes no fit impossible.
 LEAST_BACKGROUND = 1e-3
@@ -123,20 +123,33 @@ class Prepared:
         boxes = self.boxes.strongest(spots)
         return replace(changed, boxes=boxes, pixels=Pixels(plan, mask=self.good, boxes=boxes.edges))
 
+    def with_factors(self, factors: StructureFactors, table: np.ndarray) -> Prepared:
+        """The same still with other amplitudes of the same reflections, and the plan's table of them."""
+        experiment = self.experiment.replace(structure_factors=factors)
+        of_plan = self.plan.experiment.replace(structure_factors=factors)
+        return replace(self, experiment=experiment, plan=replace(self.plan, experiment=of_plan, table=table))
+
     def slopes(
         self,
         parameters: tuple[Parameter, ...],
         values: Mapping[str, float],
         known: Mapping[str, Tangent] | None = None,
+        *,
+        reflections: bool = False,
     ) -> Slopes:
-        """Slopes in parameters where these have the given values; ``known`` are Tangents that are made already."""
+        """Slopes in parameters where these have the given values, and in |F|^2 of ``reflections``.
+
+        ``known`` are Tangents that are made already.
+        """
         found = dict(known or {})
         here = moved(self.experiment, values)
         plan = plan_of(here, self.plan)
         unknown = tuple(one for one in parameters if one.name not in found)
         tangents = tangents_of(self.experiment, unknown, values, here=here, oversample=plan.oversample)
         found.update((one.name, tangent) for one, tangent in zip(unknown, tangents, strict=True))
-        by_name = {one.name: found[one.name] for one in parameters}
+        by_name: dict[str, Tangent | None] = {one.name: found[one.name] for one in parameters}
+        if reflections:
+            by_name[F2] = None
         around = self.surroundings
         return Slopes(plan, by_name, pixels=self.pixels, surroundings=around, threads=self.threads)
 
@@ -151,9 +164,11 @@ class Prepared:
         values: Mapping[str, float],
         observed: Observed,
         known: Mapping[str, Tangent] | None = None,
+        *,
+        reflections: bool = False,
     ) -> Normal:
-        """Normal equations of what was observed where parameters have these values; ``known`` as in ``slopes``."""
-        return self.slopes(parameters, values, known).normal_of(observed)
+        """Normal equations of what was observed where parameters have these values; the rest as in ``slopes``."""
+        return self.slopes(parameters, values, known, reflections=reflections).normal_of(observed)
 
     def stands_as(self, other: Prepared) -> bool:
         """Whether detector, beam and sub-pixels are those of another still."""

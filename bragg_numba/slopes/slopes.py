@@ -31,6 +31,9 @@ PRECISIONS = ("auto", "tile", "float64")
 #: Most parts whose gradients in structure factors are made apart, and the bytes that they may take together.
 MOST_PARTS, BYTES_OF_PARTS = 16, 2**28
 
+#: Part of the mean |F|^2 that reflections have at least where a bound for all of them is made.
+_DIMMEST = 1e-3
+
 #: Squared radius beyond which a gauss spot is 0 in float64 for all that sums notice, 10^-300 of its height.
 _DARK_IN_FLOAT64 = 217.0
 
@@ -42,12 +45,27 @@ _NOT_OF_CURVED = {"origin_m", "fast", "slow", "normal", "close_distance_m", "pit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reflections:
+    """Normal equations in |F|^2 of the reflections of a table, in their order (eq. 65).
+
+    ``gradient`` float64 (n,). ``weight`` float64 (n,) stands for the matrix among reflections: the diagonal where no
+    pixel holds two of them, and else one that bounds it from above. ``cross`` float64 (parameters, n) is the matrix
+    between the other parameters and these.
+    """
+
+    gradient: np.ndarray
+    weight: np.ndarray
+    cross: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Normal:
     """The normal equations of data given an experiment, at its parameters.
 
     ``value`` is minus the logarithm of the likelihood, ``gradient`` float64 (n,) its slope in each parameter,
     ``matrix`` float64 (n, n) J^T W J, W being the expected second derivative in a pixel's photons: Fisher's
-    information. ``names`` are the parameters' and ``pixels`` is how many were judged.
+    information. ``names`` are the parameters' and ``pixels`` is how many were judged. ``structure_factors.F2`` is not
+    among them: ``reflections`` holds what belongs to it, where it was asked for.
     """
 
     value: float
@@ -55,6 +73,7 @@ class Normal:
     matrix: np.ndarray
     names: tuple[str, ...]
     pixels: int
+    reflections: Reflections | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,17 +272,16 @@ class Slopes:
 
     def normal_of(self, observed: Observed) -> Normal:
         """The normal equations of what ``Pixels.observe`` of these pixels put into order."""
-        if F2 in self.names:
-            raise InputError(F2, "has no dense normal equations", hint="pull(weights) gives its gradient")
         defaults = self._defaults()
-        simple = self._passed is None and self._beside is None and not defaults
+        scatter = _Scatter(self) if F2 in self.names else None
+        simple = self._passed is None and self._beside is None and not defaults and scatter is None
         n = len(self._dense)
         total = np.zeros(1 + n + n * (n + 1) // 2)
         for batch, fields in zip(self._batches, observed.fields, strict=True):
             if simple:
                 total += self._walk_normals(batch, observed.kind, *fields).sum(axis=0)
             else:
-                total += self._weighed_images(batch, observed.kind, fields, defaults)
+                total += self._weighed_images(batch, observed.kind, fields, defaults, scatter)
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
@@ -273,6 +291,7 @@ class Slopes:
             matrix=matrix,
             names=self._dense,
             pixels=observed.pixels,
+            reflections=None if scatter is None else scatter.reflections(),
         )
 
     # --- what is given -----------------------------------------------------------------------------
@@ -360,7 +379,12 @@ class Slopes:
         return found
 
     def _weighed_images(
-        self, batch: Batch, kind: int, fields: tuple[np.ndarray, ...], defaults: Mapping[int, np.ndarray]
+        self,
+        batch: Batch,
+        kind: int,
+        fields: tuple[np.ndarray, ...],
+        defaults: Mapping[int, np.ndarray],
+        scatter: _Scatter | None,
     ) -> np.ndarray:
         """What ``_walk_normals`` sums to, by way of the slopes of a batch's pixels: the general case."""
         values, slopes = self._arrived(batch, self._contraction)
@@ -369,6 +393,8 @@ class Slopes:
             slopes[number] += slope[at]
         data, variance, background = fields
         value, slope, curve = judge(kind, values + background, data, variance)
+        if scatter is not None:
+            scatter.add(batch, slope, curve, slopes)
         matrix = (slopes * curve) @ slopes.T
         return np.concatenate([[value.sum()], slopes @ slope, matrix[np.tril_indices(len(matrix))]])
 
@@ -507,20 +533,49 @@ class Slopes:
         return table
 
     def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
+        gradient = np.zeros(self.plan.table.size)
+        for batch in self._batches:
+            self._scatter_into(gradient, batch, field[batch.frame_rows, batch.frame_columns])
+        return gradient.reshape(self.plan.table.shape)[self._places]
+
+    def _scatter_into(self, gradient: np.ndarray, batch: Batch, field: np.ndarray) -> None:
+        """Add the slopes in |F|^2 of all places of the table, flat, of a sum of pixels times their weights."""
         from bragg_numba.kernels.slopes import reflections
 
         panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments
         parts = max(1, min(MOST_PARTS, BYTES_OF_PARTS // table.nbytes))
         require("the gradient in structure factors", parts * table.nbytes, self._max_memory, f"{table.size} places")
-        gradient = np.zeros(table.size)
-        for batch in self._batches:
-            weights = self._arriving(field, (batch.frame_rows, batch.frame_columns))
-            found = np.zeros((parts, table.size))
-            nouns = panels, lattice, lookup, plan_rules, sources, cells
-            with threads(self._threads):
-                reflections.scatter_weights(*nouns, *_lists(batch), weights, found)
-            gradient += found.sum(axis=0)
-        return gradient.reshape(table.shape)[self._places]
+        if self._passed is not None:
+            field = field * self._passed[batch.frame_rows, batch.frame_columns]
+        found = np.zeros((parts, table.size))
+        nouns = panels, lattice, lookup, plan_rules, sources, cells
+        with threads(self._threads):
+            reflections.scatter_weights(*nouns, *_lists(batch), np.ascontiguousarray(field), found)
+        gradient += found.sum(axis=0)
+
+
+class _Scatter:
+    """Normal equations in |F|^2, summed batch by batch."""
+
+    def __init__(self, slopes: Slopes) -> None:
+        self._slopes, table = slopes, slopes.plan.table
+        squares = np.square(np.asarray(slopes.plan.experiment.structure_factors.amplitudes, dtype=np.float64))
+        # Of any positive numbers x, sum_j H_ij x_j / x_i is a diagonal that bounds H from above: of the squares.
+        self._like = np.maximum(squares, _DIMMEST * squares.mean() or 1.0)
+        self._photons = slopes._bragg_of(slopes._table_of(self._like))
+        self._sums = np.zeros((2 + len(slopes._dense), table.size))
+
+    def add(self, batch: Batch, slope: np.ndarray, curve: np.ndarray, slopes: np.ndarray) -> None:
+        """Add pixels with the slopes of their likelihood and its expected second ones, and of their photons."""
+        photons = self._photons[batch.frame_rows, batch.frame_columns]
+        for sums, field in zip(self._sums, (slope, curve * photons, *(slopes * curve)), strict=True):
+            self._slopes._scatter_into(sums, batch, field)
+
+    def reflections(self) -> Reflections:
+        """What has been added."""
+        shape, places = self._slopes.plan.table.shape, self._slopes._places
+        found = np.array([sums.reshape(shape)[places] for sums in self._sums])
+        return Reflections(gradient=found[0], weight=found[1] / self._like, cross=found[2:])
 
 
 def _lists(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

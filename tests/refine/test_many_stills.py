@@ -90,6 +90,70 @@ def test_stills_of_different_factors_are_refused():
         refine_factors([Still(experiment=one.replace(structure_factors=StructureFactors(default_F=1)), data=data)])
 
 
+def check_factors_and_scales(n: int, pixels: int, reach: int) -> None:
+    """|F|^2 off by 20 %, scales of all stills but the first unknown."""
+    exact = truths(n, pixels, reach)
+    table = exact[0].structure_factors
+    start = perturbed(table, 0.2)
+    grown = np.exp(0.3 * np.random.default_rng(9).normal(size=n))
+    grown[0] = 1.0
+    starts = [
+        one.replace(structure_factors=start, beam=one.beam.replace(fluence_per_m2=3e28 * factor))
+        for one, factor in zip(exact, grown, strict=True)
+    ]
+    frames = [counts(one, i) for i, one in enumerate(exact)]
+    found = refine(starts, frames, "scale", shared="F2", coarse=False, tolerance=1e-3)
+    assert found.converged and found.factor_sigmas is not None
+    fitted = found.experiment.structure_factors
+    assert all(one.structure_factors is fitted for one in found.experiments)
+    strong = found.factor_sigmas < 0.025 * fitted.amplitudes
+    assert strong.sum() > 20
+    assert r1(start, table, strong) > 0.1
+    assert r1(fitted, table, strong) < 0.02
+    # Of the first still the photons are known: they are what all others and |F|^2 are measured by.
+    assert "0: scale" not in found.values
+    for still in range(1, n):
+        name = f"{still}: scale"
+        assert abs(found.values[name] * grown[still] - 1.0) < 5 * found.sigmas[name] * grown[still]
+    off = ((fitted.amplitudes - table.amplitudes) / found.factor_sigmas)[strong]
+    assert abs(np.std(off) ** 2 - 1) < 4 * np.sqrt(2 / strong.sum())
+
+
+def test_structure_factors_and_scales_come_back_together():
+    check_factors_and_scales(5, 96, 5)
+
+
+def test_structure_factors_alone_are_what_expectation_and_maximisation_find():
+    exact = truths(2, 96, 4)
+    start = perturbed(exact[0].structure_factors, 0.2)
+    stills = with_factors([Still(experiment=one, data=counts(one, i)) for i, one in enumerate(exact)], start)
+    found = refine(stills, free=(), shared="F2", tolerance=1e-6)
+    other = refine_factors(stills, tolerance=1e-5)
+    strong = found.factor_sigmas < 0.05 * found.experiment.structure_factors.amplitudes
+    a, b = found.experiment.structure_factors.amplitudes[strong], other.structure_factors.amplitudes[strong]
+    assert strong.sum() > 10
+    # By a part of their uncertainties, which are those of separate spots there.
+    assert np.abs((a - b) / found.factor_sigmas[strong]).max() < 0.05
+    assert found.factor_sigmas[strong] == pytest.approx(other.sigma[strong], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"free": "F2"}, "must be shared by all stills"),
+        ({"free": "orientation", "shared": "F2,scale"}, "scale must not be shared beside"),
+        ({"free": "scale", "shared": "F2", "robust": "huber"}, "robust must be None"),
+    ],
+)
+def test_what_cannot_be_refined_beside_structure_factors_is_refused(options, said):
+    exact = truths(2, 16, 1)
+    with pytest.raises(InputError, match=said):
+        refine(exact, [np.ones((16, 16))] * 2, **options)
+    with pytest.raises(InputError, match="the same structure factors"):
+        other = exact[1].replace(structure_factors=perturbed(exact[0].structure_factors, 0.1))
+        refine([exact[0], other], [np.ones((16, 16))] * 2, "scale", shared="F2")
+
+
 def test_the_package_is_the_function():
     assert callable(refinement) and refinement.refine is refine
 
@@ -99,6 +163,11 @@ def test_examples_of_the_page_run():
     names: dict[str, object] = {}
     for block in page.split("```python")[1:]:
         exec(compile(block.split("```")[0], "refine.md", "exec"), names)
+
+
+@pytest.mark.slow
+def test_forty_stills_give_structure_factors_and_scales():
+    check_factors_and_scales(40, 160, 8)
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
+from scipy.sparse import csr_array
 
 from bragg_numba.errors import InputError
-from bragg_numba.refine.blocks import Blocks
+from bragg_numba.refine.blocks import Blocks, WithReflections
 from bragg_numba.refine.marquardt import Restraint, Rules, minimise
 
 X = np.linspace(-3.0, 3.0, 61)
@@ -91,6 +92,30 @@ def test_the_step_and_the_covariances_are_those_of_the_whole_matrix():
     for part, found in zip(blocks.parts, blocks.covariances(), strict=True):
         where = np.r_[0, part.start : part.stop]
         assert found == pytest.approx(inverse[np.ix_(where, where)], rel=1e-9, abs=1e-15)
+
+
+def test_reflections_are_eliminated_as_the_whole_matrix_says():
+    """Blocks beside a diagonal: step and covariances are those of the dense matrix."""
+    rng = np.random.default_rng(2)
+    jacobian = rng.normal(size=(40, 12))
+    jacobian[:20, 3:5] = jacobian[20:, 5:7] = 0.0  # two stills of two parameters of their own, three shared ones
+    for reflection in range(5):  # each in pixels of its own
+        mine = np.arange(40) % 5 == reflection
+        jacobian[~mine, 7 + reflection] = 0.0
+    whole, gradient = jacobian.T @ jacobian, rng.normal(size=12)
+    blocks = Blocks(
+        0.0, gradient[:7], whole[:3, :3], (whole[3:5, 3:5], whole[5:7, 5:7]), (whole[:3, 3:5], whole[:3, 5:7])
+    )
+    found = WithReflections(blocks, gradient[7:], np.diag(whole)[7:].copy(), csr_array(whole[:7, 7:]))
+    assert found.solve() == pytest.approx(-np.linalg.solve(whole, gradient), rel=1e-9)
+    step = rng.normal(size=12)
+    assert found.curvature(step) == pytest.approx(step @ whole @ step, rel=1e-12)
+    inverse = np.linalg.inv(whole)
+    covariances, variances = found.covariances()
+    assert variances == pytest.approx(np.diag(inverse)[7:], rel=1e-9)
+    for covariance, own in zip(covariances, ([3, 4], [5, 6]), strict=True):
+        at = [0, 1, 2, *own]
+        assert covariance == pytest.approx(inverse[np.ix_(at, at)], rel=1e-8)
 
 
 def test_errors_are_as_large_as_their_covariances_say():

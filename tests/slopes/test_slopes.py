@@ -327,6 +327,30 @@ def test_normal_equations_hold_the_reflections_that_no_list_names():
     assert_contractions_agree_with_images(a_simulator(experiment).slopes(names))
 
 
+def test_normal_equations_in_reflections_are_those_of_their_images():
+    experiment = an_experiment("gauss", structure_factors=a_table(), sampling=Sampling(oversample=1, interpolate=False))
+    slopes = a_simulator(experiment).slopes("scale, F2, crystal.cell[0]")
+    images = a_simulator(experiment).slopes("scale, crystal.cell[0]").images()
+    image = slopes.image()
+    data = np.random.default_rng(3).poisson(image + 0.5).astype(float)
+    normal = slopes.normal(data, likelihood="poisson", background=0.5)
+    assert normal.names == ("scale", "crystal.cell[0]")
+    slope, curve = 1 - data / (image + 0.5), 1 / (image + 0.5)
+    found = normal.reflections
+    np.testing.assert_allclose(found.gradient, slopes.pull(slope)["structure_factors.F2"], rtol=1e-9)
+    for row, of in zip(found.cross, images, strict=True):
+        expected = slopes.pull(curve * of)["structure_factors.F2"]
+        np.testing.assert_allclose(row, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+    # Times the squares, the diagonal is what the whole matrix is.
+    squares = experiment.structure_factors.amplitudes**2
+    likely = np.maximum(squares, 1e-3 * squares.mean())
+    whole = slopes.pull(curve * slopes.push({"structure_factors.F2": likely}))["structure_factors.F2"]
+    np.testing.assert_allclose(found.weight * likely, whole, rtol=1e-8, atol=1e-10 * whole.max())
+    strongest = int(np.argmax(found.weight * likely**2))
+    alone = slopes.push({"structure_factors.F2": np.eye(1, len(squares), strongest)[0]})
+    assert (curve * alone**2).sum() <= found.weight[strongest] * (1 + 1e-9)
+
+
 def assert_contractions_agree_with_images(slopes) -> None:
     """Pull and normal equations of all likelihoods, made anew from the slope images."""
     value, images = (np.asarray(part, dtype=float) for part in slopes.value_and_images())
