@@ -498,6 +498,8 @@ _CURVE_0, _CURVE_1, _CURVE_2, _CURVE_3, _CURVE_4 = (
 )
 _ONE, _TWO, _THREE, _HALF = (np.float32(c) for c in (1.0, 2.0, 3.0, 0.5))
 _PI = np.float32(math.pi)
+#: A phase below which a pixel counts as this far from a peak: the product of three is a normal float32.
+_ON_PEAK = np.float32(2.0**-36)
 _SPHERE = np.float32(SPHERE_SCALE)
 _SERIES_1, _SERIES_2, _SERIES_3, _SERIES_4 = (
     np.float32(c) for c in (1.0 / 10.0, 1.0 / 280.0, 1.0 / 15120.0, 1.0 / 1330560.0)
@@ -737,6 +739,61 @@ def sine_parts_single(x):
     p = p * u + _SIN_1
     q = q * u + p
     return p * u + _SIN_0, q
+
+
+@device_function
+def sine_parts_monic(x):
+    """p over its last coefficient, and 2 u dp/du over it: what would be the first products are sums (eq. 12, 56)."""
+    u = x * x
+    p = u + _MONIC_3
+    q = u + p
+    p = p * u + _MONIC_2
+    q = q * u + p
+    p = p * u + _MONIC_1
+    q = q * u + p
+    return p * u + _MONIC_0, (u + u) * q
+
+
+@device_function
+def square_slopes_single(d, t, waves, counts, square):
+    """Lattice factor of a square crystal times ``square``; its slopes in h, k, l and in the cell counts (eq. 56, 57).
+
+    d, t and ``waves``, which is n d - t, are float32, three of each. Not normalised: n^2 on a peak of n cells.
+    """
+    (d_h, d_k, d_l), (t_h, t_k, t_l), (m_h, m_k, m_l), (n_h, n_k, n_l) = d, t, waves, counts
+    # So near to a peak d is as good as 0: it is kept from that, for all is divided by it.
+    on_h, on_k, on_l = abs(d_h) < _ON_PEAK, abs(d_k) < _ON_PEAK, abs(d_l) < _ON_PEAK
+    t_h, t_k, t_l = n_h * _ON_PEAK if on_h else t_h, n_k * _ON_PEAK if on_k else t_k, n_l * _ON_PEAK if on_l else t_l
+    d_h, d_k, d_l = _ON_PEAK if on_h else d_h, _ON_PEAK if on_k else d_k, _ON_PEAK if on_l else d_l
+    p_h, z_h = sine_parts_monic(d_h)
+    p_k, z_k = sine_parts_monic(d_k)
+    p_l, z_l = sine_parts_monic(d_l)
+    b_h, b_k, b_l = d_h * p_h, d_k * p_k, d_l * p_l
+    # One division serves all.
+    kl = b_k * b_l
+    per = _ONE / (b_h * kl)
+    i_h, per_h = per * kl, per * b_h
+    i_k, i_l = per_h * b_l, per_h * b_k
+    p, x_h = sine_parts_monic(t_h)
+    r_h, g_h, c_h = _slopes_of_ratio(d_h, t_h, m_h, n_h, p_h, z_h, i_h, p, x_h)
+    p, x_k = sine_parts_monic(t_k)
+    r_k, g_k, c_k = _slopes_of_ratio(d_k, t_k, m_k, n_k, p_k, z_k, i_k, p, x_k)
+    p, x_l = sine_parts_monic(t_l)
+    r_l, g_l, c_l = _slopes_of_ratio(d_l, t_l, m_l, n_l, p_l, z_l, i_l, p, x_l)
+    r_kl = r_k * r_l
+    ratio = r_h * r_kl
+    strong = square * ratio
+    twice = strong + strong
+    w_h, w_k, w_l = twice * r_kl, twice * (r_h * r_l), twice * (r_h * r_k)
+    return strong * ratio, w_h * g_h, w_k * g_k, w_l * g_l, w_h * c_h, w_k * c_k, w_l * c_l
+
+
+@device_function
+def _slopes_of_ratio(d, t, waves, n, p_d, z, per, p_t, x):
+    """A grating's amplitude, and its slopes in h and n; ``per`` is 1 / (d p_d), z and x are of d and t (eq. 56, 57)."""
+    e = p_t * per
+    r = t * e
+    return r, per * (n * x + ((waves * p_d) * e - r * z)), (d * per) * (p_t + x)
 
 
 @device_function

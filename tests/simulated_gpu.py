@@ -1,4 +1,4 @@
-"""Runs the cases of simulated_kernels.py, simulated_render.py and simulated_spots.py where they can run.
+"""Runs the cases of simulated_kernels.py, _render.py, _response.py and _spots.py where they can run.
 
 Whether numba simulates a GPU is decided when it is imported: these cases need a process of their own, one for a file
 and a kind of GPU. The first case that is asked for starts it with all that were selected; it writes down how each of
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = ("simulated_kernels.py", "simulated_render.py", "simulated_spots.py")
+FILES = tuple(f"simulated_{name}.py" for name in ("kernels", "render", "response", "spots"))
 
 #: Set in the processes that run the cases: the kind, and the file in which a line is written for every report.
 GPU, OUTCOMES = "BRAGG_TEST_GPU", "BRAGG_TEST_OUTCOMES"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bragg_numba.kernels.parameters import SQUARE
-from bragg_numba.kernels.slopes import rows
+from bragg_numba.kernels.slopes import nouns, rows
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import metric_is_of_volume
 from bragg_numba.slopes.tangents import OF_PANELS, Tangent
@@ -34,11 +34,16 @@ class Contraction:
     photons: np.ndarray
 
     @property
-    def wanted(self) -> rows.Wanted:
+    def matrix(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``starts``, ``places`` and ``factors``, as the kernels take them."""
+        return self.starts, self.places, self.factors
+
+    @property
+    def wanted(self) -> nouns.Wanted:
         """Which sums the kernels have to make."""
         used = np.zeros(rows.N_ROWS, dtype=bool)
         used[self.places[(self.places < rows.N_ROWS) & self.factors.any(axis=0)]] = True
-        return rows.Wanted(
+        return nouns.Wanted(
             strain=bool(used[rows.STRAIN : rows.TURN].any() or self.waves.any()),
             turn=bool(used[rows.TURN : rows.PLACE].any()),
             detector=bool(used[rows.PLACE : rows.OF_SHAPE].any()),

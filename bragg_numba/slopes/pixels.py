@@ -12,11 +12,8 @@ import numpy as np
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Panel
-from bragg_numba.kernels.slopes.rows import BLOCK
+from bragg_numba.kernels.slopes.rows import BLOCK, PIECE
 from bragg_numba.plan.plan import Plan
-
-#: Rows and columns of a piece of a panel whose pixels make a block.
-TALL, WIDE = 8, BLOCK // 8
 
 #: Likelihoods of data, in the order of the kernel's numbers.
 LIKELIHOODS = ("gaussian", "model", "poisson")
@@ -178,9 +175,9 @@ def list_batches(plan: Plan, wanted: np.ndarray, boxes: np.ndarray | None) -> It
 
 
 def _whole_panel(index: int, panel: Panel, wanted: np.ndarray) -> Iterator[Batch]:
-    strips = max(1, PIXELS_IN_BATCH // (TALL * panel.n_fast))
-    for top in range(0, panel.n_slow, TALL * strips):
-        part = wanted[top : top + TALL * strips]
+    strips = max(1, PIXELS_IN_BATCH // (PIECE * panel.n_fast))
+    for top in range(0, panel.n_slow, PIECE * strips):
+        part = wanted[top : top + PIECE * strips]
         rows, columns = _in_pieces(part)
         if len(rows):
             cuts = np.append(np.arange(0, len(rows), BLOCK), len(rows))
@@ -188,13 +185,13 @@ def _whole_panel(index: int, panel: Panel, wanted: np.ndarray) -> Iterator[Batch
 
 
 def _in_pieces(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of wanted pixels, piece by piece of TALL x WIDE."""
-    n_rows, n_columns = -(-wanted.shape[0] // TALL) * TALL, -(-wanted.shape[1] // WIDE) * WIDE
+    """Rows and columns of wanted pixels, piece by piece of PIECE x PIECE."""
+    n_rows, n_columns = -(-wanted.shape[0] // PIECE) * PIECE, -(-wanted.shape[1] // PIECE) * PIECE
     padded = np.zeros((n_rows, n_columns), dtype=np.bool_)
     padded[: wanted.shape[0], : wanted.shape[1]] = wanted
-    pieces = padded.reshape(n_rows // TALL, TALL, n_columns // WIDE, WIDE).transpose(0, 2, 1, 3)
+    pieces = padded.reshape(n_rows // PIECE, PIECE, n_columns // PIECE, PIECE).transpose(0, 2, 1, 3)
     down, across, row, column = np.nonzero(pieces)
-    return (down * TALL + row).astype(np.int32), (across * WIDE + column).astype(np.int32)
+    return (down * PIECE + row).astype(np.int32), (across * PIECE + column).astype(np.int32)
 
 
 def _boxes_of_panel(index: int, panel: Panel, wanted: np.ndarray, boxes: np.ndarray) -> Iterator[Batch]:

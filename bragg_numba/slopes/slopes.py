@@ -13,8 +13,8 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.kernels.parameters import GAUSS, TOPHAT
-from bragg_numba.kernels.slopes import rows
+from bragg_numba.kernels.parameters import GAUSS, SQUARE, TOPHAT
+from bragg_numba.kernels.slopes import nouns, rows
 from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
 from bragg_numba.plan.arithmetic.squares import strongest_square
@@ -36,6 +36,9 @@ _DIMMEST = 1e-3
 
 #: Squared radius beyond which a gauss spot is 0 in float64 for all that sums notice, 10^-300 of its height.
 _DARK_IN_FLOAT64 = 217.0
+
+#: Turns of a crystal's whole edge that float32 may round at, and the most cells whose phases it holds.
+LEAST_TURNS, MOST_CELLS = 2.5, 4096
 
 #: Fields of a Tangent in which photons of a top hat, whose edge is a step, have a slope.
 _OF_TOPHAT = {"log_scale", "log_water", "default_F", "weights", "polarization", "attenuation_per_m"}
@@ -309,21 +312,30 @@ class Slopes:
 
     # --- the kernels -------------------------------------------------------------------------------
 
-    def _images(self, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
-        """Photons, and slopes in the parameters of a contraction, in the type of images."""
+    def _images(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Photons, and slopes in the parameters of a contraction, in the type of images; ``squares`` instead of F^2."""
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
+        flat = value.reshape(-1), images.reshape(len(images), value.size)
         for batch in self._batches:
-            values, slopes = self._arrived(batch, contraction)
             at = batch.frame_rows, batch.frame_columns
-            value[at] = values
-            for image, slope in zip(images, slopes, strict=True):
-                image[at] = slope
+            task = nouns.Images(*contraction.matrix, *at, self.plan.shape[1], *flat)
+            self._walk(batch, "images", task, contraction, squares)
+            if self._passed is not None:
+                value[at] *= self._passed[at]
+                images[:, *at] *= self._passed[at]
+            if self._beside is not None:
+                value[at] += self._beside[at]
+                images[:, *at] += contraction.photons[:, None] * self._beside[at]
         return value, images
 
     def _arrived(self, batch: Batch, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
         """Photons of a batch's pixels, and their slopes, behind obstacles and with what lies beside."""
-        values, slopes = self._walk_images(batch, contraction)
+        n = len(batch.rows)
+        stored = np.zeros(n, dtype=self._kind), np.zeros((len(contraction.starts) - 1, n), dtype=self._kind)
+        line = np.zeros(n, dtype=np.int32), np.arange(n, dtype=np.int32), n
+        self._walk(batch, "images", nouns.Images(*contraction.matrix, *line, *stored), contraction)
+        values, slopes = (part.astype(np.float64) for part in stored)
         at = batch.frame_rows, batch.frame_columns
         if self._passed is not None:
             values *= self._passed[at]
@@ -337,45 +349,18 @@ class Slopes:
     def _batches(self) -> tuple[Batch, ...]:
         return self._pixels.batches
 
-    def _walk_images(
-        self, batch: Batch, contraction: Contraction, squares: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        from bragg_numba.kernels.slopes import cpu
-
-        values = np.empty(len(batch.rows))
-        images = np.empty((len(contraction.starts) - 1, len(batch.rows)))
-        with threads(self._threads):
-            scratch, weights, room = self._rooms(len(images))
-            sparse = cpu.Contraction(contraction.starts, contraction.places, contraction.factors)
-            cpu.add_images(
-                *self._nouns(contraction, squares), *_lists(batch), sparse, scratch, weights, room, values, images
-            )
-        return values, images
-
     def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
         """(blocks, rows): sums over a block's pixels of what slopes are linear in, times their weights."""
-        from bragg_numba.kernels.slopes import cpu
-
         found = np.empty((len(batch.blocks), rows.N_ROWS + self._contraction.weights.shape[1]))
-        with threads(self._threads):
-            scratch, interpolation, _ = self._rooms(0)
-            cpu.add_pulls(*self._nouns(self._contraction), *_lists(batch), weights, scratch, interpolation, found)
+        self._walk(batch, "pulls", nouns.Pulls(weights, found), self._contraction)
         return found
 
     def _walk_normals(self, batch: Batch, kind: int, *fields: np.ndarray) -> np.ndarray:
         """(blocks, numbers): value, gradient and the triangle of the matrix."""
-        from bragg_numba.kernels.slopes import cpu
-
         n = len(self._dense)
         found = np.empty((len(batch.blocks), 1 + n + n * (n + 1) // 2))
-        c = self._contraction
-        with threads(self._threads):
-            scratch, weights, room = self._rooms(n)
-            judged = np.zeros((len(room), 3, rows.BLOCK))
-            sparse = cpu.Contraction(c.starts, c.places, c.factors)
-            cpu.add_normals(
-                *self._nouns(c), *_lists(batch), sparse, kind, *fields, scratch, weights, room, judged, found
-            )
+        task = nouns.Normals(*self._contraction.matrix, kind, *fields, found)
+        self._walk(batch, "normals", task, self._contraction)
         return found
 
     def _weighed_images(
@@ -398,51 +383,43 @@ class Slopes:
         matrix = (slopes * curve) @ slopes.T
         return np.concatenate([[value.sum()], slopes @ slope, matrix[np.tril_indices(len(matrix))]])
 
-    def _rooms(self, parameters: int) -> tuple[Any, np.ndarray, np.ndarray]:
-        """What threads write in: their scratch, weights of an interpolation, slopes of a block."""
-        from numba import get_num_threads
-
-        from bragg_numba.kernels.slopes import cpu
-
-        scratch = cpu.scratch_of(self._single, self._contraction.weights.shape[1])
-        n_threads = get_num_threads()
-        return scratch, np.zeros((n_threads, 3, 8)), np.zeros((n_threads, parameters, rows.BLOCK))
-
-    def _nouns(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple:
-        """The arguments that all kernels of slopes take first, the function that sums a block among them."""
+    def _walk(
+        self, batch: Batch, what: str, task: tuple, contraction: Contraction, squares: np.ndarray | None = None
+    ) -> None:
+        """Sum the blocks of a batch, and keep of them what a task asks for: images, pulls or normals."""
         from bragg_numba.kernels.slopes import block, cpu
         from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
 
-        plan = self.plan
-        look = plan.lookup
-        amplitudes = INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
+        told, pixels = self._nouns(contraction, squares), nouns.Pixels(batch.blocks, batch.rows, batch.columns)
+        with threads(self._threads):
+            scratch = cpu.scratch_of(self._single, contraction.weights.shape[1], len(contraction.starts) - 1)
+            if what not in self._kernels:
+                mine = nouns.Scratch(*(part[0] for part in scratch))
+                look, whole = self.plan.lookup, np.int64(0)
+                amplitudes = INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
+                keep = {"images": cpu.keep_images, "pulls": cpu.keep_pulls, "normals": cpu.keep_normals}[what]
+                self._kernels[what] = (
+                    block.sum_of_blocks(self.plan.lattice.shape, self._single, amplitudes).given(
+                        told, np.int32(0), batch.rows, batch.columns, mine
+                    ),
+                    keep.given(task, whole, np.int32(0), np.int32(0), np.int32(0), mine),
+                )
+            cpu.walk_blocks(*self._kernels[what], *told, pixels, task, scratch)
+
+    def _nouns(self, contraction: Contraction, squares: np.ndarray | None = None) -> nouns.Nouns:
+        """What all kernels of slopes are told of the plan."""
         kind = np.float32 if self._single else np.float64
         if squares is None:
             squares = self._squares()
-        nouns = (
-            *plan.arguments,
-            np.ascontiguousarray(squares.reshape(-1), dtype=kind),
-            self._spins(),
-            _margins(plan, single=self._single),
-            contraction.wanted,
-            self._beams(),
-        )
-        kernel = self._kernels.get("sum")
-        if kernel is None:
-            lists = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.int64(0))
-            scratch = cpu.scratch_of(self._single, 0)
-            mine = rows.Scratch(*(part[0] for part in scratch))
-            function = block.sum_of_blocks(plan.lattice.shape, self._single, amplitudes)
-            kernel = function.given(*nouns, np.int64(0), *lists, mine, np.zeros((3, 8)))
-            self._kernels["sum"] = kernel
-        return kernel, *nouns
+        flat = np.ascontiguousarray(squares.reshape(-1), dtype=kind)
+        return nouns.Nouns(*self.plan.arguments, flat, contraction.wanted, self._beams())
 
     def _squares(self) -> np.ndarray:
         """|F|^2 of the table; a single number where there is none, or it is interpolated."""
         look = self.plan.lookup
         return np.zeros(1) if look.interpolate or not look.has_table else np.square(self.plan.table)
 
-    def _beams(self) -> rows.Beams:
+    def _beams(self) -> nouns.Beams:
         """The sources in beams: neighbours of one direction, unless each counts for itself."""
         sources, c = self.plan.sources, self._contraction
         n = len(sources.wavelength)
@@ -450,7 +427,11 @@ class Slopes:
         new = np.ones(n, dtype=bool)
         if not alone:
             new[1:] = (np.diff(sources.incident, axis=0) != 0.0).any(axis=1)
-        return rows.Beams(np.append(np.nonzero(new)[0], n).astype(np.int64), c.weights, c.waves)
+        first = np.append(np.nonzero(new)[0], n).astype(np.int64)
+        spins = self._spins()
+        axes, turning = (np.ascontiguousarray(part.T) for part in (self.plan.cell_rows, spins))
+        margins = _margins(self.plan, single=self._single)
+        return nouns.Beams(first, c.weights, c.waves, spins, axes, turning, *margins, _bend(self.plan))
 
     def _spins(self) -> np.ndarray:
         """(orientations, 9): how h, k, l of an orientation change with the mosaic spread, times h, k, l (eq. 60)."""
@@ -493,12 +474,7 @@ class Slopes:
         """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
         factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
         one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves, photons=np.zeros(1))
-        out = np.zeros(self.plan.shape, dtype=self._kind)
-        for batch in self._batches:
-            at = batch.frame_rows, batch.frame_columns
-            found = self._walk_images(batch, one, squares)[1][0]
-            out[at] = found if self._passed is None else found * self._passed[at]
-        return out
+        return self._images(one, squares)[1][0]
 
     def _defaults(self) -> dict[int, np.ndarray]:
         """Slope images of the parameters that move default_F, by their number, where a table has cells that hold it."""
@@ -548,9 +524,9 @@ class Slopes:
         if self._passed is not None:
             field = field * self._passed[batch.frame_rows, batch.frame_columns]
         found = np.zeros((parts, table.size))
-        nouns = panels, lattice, lookup, plan_rules, sources, cells
+        pixels, weights = nouns.Pixels(batch.blocks, batch.rows, batch.columns), np.ascontiguousarray(field)
         with threads(self._threads):
-            reflections.scatter_weights(*nouns, *_lists(batch), np.ascontiguousarray(field), found)
+            reflections.scatter_weights(panels, lattice, lookup, plan_rules, sources, cells, pixels, weights, found)
         gradient += found.sum(axis=0)
 
 
@@ -578,10 +554,6 @@ class _Scatter:
         return Reflections(gradient=found[0], weight=found[1] / self._like, cross=found[2:])
 
 
-def _lists(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return batch.blocks, batch.rows, batch.columns
-
-
 def _domain_turns(plan: Plan) -> np.ndarray:
     """(domains, 3): the rotation vector of each mosaic domain over the spread."""
     from scipy.spatial.transform import Rotation
@@ -602,10 +574,24 @@ def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
     return float(reach[0]), float(reach[1]), float(reach[2])
 
 
+def _bend(plan: Plan) -> float:
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
+    counts = np.array(plan.lattice[1:4])
+    if plan.lattice.shape == SQUARE:
+        if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:
+            return -1.0
+    else:
+        counts = 1.7 * np.sqrt(np.diag(plan.metric))
+    edges = np.linalg.norm(plan.cells.reshape(-1, 3, 3), axis=2).max(axis=0)
+    return LEAST_TURNS / float((counts * edges).max() / plan.sources.wavelength.min())
+
+
 def _fits_single(plan: Plan) -> bool:
     """Whether terms in float32 neither overflow nor vanish."""
     strongest = strongest_square(plan.table) if plan.lookup.has_table else 1.0
     most = max(strongest, 1.0) * max(plan.lattice.n_a, plan.lattice.n_b, plan.lattice.n_c)
+    if plan.lattice.shape == SQUARE:
+        most *= (plan.lattice.n_a * plan.lattice.n_b * plan.lattice.n_c) ** 2
     return not plan.lookup.interpolate and most < 1e30 and not 0.0 < strongest < 1e-20
 
 

@@ -7,7 +7,8 @@ shape, precision and kind of amplitudes over plain constants: numba leaves out w
 from functools import cache
 
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel
-from bragg_numba.kernels.parameters import SHARE_OF_CELL, SQUARE
+from bragg_numba.kernels.parameters import GAUSS, SHARE_OF_CELL, SQUARE
+from bragg_numba.kernels.slopes.chunk import lay_out_block, sum_chunks
 from bragg_numba.kernels.slopes.factors import (
     add_capture,
     add_polarization,
@@ -27,6 +28,7 @@ from bragg_numba.kernels.slopes.rows import (
     BLOCK,
     BRAGG,
     CAPTURE,
+    CHUNK,
     FIRST,
     HEAD,
     KEEP,
@@ -59,13 +61,11 @@ from bragg_numba.kernels.slopes.steps import (
 from bragg_numba.kernels.work import panel_at
 from numba import types
 
-#: Steps that are summed in float32 before they are added to float64.
-CHUNK = 64
-
 
 @fused_kernel
-def start_block(rows, columns, n, dmin, sums, moves, exact):
+def start_block(rows, columns, dmin, sums, moves, exact):
     """Place the pixels of a block, the last one again and again where there are fewer than BLOCK; empty its sums."""
+    n = len(rows)
     for pixel in range(BLOCK):
         exact[AT_ROW + pixel] = rows[min(pixel, n - 1)]
         exact[AT_COLUMN + pixel] = columns[min(pixel, n - 1)]
@@ -278,38 +278,57 @@ def over_wavelength(cells, number, wavelength):
     )
 
 
+@device_function
+def sum_steps(shape, single, amplitudes, nouns, first, after, incident, middle, scratch):
+    """Sum the steps of a beam, ``first`` to before ``after`` being its sources, with phases in float64."""
+    lattice, lookup, sources, cells, beams = nouns.lattice, nouns.lookup, nouns.sources, nouns.cells, nouns.beams
+    step, exact, places = scratch.step, scratch.exact, scratch.places
+    margins = (beams.margin_h, beams.margin_k, beams.margin_l)
+    waiting = 0
+    for source in range(first, after):
+        weight = 1.0 if after - first == 1 else sources.weight[source]
+        for number in range(len(cells)):
+            share = weight * cells[number, SHARE_OF_CELL]
+            cell = over_wavelength(cells, number, sources.wavelength[source])
+            if margins[0] < 1.0 and not sees_spot(cell, incident, middle, margins):
+                continue
+            split_phases(shape, amplitudes, cell, incident, lattice, lookup, step, exact, places)
+            if shape == SQUARE:
+                shape_square(single, lattice, step)
+            else:
+                shape_radial(shape, single, lattice, step)
+            if amplitudes == LISTED:
+                multiply_amplitudes(shape, nouns.squares, share, step, places)
+            elif amplitudes == INTERPOLATED:
+                multiply_interpolated(shape, lookup, nouns.table, share, step, scratch.weights)
+            elif share != 1.0:
+                multiply_weight(shape, share, step)
+            add_step(shape, nouns.wanted, cell, beams.spins[number], step)
+            waiting += 1
+            if waiting == CHUNK:
+                flush(step, exact)
+                waiting = 0
+    if waiting > 0:
+        flush(step, exact)
+
+
 @cache
 def sum_of_blocks(shape, single, amplitudes):
     """The kernel that sums blocks of pixels of one shape of crystal, precision and kind of amplitudes."""
+    quick = single and shape in (SQUARE, GAUSS)
 
     @addressed_fused_kernel(types.void)
-    def sum_block(
-        panels,
-        lattice,
-        lookup,
-        rules,
-        sources,
-        cells,
-        table,
-        squares,
-        spins,
-        margins,
-        wanted,
-        beams,
-        which,
-        rows,
-        columns,
-        n,
-        scratch,
-        weights,
-    ):
-        """Fill ``scratch.sums`` with what the slopes of n pixels are linear in (slopes/rows.py)."""
-        step, exact, sums, places = scratch.step, scratch.exact, scratch.sums, scratch.places
-        panel = panel_at(panels, which)
+    def sum_block(nouns, which, rows, columns, scratch):
+        """Fill ``scratch.sums`` with what the slopes of pixels of a panel are linear in (slopes/rows.py)."""
+        lattice, lookup, rules, sources = nouns.lattice, nouns.lookup, nouns.rules, nouns.sources
+        wanted, beams = nouns.wanted, nouns.beams
+        step, exact, sums = scratch.step, scratch.exact, scratch.sums
+        panel = panel_at(nouns.panels, which)
         moves = beams.weights.shape[1]
-        start_block(rows, columns, n, panel.dmin, sums, moves, exact)
-        volume = lattice.n_a * lattice.n_b * lattice.n_c
-        strength = rules.scale * volume * volume
+        start_block(rows, columns, panel.dmin, sums, moves, exact)
+        strength = rules.scale
+        if not (quick and shape == SQUARE):  # whose lattice factor is not normalised
+            strength *= (lattice.n_a * lattice.n_b * lattice.n_c) ** 2
         if amplitudes == UNIFORM:
             strength *= lookup.default_F * lookup.default_F
         n_sources, subs = len(sources.wavelength), panel.oversample * panel.oversample
@@ -320,7 +339,10 @@ def sum_of_blocks(shape, single, amplitudes):
             depth = layer * panel.layer_step
             for sub in range(subs):
                 aim_at_block(panel, sub // panel.oversample, sub % panel.oversample, depth, exact)
-                middle = spread_of_block(exact)
+                if quick:
+                    frame = lay_out_block(panel, sub // panel.oversample, sub % panel.oversample, depth, step, exact)
+                else:
+                    middle = spread_of_block(exact)
                 if rules.per_term:
                     fill_solid_angles(panel, panel.close_distance + depth, exact)
                     fill_captures(panel, rules, layer, exact)
@@ -331,35 +353,14 @@ def sum_of_blocks(shape, single, amplitudes):
                         sources.incident[first, 1],
                         sources.incident[first, 2],
                     )
-                    alone = after - first == 1
-                    start_sums(step, exact)
-                    waiting, together = 0, 0.0
+                    alone, together = after - first == 1, 0.0
                     for source in range(first, after):
-                        weight = 1.0 if alone else sources.weight[source]
                         together += sources.weight[source]
-                        for number in range(len(cells)):
-                            share = weight * cells[number, SHARE_OF_CELL]
-                            cell = over_wavelength(cells, number, sources.wavelength[source])
-                            if margins[0] < 1.0 and not sees_spot(cell, incident, middle, margins):
-                                continue
-                            split_phases(shape, amplitudes, cell, incident, lattice, lookup, step, exact, places)
-                            if shape == SQUARE:
-                                shape_square(single, lattice, step)
-                            else:
-                                shape_radial(shape, single, lattice, step)
-                            if amplitudes == LISTED:
-                                multiply_amplitudes(shape, squares, share, step, places)
-                            elif amplitudes == INTERPOLATED:
-                                multiply_interpolated(shape, lookup, table, share, step, weights)
-                            elif share != 1.0:
-                                multiply_weight(shape, share, step)
-                            add_step(shape, wanted, cell, spins[number], step)
-                            waiting += 1
-                            if waiting == CHUNK:
-                                flush(step, exact)
-                                waiting = 0
-                    if waiting > 0:
-                        flush(step, exact)
+                    start_sums(step, exact)
+                    if quick:
+                        sum_chunks(shape, amplitudes, nouns, first, after, incident, frame, scratch)
+                    else:
+                        sum_steps(shape, single, amplitudes, nouns, first, after, incident, middle, scratch)
                     if panel.dmin > 0.0:
                         fill_kept(panel, incident, sources.wavelength[first], exact)
                         keep_beam(exact)

@@ -1,28 +1,22 @@
-"""The CPU kernels of slopes: parallel loops over blocks of pixels, and what is made of a block's sums.
+"""The CPU kernels of slopes: a parallel loop over blocks of pixels, and what is made of a block's sums.
 
-The function that sums a block comes as an argument and is called by its address (sum_of_blocks). ``blocks`` is int32
-(n, 3): the panel, the first pixel in the lists ``rows`` and ``columns``, and how many. A parameter's slope is linear in
-the sums: ``starts`` says which of ``columns_of`` and of each panel's ``factors`` belong to it.
+Two functions come as arguments and are called by their address: one sums a block (sum_of_blocks), the other makes of
+its sums what a task asks for: keep_images, keep_pulls or keep_normals. A parameter's slope is linear in the sums.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from bragg_numba.kernels._jit import cpu_kernel, device_function, fused_kernel, summing_kernel
-from bragg_numba.kernels.slopes.rows import (
-    BLOCK,
-    N_ROWS,
-    SIZE_EXACT,
-    SIZE_STEP,
-    STRIDE,
-    VALUE,
-    Scratch,
+from bragg_numba.kernels._jit import (
+    addressed_fused_kernel,
+    cpu_kernel,
+    device_function,
+    fused_kernel,
+    summing_kernel,
 )
-from numba import get_num_threads, get_thread_id, prange
-
-#: Bytes between what two threads write: neighbours of a cache line are fetched with it.
-APART = 256
+from bragg_numba.kernels.slopes.nouns import Nouns, Scratch
+from bragg_numba.kernels.slopes.rows import BLOCK, N_ROWS, PIECE, SIZE_EXACT, SIZE_PLACES, SIZE_STEP, STRIDE, VALUE
+from numba import get_num_threads, get_thread_id, prange, types
 
 #: Likelihoods of data given photons.
 GAUSSIAN, MODEL_VARIANCE, POISSON = range(3)
@@ -31,44 +25,88 @@ GAUSSIAN, MODEL_VARIANCE, POISSON = range(3)
 LEAST_PHOTONS = 1e-9
 
 
-class Contraction(NamedTuple):
-    """What each parameter's slope is made of: sparse rows of a matrix for each panel, padded to four entries."""
-
-    starts: np.ndarray  #: int64 (parameters + 1,)
-    rows: np.ndarray  #: int64 (entries,): rows of a block's sums
-    factors: np.ndarray  #: float64 (panels, entries)
-
-
-def scratch_of(single, moves):
+def scratch_of(single, moves, parameters):
     """Scratch for as many threads as there are, a row each."""
     threads = get_num_threads()
     kind = np.float32 if single else np.float64
 
     def rows_of(size, dtype):
-        return np.zeros((threads, size + APART // 4), dtype)
+        # Rows begin cache lines: a vector across two lines loads slower.
+        line = 64 // np.dtype(dtype).itemsize
+        width = -(-size // line) * line + 4 * line
+        room = np.zeros(threads * width + line, dtype)
+        first = -(room.ctypes.data // room.itemsize) % line
+        return room[first : first + threads * width].reshape(threads, width)
 
     return Scratch(
         rows_of(SIZE_STEP, kind),
         rows_of(SIZE_EXACT, np.float64),
         rows_of((N_ROWS + moves) * STRIDE, np.float64),
-        rows_of(BLOCK, np.int32),
+        rows_of(SIZE_PLACES, np.int32),
+        np.zeros((threads, 3, 8)),
+        np.zeros((threads, parameters, BLOCK)),
+        np.zeros((threads, 3, BLOCK)),
     )
 
 
+@device_function
+def scratch_of_thread(scratch, thread):
+    """The Scratch of one thread."""
+    s = scratch
+    return Scratch(
+        s.step[thread],
+        s.exact[thread],
+        s.sums[thread],
+        s.places[thread],
+        s.weights[thread],
+        s.slopes[thread],
+        s.judged[thread],
+    )
+
+
+@cpu_kernel
+def walk_blocks(
+    sum_block,
+    keep_block,
+    panels,
+    lattice,
+    lookup,
+    rules,
+    sources,
+    cells,
+    table,
+    squares,
+    wanted,
+    beams,
+    pixels,
+    task,
+    scratch,
+):
+    """Sum every block of Pixels, and keep of it what a task asks for; the Nouns come part by part."""
+    for index in prange(len(pixels.blocks)):
+        nouns = Nouns(panels, lattice, lookup, rules, sources, cells, table, squares, wanted, beams)
+        which, first, n = pixels.blocks[index, 0], pixels.blocks[index, 1], pixels.blocks[index, 2]
+        mine = scratch_of_thread(scratch, get_thread_id())
+        sum_block(nouns, which, pixels.rows[first : first + n], pixels.columns[first : first + n], mine)
+        keep_block(task, np.int64(index), which, first, n, mine)
+
+
 @fused_kernel
-def contract(contraction, panel, sums, slopes):
-    """Fill slopes (parameters, BLOCK) float64 of the pixels of a block; entries are taken four at a time."""
-    starts, rows, factors = contraction
+def contract(starts, rows, factors, sums, slopes):
+    """Fill slopes (parameters, BLOCK) float64 of the pixels of a block; entries are taken four at a time.
+
+    ``factors`` are those of the block's panel.
+    """
     for parameter in range(len(starts) - 1):
         mine = slopes[parameter]
         for pixel in range(BLOCK):
             mine[pixel] = 0.0
         for entry in range(starts[parameter], starts[parameter + 1], 4):
             f_0, f_1, f_2, f_3 = (
-                factors[panel, entry],
-                factors[panel, entry + 1],
-                factors[panel, entry + 2],
-                factors[panel, entry + 3],
+                factors[entry],
+                factors[entry + 1],
+                factors[entry + 2],
+                factors[entry + 3],
             )
             r_0, r_1 = np.uint64(rows[entry] * STRIDE), np.uint64(rows[entry + 1] * STRIDE)
             r_2, r_3 = np.uint64(rows[entry + 2] * STRIDE), np.uint64(rows[entry + 3] * STRIDE)
@@ -79,68 +117,48 @@ def contract(contraction, panel, sums, slopes):
                 )
 
 
+@fused_kernel
+def is_piece(rows, columns):
+    """Whether pixels fill a square of PIECE x PIECE, row by row."""
+    if len(rows) != PIECE * PIECE:
+        return False
+    off = 0
+    for pixel in range(PIECE * PIECE):
+        off |= (rows[pixel] - rows[0] - pixel // PIECE) | (columns[pixel] - columns[0] - pixel % PIECE)
+    return off == 0
+
+
 @device_function
-def scratch_of_thread(scratch, thread):
-    """The Scratch of one thread."""
-    return Scratch(scratch.step[thread], scratch.exact[thread], scratch.sums[thread], scratch.places[thread])
+def copy_eight(source, first, image, to):
+    """Copy eight values; all are loaded before one is stored, for nobody says that the arrays do not overlap."""
+    at = np.uint64(first)
+    one, two, three, four = source[at], source[at + 1], source[at + 2], source[at + 3]
+    five, six, seven, eight = source[at + 4], source[at + 5], source[at + 6], source[at + 7]
+    image[to], image[to + 1], image[to + 2], image[to + 3] = one, two, three, four
+    image[to + 4], image[to + 5], image[to + 6], image[to + 7] = five, six, seven, eight
 
 
-@cpu_kernel
-def add_images(
-    sum_block,
-    panels,
-    lattice,
-    lookup,
-    rules,
-    sources,
-    cells,
-    table,
-    squares,
-    spins,
-    margins,
-    wanted,
-    beams,
-    blocks,
-    rows,
-    columns,
-    contraction,
-    scratch,
-    weights,
-    room,
-    values,
-    images,
-):
-    """Fill values (pixels,) and images (parameters, pixels), float64, with photons and slopes of the listed pixels."""
-    for index in prange(len(blocks)):
-        thread = get_thread_id()
-        which, first, n = blocks[index, 0], blocks[index, 1], blocks[index, 2]
-        mine = scratch_of_thread(scratch, thread)
-        sum_block(
-            panels,
-            lattice,
-            lookup,
-            rules,
-            sources,
-            cells,
-            table,
-            squares,
-            spins,
-            margins,
-            wanted,
-            beams,
-            which,
-            rows[first : first + n],
-            columns[first : first + n],
-            n,
-            mine,
-            weights[thread],
-        )
-        contract(contraction, which, mine.sums, room[thread])
-        for pixel in range(n):
-            values[first + pixel] = mine.sums[VALUE * STRIDE + pixel]
-        for parameter in range(len(images)):
-            for pixel in range(n):
-                images[parameter, first + pixel] = room[thread, parameter, pixel]
+@fused_kernel
+def store_row(row, piece, rows, columns, n_fast, image):
+    """Store one value a pixel of a block in an image, flat; ``piece`` says whether is_piece."""
+    if piece:
+        to = np.uint64(np.int64(rows[0]) * n_fast + columns[0])
+        for down in range(PIECE):
+            copy_eight(row, down * PIECE, image, to + np.uint64(down * n_fast))
+    else:
+        for pixel in range(len(rows)):
+            image[np.int64(rows[pixel]) * n_fast + columns[pixel]] = row[pixel]
+
+
+@addressed_fused_kernel(types.void)
+def keep_images(task, index, which, first, n, scratch):
+    """Store photons and slopes of a block's pixels in Images."""
+    contract(task.starts, task.places, task.factors[which], scratch.sums, scratch.slopes)
+    rows, columns = task.rows[first : first + n], task.columns[first : first + n]
+    piece = is_piece(rows, columns)
+    store_row(scratch.sums[VALUE * STRIDE : VALUE * STRIDE + BLOCK], piece, rows, columns, task.n_fast, task.value)
+    for parameter in range(len(task.slopes)):
+        store_row(scratch.slopes[parameter], piece, rows, columns, task.n_fast, task.slopes[parameter])
 
 
 @summing_kernel
@@ -154,58 +172,10 @@ def weigh_rows(n, weights, sums, weighed):
         weighed[row] = total
 
 
-@cpu_kernel
-def add_pulls(
-    sum_block,
-    panels,
-    lattice,
-    lookup,
-    rules,
-    sources,
-    cells,
-    table,
-    squares,
-    spins,
-    margins,
-    wanted,
-    beams,
-    blocks,
-    rows,
-    columns,
-    pixel_weights,
-    scratch,
-    weights,
-    weighed,
-):
-    """Fill weighed (blocks, rows) float64 with the sums over pixels of what slopes are linear in, times their weights.
-
-    ``pixel_weights`` is float64 (pixels,).
-    """
-    for index in prange(len(blocks)):
-        thread = get_thread_id()
-        which, first, n = blocks[index, 0], blocks[index, 1], blocks[index, 2]
-        mine = scratch_of_thread(scratch, thread)
-        sum_block(
-            panels,
-            lattice,
-            lookup,
-            rules,
-            sources,
-            cells,
-            table,
-            squares,
-            spins,
-            margins,
-            wanted,
-            beams,
-            which,
-            rows[first : first + n],
-            columns[first : first + n],
-            n,
-            mine,
-            weights[thread],
-        )
-        weigh_rows(n, pixel_weights[first : first + n], mine.sums, weighed[index])
+@addressed_fused_kernel(types.void)
+def keep_pulls(task, index, which, first, n, scratch):
+    """Keep the sums of a block, times Pulls' weights of its pixels."""
+    weigh_rows(n, task.weights[first : first + n], scratch.sums, task.weighed[index])
 
 
 @device_function
@@ -260,72 +230,18 @@ def weigh_slopes(likelihood, n, data, variance, background, sums, slopes, room, 
             place += 1
 
 
-@cpu_kernel
-def add_normals(
-    sum_block,
-    panels,
-    lattice,
-    lookup,
-    rules,
-    sources,
-    cells,
-    table,
-    squares,
-    spins,
-    margins,
-    wanted,
-    beams,
-    blocks,
-    rows,
-    columns,
-    contraction,
-    likelihood,
-    data,
-    variance,
-    background,
-    scratch,
-    weights,
-    room,
-    judged,
-    found,
-):
-    """Fill found (blocks, 1 + n + n (n + 1) / 2) float64 with what weigh_slopes finds of each block.
-
-    ``data``, ``variance`` and ``background`` are float64 (pixels,).
-    """
-    for index in prange(len(blocks)):
-        thread = get_thread_id()
-        which, first, n = blocks[index, 0], blocks[index, 1], blocks[index, 2]
-        mine = scratch_of_thread(scratch, thread)
-        sum_block(
-            panels,
-            lattice,
-            lookup,
-            rules,
-            sources,
-            cells,
-            table,
-            squares,
-            spins,
-            margins,
-            wanted,
-            beams,
-            which,
-            rows[first : first + n],
-            columns[first : first + n],
-            n,
-            mine,
-            weights[thread],
-        )
-        contract(contraction, which, mine.sums, room[thread])
-        weigh_slopes(
-            likelihood,
-            n,
-            data[first : first + n],
-            variance[first : first + n],
-            background[first : first + n],
-            mine.sums,
-            room[thread],
-            judged[thread],
-            found[index],
-        )
+@addressed_fused_kernel(types.void)
+def keep_normals(task, index, which, first, n, scratch):
+    """Keep what weigh_slopes finds of a block."""
+    contract(task.starts, task.places, task.factors[which], scratch.sums, scratch.slopes)
+    weigh_slopes(
+        task.likelihood,
+        n,
+        task.data[first : first + n],
+        task.variance[first : first + n],
+        task.background[first : first + n],
+        scratch.sums,
+        scratch.slopes,
+        scratch.judged,
+        task.found[index],
+    )

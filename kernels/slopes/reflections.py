@@ -88,11 +88,12 @@ def lattice_factor_of(lattice, h, k, l):  # noqa: E741
 
 
 @cpu_kernel
-def scatter_weights(panels, lattice, lookup, rules, sources, cells, blocks, rows, columns, weights, gradients):
-    """Add the pixels of lists, times their weights, to gradients (parts, places), part by part of the blocks.
+def scatter_weights(panels, lattice, lookup, rules, sources, cells, pixels, weights, gradients):
+    """Add Pixels, times their weights, to gradients (parts, places), part by part of the blocks.
 
     Which part a block belongs to does not depend on the threads.
     """
+    blocks, rows, columns = pixels
     parts = len(gradients)
     for part in prange(parts):
         first, stop = len(blocks) * part // parts, len(blocks) * (part + 1) // parts

@@ -5,11 +5,13 @@ the compiler that rows do not overlap, so that the loops become vectors (pixels/
 fit the first-level cache.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 BLOCK = 64
+
+#: Rows and columns of a piece of a panel whose pixels make a block.
+PIECE = 8
+
+#: Steps that are prepared together, and whose sums are float32 before they are added to float64.
+CHUNK = BLOCK
 
 # Rows begin a cache line further than a whole number of 256 bytes: see pixels/rows.py.
 _ROW = BLOCK + 16
@@ -28,7 +30,15 @@ SUM_AIM = 29 * _ROW  # slopes in the direction of the ray: three rows
 SUM_SHAPE = 32 * _ROW  # six rows
 SUM_SPREAD = 38 * _ROW
 SUMS = 20  # rows of sums, from SUM_TERM on
-SIZE_STEP = 39 * _ROW
+WAVES_H, WAVES_K, WAVES_L = (n * _ROW for n in range(39, 42))  # n D less T, whole numbers (chunk.py)
+AMPLITUDE = 42 * _ROW  # |F|^2 times the step's weight
+ACROSS, DOWN = (n * _ROW for n in range(43, 45))  # columns and rows from the block's middle
+BEND_X, BEND_Y, BEND_Z = (n * _ROW for n in range(45, 48))  # what a direction is besides
+# Then a chunk of steps, a place each: of h, k, l seven rows (chunk.prepare_axis); a, b, c over the wavelength: nine;
+# what the mosaic spread multiplies: nine.
+STEP_H, STEP_K, STEP_L = (n * _ROW for n in (48, 55, 62))
+STEP_CELL, SPIN = (n * _ROW for n in (69, 78))
+SIZE_STEP = 87 * _ROW
 
 # --- float64: the sums of a beam in the same order, then geometry and factors --------------------------
 
@@ -41,7 +51,13 @@ PHOTONS = 33 * _ROW  # what the product of solid angle, polarization and capture
 FIRST = 34 * _ROW  # nanoBragg's first term within dmin: its number, or -1
 PUSH_X, PUSH_Y, PUSH_Z = (n * _ROW for n in range(35, 38))  # slopes in a pixel's place
 RADIUS = 38 * _ROW  # squared, of round crystals
-SIZE_EXACT = 39 * _ROW
+CELL, SHARE = (n * _ROW for n in (39, 48))  # of a chunk of steps: a, b, c over the wavelength, and the weight
+SIZE_EXACT = 49 * _ROW
+
+# --- int32: places of the pixels in the table, and the steps that some pixel sees -----------------------
+
+LIVE = _ROW
+SIZE_PLACES = 2 * _ROW
 
 # --- float64: what slopes are linear in, a row each (eq. 60); then a row for each set of moves of the sources ---
 
@@ -67,30 +83,3 @@ def row_of(number):
 
 
 STRIDE = _ROW
-
-
-class Scratch(NamedTuple):
-    """The arrays of one thread, or a row for each."""
-
-    step: np.ndarray  #: float32 or float64 (SIZE_STEP,)
-    exact: np.ndarray  #: float64 (SIZE_EXACT,)
-    sums: np.ndarray  #: float64 ((N_ROWS + moves) * STRIDE,)
-    places: np.ndarray  #: int32 (BLOCK,): places in the table
-
-
-class Wanted(NamedTuple):
-    """Which rows are summed."""
-
-    strain: bool
-    turn: bool
-    detector: bool
-    shape: bool
-    spread: bool
-
-
-class Beams(NamedTuple):
-    """How sources are summed: those of a beam have their direction in common."""
-
-    first: np.ndarray  #: int64 (beams + 1,): the first source of each
-    weights: np.ndarray  #: float64 (sources, moves): changes of their weights
-    waves: np.ndarray  #: float64 (sources, moves): relative changes of their wavelengths

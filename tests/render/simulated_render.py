@@ -255,40 +255,6 @@ def test_interpolations_beyond_the_table_are_counted():
     assert_agrees(image, expected)
 
 
-def test_counts_drawn_on_the_device_are_those_of_the_cpu():
-    from numba import cuda as numba_cuda
-
-    from bragg_numba.response.counter import poisson
-
-    photons = np.random.default_rng(5).gamma(0.3, 200.0, (7, 9)).astype(np.float32)
-    drawn = poisson(numba_cuda.to_device(photons), seed=2**40 + 3, frame=6, first_row=11)
-
-    assert devices.is_device_array(drawn)
-    np.testing.assert_array_equal(on_host(drawn), poisson(photons, seed=2**40 + 3, frame=6, first_row=11))
-
-
-def test_a_detector_sees_photons_on_the_device_as_those_of_the_host():
-    from numba import cuda as numba_cuda
-
-    from bragg_numba import Response
-
-    photons, response = np.full((7, 9), 70.0, dtype=np.float32), Response(count_limit=75)
-    seen = response.apply(numba_cuda.to_device(photons), seed=3)
-    np.testing.assert_array_equal(seen, response.apply(photons, seed=3))
-
-
-@pytest.mark.parametrize("bad", [np.nan, -1.0, np.inf])
-def test_noise_on_the_device_refuses_what_is_no_number_of_photons(bad):
-    from numba import cuda as numba_cuda
-
-    from bragg_numba.response.counter import poisson
-
-    photons = np.ones((3, 4), dtype=np.float32)
-    photons[1, 2] = bad
-    with pytest.raises(InputError, match="must be finite and not negative"):
-        poisson(numba_cuda.to_device(photons), seed=1)
-
-
 def test_the_command_renders_on_the_device(tmp_path, capsys, monkeypatch):
     from bragg_numba.cli.nanobragg import main
 
