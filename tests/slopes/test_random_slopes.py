@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bragg_numba import Beam, Crystal, Detector, Experiment, Rotation, Sampling, Simulator, StructureFactors
 from bragg_numba.slopes.parameters import find_parameters
 
-#: Steps of central differences, four times: a hundredth of a fringe and less, in the parameter's unit or relative to it.
+#: Steps of central differences, four times: a hundredth of a fringe and less, in the unit or relative to the value.
 STEPS = {
     "crystal.cell[0]": (1e-3, False),
     "crystal.cell[3]": (1e-3, False),
