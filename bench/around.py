@@ -34,7 +34,7 @@ from cases import (
 )
 from pairs import paired_ratio, seconds
 
-from bragg_numba import Experiment, Simulator
+from bragg_numba import Experiment, Simulator, StructureFactors
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.tolerances import allowed
 
@@ -260,6 +260,44 @@ def slopes_over_value(shape: str, pairs: int = 7) -> float:
     return statistics.median(once() for _ in range(pairs))
 
 
+def refining(shape: str) -> tuple[Experiment, Experiment, np.ndarray]:
+    """diffBragg's own test of a refinement: the truth, where it starts, and counts of 512 x 513 pixels.
+
+    The cell is off by 0.1 A and 0.1 degrees, the orientation by 0.15 degrees, 20 cells stand for 12, 12 and 11, and a
+    tenth of the photons.
+    """
+    from bragg_numba import Beam, Crystal, Detector, Sampling, poisson
+
+    h, k, l = (index.reshape(-1) for index in np.mgrid[-16:17, -18:19, -20:21])  # noqa: E741
+    amplitudes = 1.0 + 100.0 * np.sqrt(np.random.default_rng(1).exponential(1.0, h.size))
+    crystal = Crystal(cell=(55, 65, 75, 90, 95, 90), misset_deg=(10, 20, 30), cell_counts=(12, 12, 11), shape=shape)
+    truth = Experiment(
+        beam=Beam(wavelength_A=1.0, fluence_per_m2=1e29),
+        crystal=crystal,
+        detector=Detector(n_fast=513, n_slow=512, pixel_mm=0.1, distance_mm=50),
+        structure_factors=StructureFactors(indices=np.stack([h, k, l], axis=1), amplitudes=amplitudes),
+        sampling=Sampling(oversample=2),
+        fidelity="physical",
+    )
+    off = crystal.replace(
+        cell=(55.1, 65.2, 74.9, 90, 94.9, 90), misset_deg=(10.05, 19.9, 30.1), cell_counts=(20, 20, 20)
+    )
+    start = truth.replace(crystal=off, beam=truth.beam.replace(fluence_per_m2=1e28))
+    return truth, start, poisson(Simulator(truth, backend="cpu").render(), 7)
+
+
+def refine_seconds(shape: str, times: int = 9) -> float:
+    """Seconds that a still takes to be refined: orientation, cell, numbers of cells and scale."""
+    from bragg_numba import refine
+
+    _, start, counts = refining(shape)
+    found = refine(start, counts, "orientation,cell,counts,scale")
+    assert abs(found.values["scale"] - 10.0) < 0.1, "it must find what the counts were made of"
+    return statistics.median(
+        seconds(lambda: refine(start, counts, "orientation,cell,counts,scale")) for _ in range(times)
+    )
+
+
 def series_frames_per_s(frames: int = 16) -> float:
     """Frames a second of a series of 4096^2 single-step frames, Poisson counts only, compressed."""
     from bragg_numba.series import rotation_series
@@ -366,6 +404,15 @@ AROUND = {
             SLOPES[shape],
         )
         for shape in SLOPES
+    },
+    **{
+        f"refine_{shape}": Around(
+            f"a still of 512 x 513 pixels refined in 11 parameters, {shape}",
+            "s",
+            functools.partial(refine_seconds, shape),
+            0.2,
+        )
+        for shape in ("gauss", "square")
     },
     "series": Around("series of 4096^2 counts, one step", "frames/s", series_frames_per_s, None, most=False),
     "training": Around(

@@ -71,7 +71,7 @@ def test_peak_of_memory(benchmark, name):
     assert AROUND[name].holds(peak)
 
 
-@pytest.mark.parametrize("name", ["import", "first_pixel", "series", "amorphous_4096"])
+@pytest.mark.parametrize("name", ["import", "first_pixel", "series", "amorphous_4096", "refine_gauss", "refine_square"])
 def test_other_processes_and_series(name):
     value = AROUND[name].measure()
 

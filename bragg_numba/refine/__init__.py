@@ -61,7 +61,7 @@ def refine(
     free
         Parameters that each still has for itself: dotted fields or words, which docs/refine.md lists.
     shared
-        Parameters that all stills have in common: those of the detector, say.
+        Parameters that all stills have in common: those of the detector, say, and ``"F2"``, |F|^2 of all reflections.
     likelihood
         ``"poisson"``; ``"model"``: Gaussian with the variance that the model expects, read-out added; ``"gaussian"``:
         with ``variance``.
@@ -83,8 +83,8 @@ def refine(
     coarse
         Refine orientation and scale alone first, with larger spots, which reach further.
     boxes
-        ``"auto"``: boxes around the predicted spots in frames of more than 2^20 pixels; a half width in pixels; or
-        None: every pixel.
+        ``"auto"``: boxes around the predicted spots, unless they hold more than half of the frame; a half width in
+        pixels; or None: every pixel.
     most_steps, tolerance
         Steps at most, and the decrease of minus log likelihood that a whole step must promise to be taken.
     threads, workers

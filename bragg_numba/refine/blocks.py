@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 #: Eigenvalues below this, of a matrix whose diagonal is 1, belong to directions that the data do not fix.
 _FLAT = 1e-12
+
+#: Reflections whose variances are worked out together.
+_REFLECTIONS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,14 @@ class Blocks:
         for part, matrix, cross in zip(self.parts, self.own, self.cross, strict=True):
             total += step[part] @ matrix @ step[part] + 2.0 * (first @ cross @ step[part])
         return float(total)
+
+    def dense(self) -> np.ndarray:
+        """The whole matrix, float64 (n, n)."""
+        n, whole = len(self.shared), np.zeros((len(self.gradient),) * 2)
+        whole[:n, :n] = self.shared
+        for part, matrix, cross in zip(self.parts, self.own, self.cross, strict=True):
+            whole[part, part], whole[:n, part], whole[part, :n] = matrix, cross, cross.T
+        return whole
 
     def scaled(self, scale: np.ndarray, damping: float = 0.0, fixed: np.ndarray | None = None) -> Blocks:
         """The same in units of ``scale`` (n,), with ``damping`` on the diagonal; of the fixed ones nothing is left.
@@ -140,6 +152,92 @@ class Blocks:
             where = np.r_[0:n, part.start : part.stop]
             found.append(_unscaled(both, np.r_[loose, flat | _leans(gain, loose)] | ~known[where], scale[where]))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class WithReflections:
+    """Blocks of stills with structure factors that all share, whose own curvature is a diagonal (eq. 67).
+
+    The vector of all parameters holds those of the blocks first, then |F|^2 of the reflections.
+
+    Attributes
+    ----------
+    blocks
+        Of all other parameters, n of them.
+    slope, weight
+        Of the reflections, float64 (r,): gradient and curvature.
+    cross
+        Curvature between the others and the reflections, sparse (n, r).
+    """
+
+    blocks: Blocks
+    slope: np.ndarray
+    weight: np.ndarray
+    cross: csr_array
+
+    @property
+    def value(self) -> float:
+        """What is minimised."""
+        return self.blocks.value
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """Its slope, float64 (n + r,)."""
+        return np.concatenate([self.blocks.gradient, self.slope])
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """The curvature along each parameter, float64 (n + r,)."""
+        return np.concatenate([self.blocks.diagonal, self.weight])
+
+    def curvature(self, step: np.ndarray) -> float:
+        """The curvature along a step."""
+        n = len(self.blocks.gradient)
+        first, last = step[:n], step[n:]
+        return self.blocks.curvature(first) + float(self.weight @ last**2 + 2.0 * (first @ (self.cross @ last)))
+
+    def scaled(self, scale: np.ndarray, damping: float = 0.0, fixed: np.ndarray | None = None) -> WithReflections:
+        """As ``Blocks.scaled``."""
+        n = len(self.blocks.gradient)
+        fixed = np.zeros(len(scale), dtype=bool) if fixed is None else fixed
+        keep = ~fixed & (self.diagonal > 0.0)
+        unit = scale * keep
+        return WithReflections(
+            self.blocks.scaled(scale[:n], damping, fixed[:n]),
+            self.slope * unit[n:],
+            self.weight * unit[n:] ** 2 + np.where(keep[n:], damping, 1.0),
+            csr_array(self.cross.multiply(unit[:n, None]).multiply(unit[n:])),
+        )
+
+    def solve(self) -> np.ndarray:
+        """The step to the minimum: the reflections are eliminated, what is left is solved whole."""
+        per = 1.0 / self.weight
+        right = -self.blocks.gradient + self.cross @ (per * self.slope)
+        first = np.linalg.solve(self._complement(per), right) if len(right) else right
+        return np.concatenate([first, -per * (self.slope + self.cross.T @ first)])
+
+    def covariances(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """As ``Blocks.covariances``; and the variances of the reflections, float64 (r,), inf where nothing is known."""
+        n, blocks, diagonal = len(self.blocks.gradient), self.blocks, self.diagonal
+        known = diagonal > 0.0
+        scale = np.where(known, 1.0 / np.sqrt(np.where(known, diagonal, 1.0)), 1.0)
+        unit = self.scaled(scale)
+        per = 1.0 / unit.weight
+        inverse, loose = _inverse(unit._complement(per))
+        loose |= ~known[:n]
+        n_shared = len(blocks.shared)
+        places = [np.r_[0:n_shared, part.start : part.stop] for part in blocks.parts] or [np.arange(n_shared)]
+        found = [_unscaled(inverse[np.ix_(at, at)], loose[at], scale[at]) for at in places]
+        variances = per.copy()
+        for start in range(0, len(per), _REFLECTIONS_AT_A_TIME):
+            at = slice(start, start + _REFLECTIONS_AT_A_TIME)
+            part = unit.cross[:, at].toarray()
+            variances[at] += per[at] ** 2 * np.einsum("ij,ij->j", part, inverse @ part)
+        return found, np.where(known[n:], variances * scale[n:] ** 2, np.inf)
+
+    def _complement(self, per: np.ndarray) -> np.ndarray:
+        """The curvature of the others where reflections follow them, float64 (n, n)."""
+        return self.blocks.dense() - (self.cross.multiply(per) @ self.cross.T).toarray()
 
 
 def _leans(gain: np.ndarray, loose: np.ndarray) -> np.ndarray:

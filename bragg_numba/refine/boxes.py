@@ -11,9 +11,10 @@ from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.predict.spots import SPOT, spot_table
+from bragg_numba.slopes.pixels import inside_boxes
 
-#: Frames of more pixels than this are looked at in boxes alone, unless told otherwise.
-MOST_PIXELS = 2**20
+#: Boxes that hold more than this part of a frame's pixels are no use, unless asked for.
+_MOST_PART = 0.5
 
 #: Spots weaker than this part of the strongest one get no box, and at most so many do.
 _WEAKEST, _MOST_BOXES = 1e-4, 5000
@@ -43,31 +44,32 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.edges)
 
+    def strongest(self, number: int) -> Boxes:
+        """The boxes of so many spots."""
+        return Boxes(self.edges[:number], self.spots[:number])
+
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """bool (slow, fast): True in a box."""
-        inside = np.zeros(shape, dtype=np.bool_)
-        for left, right, top, bottom in self.edges.tolist():
-            inside[top : bottom + 1, left : right + 1] = True
-        return inside
+        return inside_boxes(shape, self.edges)
 
 
 def choose_boxes(plan: Plan, boxes: str | int | None) -> Boxes | None:
     """Boxes for a refinement of a plan; None for the whole frame.
 
-    ``boxes`` is their half width in pixels; ``"auto"`` takes one from the size of the spots where the frame has more
-    than 2^20 pixels, and the whole frame otherwise; None is the whole frame.
+    ``boxes`` is their half width in pixels; ``"auto"`` takes one from the size of the spots, and the whole frame where
+    boxes hold more than half of it, or no spot can be predicted; None is the whole frame.
     """
     if boxes is None:
         return None
-    if isinstance(boxes, str):
-        if boxes != "auto":
-            raise InputError("boxes", 'must be a half width in pixels, "auto" or None', boxes)
-        if plan.shape[0] * plan.shape[1] <= MOST_PIXELS:
-            return None
-        half = min(_WIDEST, math.ceil(width_of_spots(plan)) + _RIM)
-    else:
-        half = check.count("boxes", boxes, low=1, high=1000)
-    return boxes_around(plan, likely_spots(plan), half)
+    if not isinstance(boxes, str):
+        return boxes_around(plan, likely_spots(plan), check.count("boxes", boxes, low=1, high=1000))
+    if boxes != "auto":
+        raise InputError("boxes", 'must be a half width in pixels, "auto" or None', boxes)
+    try:
+        found = boxes_around(plan, likely_spots(plan), min(_WIDEST, math.ceil(width_of_spots(plan)) + _RIM))
+    except InputError:
+        return None
+    return found if found.mask(plan.shape).sum() <= _MOST_PART * plan.shape[0] * plan.shape[1] else None
 
 
 def likely_spots(plan: Plan) -> np.ndarray:

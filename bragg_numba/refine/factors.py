@@ -11,7 +11,7 @@ from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import StructureFactors
 from bragg_numba.plan.plan import make_plan
-from bragg_numba.refine.still import Prepared, Still
+from bragg_numba.refine.still import Prepared, Still, prepare
 from bragg_numba.slopes.slopes import Slopes
 from bragg_numba.slopes.tangents import F2
 
@@ -88,7 +88,7 @@ def refine_factors(
         raise InputError("stills", "must have the same structure factors")
     steps = check.count("steps", steps, low=1)
     check.number("tolerance", tolerance, above=0.0)
-    prepared = [Prepared.of(one, boxes=boxes, threads=threads) for one in stills]
+    prepared = prepare(stills, boxes=boxes, threads=threads)
     if any((one.data[one.good] < 0.0).any() for one in prepared):
         raise InputError("data", "must not be negative where they are Poisson's")
     mates = _mates(factors.indices) if friedel else None
@@ -129,8 +129,7 @@ def _with(factors: StructureFactors, squares: np.ndarray) -> StructureFactors:
 def _sums(one: Prepared, factors: StructureFactors) -> tuple[np.ndarray, np.ndarray]:
     """Over the pixels of a still, sums of each reflection's photons per |F|^2: times data over model, and alone."""
     plan = make_plan(one.experiment.replace(structure_factors=factors), like=one.plan)
-    edges = None if one.boxes is None else one.boxes.edges.tolist()
-    slopes = Slopes(plan, {F2: None}, boxes=edges, mask=one.good, threads=one.threads)
+    slopes = Slopes(plan, {F2: None}, pixels=one.pixels, surroundings=one.surroundings, threads=one.threads)
     model = slopes.image() + one.background
     return slopes.pull(one.data / model)[F2], slopes.pull(np.ones(plan.shape))[F2]
 

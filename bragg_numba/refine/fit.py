@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, vstack
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment
-from bragg_numba.refine.blocks import Blocks
-from bragg_numba.refine.marquardt import Minimum, Restraint, Rules, minimise
+from bragg_numba.plan.plan import make_plan
+from bragg_numba.refine.blocks import Blocks, WithReflections
+from bragg_numba.refine.marquardt import Curved, Minimum, Restraint, Rules, minimise
 from bragg_numba.refine.result import Fitted, Refinement, correlation_of
-from bragg_numba.refine.still import Prepared, Still
-from bragg_numba.slopes.families import free_constants
+from bragg_numba.refine.still import Prepared, Still, prepare
+from bragg_numba.slopes.differences import tangents_of
+from bragg_numba.slopes.families import PANELS, SOURCES, free_constants
 from bragg_numba.slopes.parameters import WORDS, Parameter, find_parameters, moved
-from bragg_numba.slopes.tangents import F2
+from bragg_numba.slopes.slopes import Normal
+from bragg_numba.slopes.tangents import F2, Tangent
 
 LIKELIHOODS = ("poisson", "model", "gaussian")
 ROBUST = ("huber", "cauchy")
@@ -33,6 +38,16 @@ _MOST_WEIGHINGS, _STILL = 10, 0.01
 #: Lower bounds without which steps would leave what makes sense.
 _LEAST = {"crystal.cell_counts": 1.0, "crystal.mosaic_spread_deg": 1e-4, "beam.weights": 0.0}
 
+#: What photons are a power of, about: steps are factors.
+_POSITIVE = {"scale", "beam.fluence_per_m2", "beam.flux_per_s", "beam.exposure_s", "crystal.cell_counts"}
+_POSITIVE |= {"crystal.mosaic_spread_deg", "structure_factors.default_F"}
+
+#: What makes spots broad, and is found once they lie where they should.
+_OF_WIDTH = {"crystal.cell_counts", "crystal.mosaic_spread_deg"}
+
+#: What all photons are proportional to.
+_OF_PHOTONS = {"scale", "beam.fluence_per_m2", "beam.flux_per_s", "beam.exposure_s"}
+
 
 @dataclass(frozen=True, slots=True)
 class Unknowns:
@@ -40,6 +55,7 @@ class Unknowns:
 
     shared: tuple[Parameter, ...]
     own: tuple[tuple[Parameter, ...], ...]  #: of each still
+    reflections: bool = False  #: whether all share |F|^2 of a table, whose values stand last
 
     @property
     def start(self) -> np.ndarray:
@@ -52,6 +68,21 @@ class Unknowns:
         for still, part in enumerate(self.own):
             rows += [(one, still) for one in part]
         return rows
+
+    def without(self, keys: set[str]) -> tuple[Unknowns, np.ndarray]:
+        """All but parameters of some families, and bool (n,): which are left."""
+
+        def rest(part: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+            return tuple(one for one in part if one.family.key not in keys)
+
+        kept = np.array([one.family.key not in keys for one, _ in self.listed()], dtype=bool)
+        return Unknowns(rest(self.shared), tuple(map(rest, self.own))), kept
+
+    def with_reflections(self) -> tuple[Unknowns, np.ndarray]:
+        """With |F|^2, and without the photons of the first still, which act as these; bool (n,): which are left."""
+        first = tuple(one for one in self.own[0] if one.family.key not in _OF_PHOTONS)
+        kept = [still != 0 or one.family.key not in _OF_PHOTONS for one, still in self.listed()]
+        return Unknowns(self.shared, (first, *self.own[1:]), reflections=True), np.array(kept, dtype=bool)
 
     def of(self, still: int, at: np.ndarray) -> dict[str, float]:
         """Values of a still's parameters by name."""
@@ -85,8 +116,16 @@ def fit(
     if robust is not None:
         check.choice("robust", robust, ROBUST)
     workers = check.count("workers", workers, low=1, high=1024)
-    prepared = [Prepared.of(still, boxes=boxes, threads=threads) for still in stills]
-    unknowns = find_unknowns(prepared, free, shared)
+    prepared = prepare(stills, boxes=boxes, threads=threads)
+    shared_names = _listed(shared)
+    of_factors = [name for name in shared_names if name in ("F2", F2)]
+    others = [name for name in shared_names if name not in of_factors]
+    if of_factors and not others and not _listed(free):
+        unknowns = Unknowns((), ((),) * len(prepared))
+    else:
+        unknowns = find_unknowns(prepared, free, others)
+    if of_factors:
+        _check_factors(prepared, unknowns, robust)
     rules = make_rules(unknowns, bounds, priors, restraints)
     if likelihood == "gaussian" and any((one.variance[one.good] <= 0.0).any() for one in prepared):
         raise InputError("variance", "must be greater than 0 for a gaussian likelihood", hint="poisson needs none")
@@ -104,7 +143,11 @@ def fit(
         if coarse:
             at, count = _coarsely(job, rules, at, tell("coarse"))
             evaluations += count
-        if robust is None:
+        if of_factors:
+            job, rules, at = _with_factors(job, rules, at)
+            found = minimise(job.evaluate, at, rules, progress=tell("fine"), **options._asdict())
+            evaluations += found.evaluations + 1
+        elif robust is None:
             found = minimise(job.evaluate, at, rules, progress=tell("fine"), **options._asdict())
             evaluations += found.evaluations
         else:
@@ -129,7 +172,8 @@ def find_unknowns(prepared: Sequence[Prepared], free: str | Iterable[str], share
         raise InputError(sorted(both)[0], "must be either shared or free, not both")
     for one in (*common, *(one for part in own for one in part)):
         if one.name == F2:
-            raise InputError(F2, "is not a number", hint="bragg_numba.refine.refine_factors fits all reflections")
+            hint = "name it in shared, or take bragg_numba.refine.refine_factors"
+            raise InputError(F2, "must be shared by all stills", hint=hint)
     for number, still in enumerate(prepared[1:], start=1):
         for mine, theirs in zip(common, find_parameters(still.experiment, shared_names) if common else (), strict=True):
             if mine.name != theirs.name or not math.isclose(mine.value, theirs.value, rel_tol=1e-9, abs_tol=1e-12):
@@ -156,6 +200,7 @@ def make_rules(
     rules = Rules.none(len(rows))
     for i, (one, _) in enumerate(rows):
         rules.low[i] = _LEAST.get(one.family.key, -math.inf)
+        rules.positive[i] = one.family.key in _POSITIVE
     for name, pair in bounds.items():
         limits = tuple(pair) if isinstance(pair, (tuple, list)) else ()
         if len(limits) != 2:
@@ -179,7 +224,7 @@ def make_rules(
     listed: list[Restraint] = []
     for number, entry in enumerate(restraints):
         listed += _restraints(rows, f"restraints[{number}]", entry, len(unknowns.own))
-    return Rules(low=rules.low, high=rules.high, centre=rules.centre, sigma=rules.sigma, restraints=tuple(listed))
+    return replace(rules, restraints=tuple(listed))
 
 
 def _places(rows: list[tuple[Parameter, int | None]], name: str, what: str) -> list[int]:
@@ -251,46 +296,141 @@ class _Options(NamedTuple):
 
 
 class _Job:
-    """Stills with their parameters: evaluated together."""
+    """Stills with their parameters: evaluated together.
+
+    ``variances`` are those of a gaussian likelihood, of each still; None: the read-out's, and any likelihood.
+    """
 
     def __init__(
-        self, prepared: Sequence[Prepared], unknowns: Unknowns, likelihood: str, pool: ThreadPoolExecutor | None
+        self,
+        prepared: Sequence[Prepared],
+        unknowns: Unknowns,
+        likelihood: str,
+        pool: ThreadPoolExecutor | None,
+        variances: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.prepared, self.unknowns, self.likelihood = tuple(prepared), unknowns, likelihood
         self.pool = pool
+        given = [None] * len(self.prepared) if variances is None else variances
+        self._observed = [one.observe(likelihood, v) for one, v in zip(self.prepared, given, strict=True)]
 
-    def evaluate(self, at: np.ndarray, variances: Sequence[np.ndarray] | None = None) -> Blocks:
-        """Value, slope and curvature of all stills; with ``variances`` those of a gaussian likelihood."""
+    def of(self, unknowns: Unknowns) -> _Job:
+        """The same stills with other parameters."""
+        job = copy(self)
+        job.unknowns = unknowns
+        return job
 
-        def one(number: int):
+    def evaluate(self, at: np.ndarray) -> Curved:
+        """Value, slope and curvature of all stills."""
+        prepared, known = self.at_factors(at), self._tangents_of_all(at)
+        reflections = self.unknowns.reflections
+
+        def one(number: int) -> Normal:
             parameters = (*self.unknowns.shared, *self.unknowns.own[number])
-            values = self.unknowns.of(number, at)
-            if variances is None:
-                return self.prepared[number].normal(parameters, values, self.likelihood)
-            return self.prepared[number].normal(parameters, values, "gaussian", variances[number])
+            values, observed = self.unknowns.of(number, at), self._observed[number]
+            return prepared[number].normal(parameters, values, observed, known, reflections=reflections)
 
-        numbers = range(len(self.prepared))
+        numbers = range(len(prepared))
         found = list(map(one, numbers)) if self.pool is None else list(self.pool.map(one, numbers))
-        n = len(self.unknowns.shared)
-        gradient = np.zeros(n + sum(len(part) for part in self.unknowns.own))
-        shared, first = np.zeros((n, n)), n
-        for normal in found:
-            m = len(normal.gradient) - n
-            gradient[:n] += normal.gradient[:n]
-            gradient[first : first + m] = normal.gradient[n:]
-            shared += normal.matrix[:n, :n]
-            first += m
-        return Blocks(
-            sum(normal.value for normal in found),
-            gradient,
-            shared,
-            tuple(normal.matrix[n:, n:] for normal in found),
-            tuple(normal.matrix[:n, n:] for normal in found),
-        )
+        blocks = _blocks_of(found, len(self.unknowns.shared))
+        return _reflections_of(found, blocks) if reflections else blocks
+
+    def at_factors(self, at: np.ndarray) -> tuple[Prepared, ...]:
+        """The stills, with |F|^2 of a vector of all parameters where they share it."""
+        if not self.unknowns.reflections:
+            return self.prepared
+        first = self.prepared[0]
+        factors = first.experiment.structure_factors
+        assert factors.amplitudes is not None
+        changed = factors.replace(amplitudes=np.sqrt(at[len(at) - len(factors.amplitudes) :]))
+        _, table = make_plan(first.experiment.replace(structure_factors=changed), like=first.plan).intact_table
+        return tuple(one.with_factors(changed, table) for one in self.prepared)
+
+    def _tangents_of_all(self, at: np.ndarray) -> dict[str, Tangent]:
+        """Tangents of shared parameters of the detector and the sources, where these are the same in all stills."""
+        kinds = {PANELS, SOURCES}
+        common = tuple(one for one in self.unknowns.shared if one.family.changes in kinds)
+        first = self.prepared[0]
+        if len(self.prepared) == 1 or not common or not all(first.stands_as(one) for one in self.prepared[1:]):
+            return {}
+        if any(one.family.changes in kinds for part in self.unknowns.own for one in part):
+            return {}
+        if any(one.experiment.crystal.mosflm_matrix is not None for one in self.prepared):  # counts in wavelengths
+            return {}
+        values = self.unknowns.of(0, at)
+        tangents = tangents_of(first.experiment, common, values, oversample=first.plan.oversample)
+        return {one.name: tangent for one, tangent in zip(common, tangents, strict=True)}
 
     def models(self, at: np.ndarray) -> list[np.ndarray]:
         """Photons expected of every still."""
-        return [one.model(self.unknowns.of(i, at)) for i, one in enumerate(self.prepared)]
+        return [one.model(self.unknowns.of(i, at)) for i, one in enumerate(self.at_factors(at))]
+
+
+def _blocks_of(found: Sequence[Normal], n: int) -> Blocks:
+    """The blocks of stills whose first n parameters are shared."""
+    gradient = np.zeros(n + sum(len(normal.gradient) - n for normal in found))
+    shared, first = np.zeros((n, n)), n
+    for normal in found:
+        m = len(normal.gradient) - n
+        gradient[:n] += normal.gradient[:n]
+        gradient[first : first + m] = normal.gradient[n:]
+        shared += normal.matrix[:n, :n]
+        first += m
+    return Blocks(
+        sum(normal.value for normal in found),
+        gradient,
+        shared,
+        tuple(normal.matrix[n:, n:] for normal in found),
+        tuple(normal.matrix[:n, n:] for normal in found),
+    )
+
+
+def _reflections_of(found: Sequence[Normal], blocks: Blocks) -> WithReflections:
+    """Blocks with those of the reflections that all stills share."""
+    n, parts = len(blocks.shared), [normal.reflections for normal in found if normal.reflections is not None]
+    shared = np.sum([part.cross[:n] for part in parts], axis=0)
+    return WithReflections(
+        blocks,
+        np.sum([part.gradient for part in parts], axis=0),
+        np.sum([part.weight for part in parts], axis=0),
+        csr_array(vstack([csr_array(shared), *(csr_array(part.cross[n:]) for part in parts)])),
+    )
+
+
+def _check_factors(prepared: Sequence[Prepared], unknowns: Unknowns, robust: str | None) -> None:
+    """Refuse what cannot be refined beside structure factors."""
+    find_parameters(prepared[0].experiment, F2)
+    factors = prepared[0].experiment.structure_factors
+    if not all(one.experiment.structure_factors == factors for one in prepared[1:]):
+        raise InputError("stills", "must have the same structure factors to share |F|^2")
+    for one in unknowns.shared:
+        if one.family.key in _OF_PHOTONS:
+            raise InputError(one.name, "must not be shared beside |F|^2, which acts as it does")
+    if robust is not None:
+        raise InputError("robust", "must be None where |F|^2 is refined", robust)
+
+
+def _with_factors(job: _Job, rules: Rules, at: np.ndarray) -> tuple[_Job, Rules, np.ndarray]:
+    """The job, rules and start with |F|^2, of which that stays of which the data do not know the order of magnitude."""
+    unknowns, kept = job.unknowns.with_reflections()
+    factors = job.prepared[0].experiment.structure_factors
+    assert factors.amplitudes is not None
+    squares = np.square(factors.amplitudes.astype(np.float64))
+    photons = np.array([one.family.key in _OF_PHOTONS for one, _ in job.unknowns.listed()], dtype=bool)
+    if (held := photons & ~kept).any():  # what the first still's photons have become is now part of |F|^2
+        grown = float(at[held][0] / job.unknowns.start[held][0])
+        at, squares = np.where(photons, at / grown, at), squares * grown
+    start = np.concatenate([at[kept], squares])
+    together = job.of(unknowns)
+    found = together.evaluate(start)
+    assert isinstance(found, WithReflections)
+    told = found.weight * squares**2 >= _LEAST_KNOWN
+    high = np.where(told, math.inf, squares)
+    return together, rules.only(kept).beside(np.where(told, 0.0, squares), high), start
+
+
+#: Information, one over a variance, that data must have of the logarithm of an |F|^2.
+_LEAST_KNOWN = 1.0
 
 
 def _coarsely(
@@ -298,34 +438,63 @@ def _coarsely(
 ) -> tuple[np.ndarray, int]:
     """A start for what follows: spots without fringes, of a smaller crystal, and every pixel counting alike.
 
-    Such spots reach those that were seen where small ones do not yet, and have no minima between fringes. Where
-    numbers of cells are free they grow with the rest; where photons are not, a factor that is forgotten stands for
-    what the spots' size changes.
+    Such spots reach those that were seen where small ones do not yet, and have no minima between fringes. First they
+    keep their width, and go where they were seen; then numbers of cells and mosaic spreads follow. Where photons are
+    not free, a factor that is forgotten stands for what the spots' size changes.
     """
     rows = job.unknowns.listed()
     shapes = {one.experiment.crystal.shape for one in job.prepared}
-    if "tophat" in shapes or not any(one.family.moves_spots for one, _ in rows):
+    if "tophat" in shapes or not any(_places_spots(one) for one, _ in rows):
         return at, 0
-    smaller = [one.with_shape("gauss", _PART_OF_COARSE) for one in job.prepared]
-    blurred = [replace(one, variance=np.full(one.data.shape, _mean_of_photons(one))) for one in smaller]
-    forgotten = not any(one.family.key in ("scale", "beam.fluence_per_m2") for one, _ in rows)
+    smaller = [one.with_shape("gauss", _PART_OF_COARSE, _SPOTS_OF_COARSE) for one in job.prepared]
+    alike = [np.full(one.data.shape, _mean_of_photons(one)) for one in smaller]
+    forgotten = not any(one.family.key in _OF_PHOTONS for one, _ in rows)
     own = job.unknowns.own
     if forgotten:
-        own = tuple((*part, *find_parameters(one.experiment, "scale")) for one, part in zip(blurred, own, strict=True))
-    rough = _Job(blurred, Unknowns(job.unknowns.shared, own), "gaussian", job.pool)
-    listed = rough.unknowns.listed()
-    kept = np.array([not forgotten or one.name != "scale" for one, _ in listed])
-    start, low, high = rough.unknowns.start, np.full(len(listed), -math.inf), np.full(len(listed), math.inf)
-    start[kept], low[kept], high[kept] = at, rules.low, rules.high
+        own = tuple((*part, *find_parameters(one.experiment, "scale")) for one, part in zip(smaller, own, strict=True))
+    everything = Unknowns(job.unknowns.shared, own)
+    rough = _Job(smaller, everything, "gaussian", job.pool, alike)
+    listed = everything.listed()
+    asked = np.array([not forgotten or one.name != "scale" for one, _ in listed])
+    bounds, start = Rules.none(len(listed)), everything.start
+    bounds.low[asked], bounds.high[asked], start[asked] = rules.low, rules.high, at
+    bounds.positive[:] = [one.family.key in _POSITIVE for one, _ in listed]
     counts = np.array([one.family.key == "crystal.cell_counts" for one, _ in listed])
-    start = np.where(counts, np.maximum(_PART_OF_COARSE * start, low), start)
-    bounds = replace(Rules.none(len(listed)), low=low, high=high)
-    found = minimise(rough.evaluate, start, bounds, most_steps=40, tolerance=1e-2, progress=progress)
-    return found.at[kept], found.evaluations
+    start[counts] = np.maximum(_PART_OF_COARSE * start[counts], bounds.low[counts])
+    evaluations = 0
+    for left_out in [_OF_WIDTH, set()] if any(one.family.key in _OF_WIDTH for one, _ in listed) else [set()]:
+        unknowns, which = everything.without(left_out)
+        stage = rough.of(unknowns)
+        found = minimise(
+            stage.evaluate,
+            start[which],
+            bounds.only(which),
+            most_steps=40,
+            tolerance=1e-2,
+            part=1e-3,
+            progress=progress,
+        )
+        start[which] = found.at
+        evaluations += found.evaluations
+    for i, (one, still) in enumerate(listed):  # a spot's photons go with the scale and the number of cells
+        if one.family.key in _OF_PHOTONS and not counts.any():
+            start[i] *= np.prod(
+                np.divide(smaller[still or 0].plan.cell_counts, job.prepared[still or 0].plan.cell_counts)
+            )
+    start[asked] = np.clip(start[asked], rules.low, rules.high)
+    return start[asked], evaluations
+
+
+def _places_spots(one: Parameter) -> bool:
+    """Whether a parameter says where spots are, or which of them show."""
+    return one.family.moves_spots and one.family.key not in _OF_WIDTH
 
 
 #: Part of the cells that crystals of the coarse stage have along each axis.
 _PART_OF_COARSE = 0.5
+
+#: Spots whose boxes it looks at, where there are boxes.
+_SPOTS_OF_COARSE = 300
 
 
 def _mean_of_photons(still: Prepared) -> float:
@@ -356,10 +525,8 @@ def _robustly(
                 weight = 1.0 / (1.0 + (off / turn) ** 2)
             variances.append(variance / weight)
 
-        def evaluate(there: np.ndarray, variances: list[np.ndarray] = variances) -> Blocks:
-            return job.evaluate(there, variances)
-
-        found = minimise(evaluate, at, rules, progress=progress, **options._asdict())
+        weighed = _Job(job.prepared, job.unknowns, "gaussian", job.pool, variances)
+        found = minimise(weighed.evaluate, at, rules, progress=progress, **options._asdict())
         evaluations += found.evaluations
         step = found.at - at
         at = found.at
@@ -373,20 +540,28 @@ def _robustly(
 
 def _result(job: _Job, found: Minimum, evaluations: int, rules: Rules) -> Refinement:
     rows, at = job.unknowns.listed(), found.at
-    n = len(job.unknowns.shared)
-    covariances = found.blocks.covariances()
+    n, prepared = len(job.unknowns.shared), job.at_factors(found.at)
+    factor_sigmas, blocks = None, found.blocks
+    if isinstance(blocks, WithReflections):
+        covariances, variances = blocks.covariances()
+        blocks = blocks.blocks
+        squares, held = at[len(rows) :], (rules.low == rules.high)[len(rows) :]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor_sigmas = np.where(held | (squares <= 0.0), np.inf, 0.5 * np.sqrt(variances / squares))
+    else:
+        covariances = blocks.covariances()
     sigmas = np.zeros(len(rows))
-    for part, covariance in zip(found.blocks.parts, covariances, strict=True):
+    for part, covariance in zip(blocks.parts, covariances, strict=True):
         deviations = np.sqrt(np.diag(covariance))
         sigmas[:n], sigmas[part] = deviations[:n], deviations[n:]
     chi_square, pixels = 0.0, 0
-    for still, model in zip(job.prepared, job.models(at), strict=True):
+    for still, model in zip(prepared, job.models(at), strict=True):
         counted = still.counted
         variance = still.variance + (model if job.likelihood != "gaussian" else 0.0)
         chi_square += float((np.square(still.data - model) / variance)[counted].sum())
         pixels += int(counted.sum())
-    values = tuple(job.unknowns.of(i, at) for i in range(len(job.prepared)))
-    experiments = tuple(moved(one.experiment, v)[0] for one, v in zip(job.prepared, values, strict=True))
+    values = tuple(job.unknowns.of(i, at) for i in range(len(prepared)))
+    experiments = tuple(moved(one.experiment, v)[0] for one, v in zip(prepared, values, strict=True))
     several = len(experiments) > 1
     fitted = tuple(
         Fitted(
@@ -413,7 +588,8 @@ def _result(job: _Job, found: Minimum, evaluations: int, rules: Rules) -> Refine
         reason=found.reason,
         likelihood=job.likelihood,
         notes=_notes(fitted, found),
-        _stills=job.prepared,
+        factor_sigmas=factor_sigmas,
+        _stills=prepared,
         _values=values,
     )
 

@@ -59,6 +59,9 @@ class Refinement:
         Whether it stopped at a minimum, and a clause why it stopped.
     notes
         What one may not expect, one sentence each.
+    factor_sigmas
+        Standard deviations of the amplitudes of the experiments' structure factors, float64 (n,), inf where the data
+        say nothing; None where these were not refined.
     """
 
     experiments: tuple[Experiment, ...]
@@ -73,6 +76,7 @@ class Refinement:
     reason: str
     likelihood: str
     notes: tuple[str, ...] = ()
+    factor_sigmas: np.ndarray | None = field(default=None, compare=False)
     _stills: tuple = field(default=(), repr=False, compare=False)
     _values: tuple = field(default=(), repr=False, compare=False)
 
@@ -104,7 +108,7 @@ class Refinement:
 
     def model(self, still: int = 0) -> np.ndarray:
         """Photons that the refined experiment of a still leads to expect, background included: (slow, fast) float64."""
-        return self._stills[still].model(self._values[still])
+        return self._stills[still].model(self._values[still], whole=True)
 
     def table(self, own: bool | None = None) -> str:
         """A table of the parameters before and after, with their uncertainties.

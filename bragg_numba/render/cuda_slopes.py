@@ -66,7 +66,11 @@ class CudaSlopes(Slopes):
 
     # --- the kernels -------------------------------------------------------------------------------
 
-    def _images(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def _in_batches(self) -> bool:
+        return False
+
+    def _scattered(self, contraction: Contraction, squares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         value = np.zeros(self.plan.shape, dtype=self._kind)
         images = np.zeros((len(contraction.starts) - 1, *self.plan.shape), dtype=self._kind)
         with self._on_device():

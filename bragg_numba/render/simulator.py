@@ -436,8 +436,10 @@ class Simulator:
         InputError
             By the name of what is no parameter or has no slope, a part of the experiment among them.
         """
+        from bragg_numba.render.surroundings import surroundings
         from bragg_numba.slopes.differences import tangents_of
         from bragg_numba.slopes.parameters import find_parameters, frozen, plan_at
+        from bragg_numba.slopes.pixels import Pixels, check_boxes
         from bragg_numba.slopes.slopes import Slopes, refuse_plan
         from bragg_numba.slopes.tangents import F2
 
@@ -459,8 +461,8 @@ class Simulator:
         return make(
             plan,
             {one.name: by_name.get(one.name) for one in found},
-            boxes=boxes,
-            mask=mask,
+            pixels=Pixels(plan, mask=mask, boxes=None if boxes is None else check_boxes(plan, boxes)),
+            surroundings=surroundings(plan, self._threads),
             precision=wanted,
             engine=renderer.engine,
             engine_reason=renderer.engine_reason,

@@ -23,6 +23,7 @@ class Contraction:
 
     ``starts`` int64 (parameters + 1,), ``places`` int64 (entries,), ``factors`` float64 (panels, entries); ``weights``
     and ``waves`` float64 (sources, moves): changes of the sources' weights, and relative ones of their wavelengths.
+    ``photons`` float64 (parameters,): relative changes of all photons, those beside the crystal's among them.
     """
 
     starts: np.ndarray
@@ -30,6 +31,7 @@ class Contraction:
     factors: np.ndarray
     weights: np.ndarray
     waves: np.ndarray
+    photons: np.ndarray
 
     @property
     def matrix(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -52,7 +54,8 @@ class Contraction:
     def along(self, direction: np.ndarray) -> Contraction:
         """The Contraction of one parameter that moves all by so many of their units."""
         factors = self.factors * np.repeat(direction, np.diff(self.starts))
-        return Contraction(np.array([0, len(self.places)]), self.places, factors, self.weights, self.waves)
+        photons = np.array([direction @ self.photons])
+        return Contraction(np.array([0, len(self.places)]), self.places, factors, self.weights, self.waves, photons)
 
 
 def contract(plan: Plan, tangents: Sequence[Tangent]) -> Contraction:
@@ -82,6 +85,7 @@ def contract(plan: Plan, tangents: Sequence[Tangent]) -> Contraction:
         factors=np.ascontiguousarray(matrices[:, parameters, entries]),
         weights=np.ascontiguousarray(stacked[0]),
         waves=np.ascontiguousarray(stacked[1]),
+        photons=np.array([tangent.log_scale or 0.0 for tangent in tangents]),
     )
 
 

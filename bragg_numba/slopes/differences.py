@@ -15,10 +15,11 @@ from bragg_numba.experiment.placing import place_detector
 from bragg_numba.experiment.vectors import as_vector, rotate_xyz
 from bragg_numba.plan.cell import Cell, orient_cell
 from bragg_numba.plan.classic_stream import ClassicStream
+from bragg_numba.plan.damage import drifted
 from bragg_numba.plan.orientations import draw_misset
 from bragg_numba.plan.panels import list_panels, list_sensors
 from bragg_numba.plan.sources import list_sources
-from bragg_numba.slopes.families import ALONE, CELL, PANELS, SOURCES, Extras, free_constants, source_weights
+from bragg_numba.slopes.families import ALONE, CELL, PANELS, SOURCES, Moved, free_constants, source_weights
 from bragg_numba.slopes.parameters import Parameter, moved
 from bragg_numba.slopes.rotations import turn_of_change
 from bragg_numba.slopes.tangents import OF_PANELS, Tangent
@@ -32,6 +33,7 @@ def tangents_of(
     parameters: Iterable[Parameter],
     at: Mapping[str, float] | None = None,
     *,
+    here: Moved | None = None,
     oversample: int = 1,
 ) -> tuple[Tangent, ...]:
     """The Tangent of each parameter.
@@ -48,6 +50,8 @@ def tangents_of(
         As ``find_parameters`` found them in ``experiment``; ``structure_factors.F2`` is not among them.
     at
         Where the derivatives are taken: values by name, as ``moved`` takes them; others are the experiment's.
+    here
+        What ``moved`` makes of ``experiment`` and ``at``; None: made here.
     oversample
         Sub-pixels along an edge that the plan has.
 
@@ -57,13 +61,11 @@ def tangents_of(
         By the name of a parameter that has no effect here, or whose number of steps jumps.
     """
     values = dict(at or {})
-    here = moved(experiment, values)
-    return tuple(_tangent(experiment, one, values, here, oversample) for one in parameters)
+    there = moved(experiment, values) if here is None else here
+    return tuple(_tangent(experiment, one, values, there, oversample) for one in parameters)
 
 
-def _tangent(
-    experiment: Experiment, one: Parameter, values: dict[str, float], here: tuple[Experiment, Extras], oversample: int
-) -> Tangent:
+def _tangent(experiment: Experiment, one: Parameter, values: dict[str, float], here: Moved, oversample: int) -> Tangent:
     if one.family.changes == ALONE:
         return _alone(experiment, one, values, here)
     if one.family.key in ("crystal.orientation_deg", "crystal.misset_deg"):
@@ -74,11 +76,12 @@ def _tangent(
         raise InputError(one.name, "has no derivative where it is 0", hint=one.family.dead)
 
     places = _places_in_cell(one, experiment)
+    acting = {name: held for name, held in values.items() if _acts(name, one, experiment)}
 
     def numbers(offset: float) -> Numbers:
         if one.family.changes == CELL:
             return _with_constant(places, value + offset, here[0])
-        there, _ = moved(experiment, {**values, one.name: value + offset})
+        there, _ = moved(experiment, {**acting, one.name: value + offset})
         return _numbers(there, one.family.changes, oversample)
 
     found = _extrapolated(one.name, numbers, step)
@@ -86,6 +89,13 @@ def _tangent(
     if not kept:
         raise InputError(one.name, "has no effect in this experiment", hint=one.family.dead)
     return Tangent(**kept)
+
+
+def _acts(name: str, one: Parameter, experiment: Experiment) -> bool:
+    """Whether the value of a parameter may change what another one's numbers are."""
+    if one.family.changes == SOURCES and experiment.crystal.mosflm_matrix is not None:
+        return True
+    return name.startswith(("detector.", "beam."))
 
 
 def _extrapolated(name: str, numbers: Callable[[float], Numbers], step: float) -> Numbers:
@@ -150,7 +160,7 @@ def _cell(experiment: Experiment, cell: tuple | None) -> Cell:
     crystal = experiment.crystal
     misset = draw_misset(crystal, ClassicStream(), physical=experiment.fidelity == "physical")
     parts = _Lattice(cell, crystal.mosflm_matrix, crystal.orientation)
-    return orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset)
+    return drifted(orient_cell(_Parts(parts, experiment.beam, experiment.fidelity), misset), experiment.damage)
 
 
 def _places_in_cell(one: Parameter, experiment: Experiment) -> tuple[int, ...]:
@@ -212,9 +222,7 @@ def _panels(experiment: Experiment, oversample: int) -> Numbers:
     return found
 
 
-def _alone(
-    experiment: Experiment, one: Parameter, values: dict[str, float], here: tuple[Experiment, Extras]
-) -> Tangent:
+def _alone(experiment: Experiment, one: Parameter, values: dict[str, float], here: Moved) -> Tangent:
     """Tangents of what a plan holds as it is."""
     key = one.family.key
     unit = np.eye(3)[one.component] if one.component < 3 else np.zeros(3)

@@ -12,6 +12,7 @@ from bragg_numba.experiment import Experiment
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.slopes.differences import tangents_of
 from bragg_numba.slopes.parameters import find_parameters, frozen, plan_at
+from bragg_numba.slopes.pixels import Pixels
 from bragg_numba.slopes.slopes import PRECISIONS, Slopes
 from bragg_numba.slopes.tangents import F2
 
@@ -44,6 +45,7 @@ class ImageFunction:
         self._parameters = find_parameters(self.experiment, parameters)
         if any(one.name == F2 for one in self._parameters):
             raise InputError(F2, "is not a number", hint="Simulator.slopes has its gradient: pull")
+        self._pixels = Pixels(self._plan)
         self._precision, self._threads = check.choice("precision", precision, PRECISIONS), threads
 
     @property
@@ -70,7 +72,7 @@ class ImageFunction:
         plan = plan_at(self.experiment, at, self._plan)
         tangents = tangents_of(self.experiment, self._parameters, at, oversample=plan.oversample)
         by_name = dict(zip(self.names, tangents, strict=True))
-        return Slopes(plan, by_name, precision=self._precision, threads=self._threads)
+        return Slopes(plan, by_name, pixels=self._pixels, precision=self._precision, threads=self._threads)
 
     def image(self, values: np.ndarray) -> np.ndarray:
         """Photons, float64 (slow, fast)."""

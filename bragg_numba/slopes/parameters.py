@@ -131,7 +131,12 @@ def plan_at(experiment: Experiment, values: Mapping[str, float], like: Plan | No
     like
         A plan whose tables may serve again, as ``make_plan`` takes it.
     """
-    there, extras = moved(experiment, values)
+    return plan_of(moved(experiment, values), like)
+
+
+def plan_of(at: Moved, like: Plan | None = None) -> Plan:
+    """The plan of what ``moved`` returned; ``like`` as ``plan_at`` takes it."""
+    there, extras = at
     plan = make_plan(there, like=like)
     if extras.cell_counts is not None:
         plan = with_counts(plan, extras.cell_counts)

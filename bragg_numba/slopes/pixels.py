@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +15,14 @@ from bragg_numba.kernels.parameters import Panel
 from bragg_numba.kernels.slopes.rows import BLOCK, TALL, WIDE
 from bragg_numba.plan.plan import Plan
 
+#: Likelihoods of data, in the order of the kernel's numbers.
+LIKELIHOODS = ("gaussian", "model", "poisson")
+
 #: Pixels that are listed at a time.
 PIXELS_IN_BATCH = 2**18
+
+#: Terms of a pixel up to which boxes fill blocks up.
+_FEW_TERMS = 4
 
 Box = tuple[int, int, int, int]
 
@@ -34,6 +42,98 @@ class Batch:
     frame_columns: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Data that normal equations are made of, in the order of a list of pixels: those of every plan of the frame.
+
+    ``fields`` are data (NaN where they do not count), variance and background, float64, of each batch; ``kind`` is the
+    number of the likelihood, and ``pixels`` is how many count.
+    """
+
+    fields: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+    kind: int
+    pixels: int
+
+
+class Pixels:
+    """The pixels of a frame that are looked at: a list of them serves every plan of the same frame.
+
+    Parameters
+    ----------
+    plan
+        Of the frame.
+    mask
+        bool (slow, fast): True where a pixel is wanted; None: what the plan renders.
+    boxes
+        What ``check_boxes`` returns: their pixels alone, each once.
+    """
+
+    def __init__(self, plan: Plan, *, mask: np.ndarray | None = None, boxes: np.ndarray | None = None) -> None:
+        self._plan = plan
+        self._boxes = boxes
+        self.wanted = wanted_pixels(plan, mask)
+
+    def observe(
+        self,
+        data: np.ndarray,
+        variance: np.ndarray | float | None = None,
+        mask: np.ndarray | None = None,
+        *,
+        likelihood: str = "gaussian",
+        background: np.ndarray | float = 0.0,
+    ) -> Observed:
+        """Check data and put them into the order of the pixels; arguments as ``Slopes.normal`` takes them."""
+        kind, shape = LIKELIHOODS.index(check.choice("likelihood", likelihood, LIKELIHOODS)), self._plan.shape
+        counts = as_frame("data", data, shape)
+        spread = as_frame("variance", (1.0 if kind == 0 else 0.0) if variance is None else variance, shape)
+        behind = as_frame("background", background, shape)
+        counted = np.isfinite(counts) & self.wanted
+        if mask is not None:
+            counted &= wanted_pixels(self._plan, mask)
+        if kind == 0 and not (spread[counted] > 0.0).all():
+            raise InputError("variance", "must be greater than 0 in every pixel that counts")
+        if kind == 1 and not (spread[counted] >= 0.0).all():
+            raise InputError("variance", "must not be negative")
+        if kind == 2 and not (counts[counted] >= 0.0).all():
+            raise InputError("data", "must not be negative where they are Poisson's")
+        counts = np.where(counted, counts, np.nan)
+        fields, pixels = [], 0
+        for batch in self.batches:
+            at = batch.frame_rows, batch.frame_columns
+            listed = counts[at]
+            fields.append((listed, spread[at], behind[at]))
+            pixels += int(np.isfinite(listed).sum())
+        return Observed(fields=tuple(fields), kind=kind, pixels=pixels)
+
+    def frames_of(self, observed: Observed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Data, variance and background as frames; NaN, 1 and 0 where no pixel is listed."""
+        frames = tuple(np.full(self._plan.shape, fill) for fill in (np.nan, 1.0, 0.0))
+        for batch, fields in zip(self.batches, observed.fields, strict=True):
+            for frame, field in zip(frames, fields, strict=True):
+                frame[batch.frame_rows, batch.frame_columns] = field
+        return frames  # type: ignore[return-value]
+
+    @cached_property
+    def listed(self) -> np.ndarray:
+        """bool (slow, fast): the pixels that are looked at."""
+        return self.wanted if self._boxes is None else self.wanted & inside_boxes(self._plan.shape, self._boxes)
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """The pixels of all panels, in blocks."""
+        return tuple(list_batches(self._plan, self.wanted, self._boxes))
+
+
+def as_frame(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
+    """A number, or (slow, fast) of them, as a frame in float64."""
+    field = np.asarray(value, dtype=np.float64)
+    if field.ndim == 0:
+        return np.full(shape, float(field))
+    if field.shape != shape:
+        raise InputError(name, f"must have the frame's shape {shape}", field.shape)
+    return field
+
+
 def check_boxes(plan: Plan, boxes: Sequence) -> np.ndarray:
     """Boxes as int64 (n, 4): fast_min, fast_max, slow_min, slow_max, inclusive, inside the frame."""
     n_slow, n_fast = plan.shape
@@ -48,6 +148,14 @@ def check_boxes(plan: Plan, boxes: Sequence) -> np.ndarray:
     if not found:
         raise InputError("boxes", "must hold at least one box", hint="None: the whole frame")
     return np.array(found, dtype=np.int64)
+
+
+def inside_boxes(shape: tuple[int, int], boxes: np.ndarray) -> np.ndarray:
+    """bool (slow, fast): True in a box."""
+    inside = np.zeros(shape, dtype=np.bool_)
+    for left, right, top, bottom in boxes.tolist():
+        inside[top : bottom + 1, left : right + 1] = True
+    return inside
 
 
 def wanted_pixels(plan: Plan, mask: np.ndarray | None) -> np.ndarray:
@@ -65,16 +173,11 @@ def wanted_pixels(plan: Plan, mask: np.ndarray | None) -> np.ndarray:
     return wanted
 
 
-def pixels_in_boxes(shape: tuple[int, int], boxes: np.ndarray) -> np.ndarray:
-    """bool (slow, fast): True where a pixel lies in one of the boxes."""
-    inside = np.zeros(shape, dtype=np.bool_)
-    for fast_min, fast_max, slow_min, slow_max in boxes.tolist():
-        inside[slow_min : slow_max + 1, fast_min : fast_max + 1] = True
-    return inside
-
-
 def list_batches(plan: Plan, wanted: np.ndarray, boxes: np.ndarray | None) -> Iterator[Batch]:
     """List the wanted pixels of every panel, in pieces that lie close together; with boxes only theirs, each once."""
+    # Where there are many terms, a block of a box or two passes over most of them; else blocks had better be full.
+    if boxes is not None and len(plan.cells) * len(plan.sources.wavelength) <= _FEW_TERMS:
+        wanted, boxes = wanted & inside_boxes(plan.shape, boxes), None
     for index, panel in enumerate(plan.panels):
         rows = slice(panel.first_row, panel.first_row + panel.n_slow)
         of_panel = wanted[rows, panel.first_column : panel.first_column + panel.n_fast]

@@ -20,19 +20,20 @@ from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
 from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
-from bragg_numba.slopes.contraction import Contraction, contract
-from bragg_numba.slopes.pixels import Batch, check_boxes, list_batches, pixels_in_boxes, wanted_pixels
+from bragg_numba.slopes.contraction import Contraction, contract, vectors_at_rest
+from bragg_numba.slopes.likelihood import judge
+from bragg_numba.slopes.pixels import Batch, Observed, Pixels, as_frame
 from bragg_numba.slopes.spots import SpotsWalker, require_servable
-from bragg_numba.slopes.tangents import F2, Tangent
+from bragg_numba.slopes.tangents import F2, OF_PANELS, Tangent
 from bragg_numba.threads import threads
-
-#: Likelihoods that ``normal`` knows, in the order of the kernel's numbers.
-LIKELIHOODS = ("gaussian", "model", "poisson")
 
 PRECISIONS = ("auto", "tile", "float64")
 
 #: Most parts whose gradients in structure factors are made apart, and the bytes that they may take together.
 MOST_PARTS, BYTES_OF_PARTS = 16, 2**28
+
+#: Part of the mean |F|^2 that reflections have at least where a bound for all of them is made.
+_DIMMEST = 1e-3
 
 #: Squared radius beyond which a gauss spot is 0 in float64 for all that sums notice, 10^-300 of its height.
 _DARK_IN_FLOAT64 = 217.0
@@ -48,12 +49,27 @@ _NOT_OF_CURVED = {"origin_m", "fast", "slow", "normal", "close_distance_m", "pit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reflections:
+    """Normal equations in |F|^2 of the reflections of a table, in their order (eq. 65).
+
+    ``gradient`` float64 (n,). ``weight`` float64 (n,) stands for the matrix among reflections: the diagonal where no
+    pixel holds two of them, and else one that bounds it from above. ``cross`` float64 (parameters, n) is the matrix
+    between the other parameters and these.
+    """
+
+    gradient: np.ndarray
+    weight: np.ndarray
+    cross: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Normal:
     """The normal equations of data given an experiment, at its parameters.
 
     ``value`` is minus the logarithm of the likelihood, ``gradient`` float64 (n,) its slope in each parameter,
     ``matrix`` float64 (n, n) J^T W J, W being the expected second derivative in a pixel's photons: Fisher's
-    information. ``names`` are the parameters' and ``pixels`` is how many were judged.
+    information. ``names`` are the parameters' and ``pixels`` is how many were judged. ``structure_factors.F2`` is not
+    among them: ``reflections`` holds what belongs to it, where it was asked for.
     """
 
     value: float
@@ -61,6 +77,19 @@ class Normal:
     matrix: np.ndarray
     names: tuple[str, ...]
     pixels: int
+    reflections: Reflections | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What frames are multiplied by, and what is there besides the crystal's photons, float64 (slow, fast).
+
+    ``passed`` is the part that arrives of what the crystal scatters, None: all. ``beside`` are photons of diffuse
+    scattering and amorphous backgrounds as they arrive, None: there are none.
+    """
+
+    passed: np.ndarray | None = None
+    beside: np.ndarray | None = None
 
 
 class Slopes:
@@ -75,10 +104,10 @@ class Slopes:
         Of the experiment.
     tangents
         What each parameter changes of the plan, by name; None for ``structure_factors.F2``.
-    boxes
-        (fast_min, fast_max, slow_min, slow_max) of each, inclusive: slopes of these pixels alone, each counted once.
-    mask
-        bool (slow, fast): True where a pixel is wanted.
+    pixels
+        Those that are wanted; None: the whole frame.
+    surroundings
+        What render.surroundings makes of the plan; None: nothing of the kind is there.
     precision
         ``"auto"`` and ``"tile"``: terms in float32 where amplitudes allow it, and images in float32;
         ``"float64"``: both in float64.
@@ -104,8 +133,8 @@ class Slopes:
         plan: Plan,
         tangents: Mapping[str, Tangent | None],
         *,
-        boxes: Sequence | None = None,
-        mask: np.ndarray | None = None,
+        pixels: Pixels | None = None,
+        surroundings: Surroundings | None = None,
         precision: str = "auto",
         threads: int | None = None,
         cell_counts: Sequence[float] | None = None,
@@ -116,6 +145,11 @@ class Slopes:
         check.environment()
         check.choice("precision", precision, PRECISIONS)
         refuse_plan(plan)
+        if surroundings is None and (plan.transmission, plan.amorphous, plan.diffuse) != (None, None, None):
+            name = "Experiment.transmission, backgrounds and diffuse"
+            raise InputError(name, "have no slopes here", hint="Simulator.slopes has them; else leave them out")
+        around = Surroundings() if surroundings is None else surroundings
+        self._passed, self._beside = around.passed, around.beside
         self.plan = plan if cell_counts is None else with_counts(plan, cell_counts)
         self.names = tuple(tangents)
         self._dense = tuple(name for name in self.names if name != F2)
@@ -125,8 +159,7 @@ class Slopes:
             _refuse_amplitudes(self.plan, F2)
         self._tangents: tuple[Tangent, ...] = tuple(tangents[name] for name in self._dense)  # type: ignore[misc]
         self._contraction = contract(self.plan, self._tangents)
-        self._boxes = None if boxes is None else check_boxes(plan, boxes)
-        self._wanted = wanted_pixels(plan, mask)
+        self._pixels = Pixels(plan) if pixels is None else pixels
         self._single = precision != "float64" and _fits_single(self.plan)
         self._kind = np.float64 if precision == "float64" else np.float32
         self._threads, self._max_memory = threads, max_memory
@@ -226,7 +259,7 @@ class Slopes:
         dict
             A float for each parameter; of ``structure_factors.F2`` float64 in the order of the reflections.
         """
-        field = self._frame("weights", weights)
+        field = as_frame("weights", weights, self.plan.shape)
         found: dict[str, Any] = {}
         gradient = self._pull_dense(field) if self._dense else np.zeros(0)
         for name in self.names:
@@ -259,37 +292,37 @@ class Slopes:
         background
             Photons that are there besides and do not change: (slow, fast) or a number.
         """
-        if F2 in self.names:
-            raise InputError(F2, "has no dense normal equations", hint="pull(weights) gives its gradient")
-        kind = LIKELIHOODS.index(check.choice("likelihood", likelihood, LIKELIHOODS))
-        counts = self._frame("data", data)
-        spread = self._frame("variance", (1.0 if kind == 0 else 0.0) if variance is None else variance)
-        behind = self._frame("background", background)
-        counted = wanted_pixels(self.plan, mask) & np.isfinite(counts) & self._wanted
-        if kind == 0 and not (spread[counted] > 0.0).all():
-            raise InputError("variance", "must be greater than 0 in every pixel that counts")
-        if kind == 1 and not (spread[counted] >= 0.0).all():
-            raise InputError("variance", "must not be negative")
-        if kind == 2 and not (counts[counted] >= 0.0).all():
-            raise InputError("data", "must not be negative where they are Poisson's")
-        if self.plan.lookup.has_table and any(tangent.default_F for tangent in self._tangents):
-            raise InputError("structure_factors.default_F", "has no normal equations where there is a table of F")
+        return self.normal_of(self._pixels.observe(data, variance, mask, likelihood=likelihood, background=background))
+
+    def normal_of(self, observed: Observed) -> Normal:
+        """The normal equations of what ``Pixels.observe`` of these pixels put into order."""
+        defaults = self._defaults()
+        scatter = _Scatter(self) if F2 in self.names else None
+        simple = self._passed is None and self._beside is None and not defaults and scatter is None
         n = len(self._dense)
-        total, pixels = self._sum_normals(kind, np.where(counted, counts, np.nan), spread, behind)
+        if simple and self._spots is not None:
+            total = self._spots.normals(self._contraction, observed.kind, *self._pixels.frames_of(observed))
+        else:
+            total = np.zeros(1 + n + n * (n + 1) // 2)
+            arrived = None if simple or self._in_batches else self._images(self._contraction)
+            for batch, fields in zip(self._batches, observed.fields, strict=True):
+                if simple:
+                    total += self._walk_normals(batch, observed.kind, *fields).sum(axis=0)
+                else:
+                    total += self._weighed_images(batch, observed.kind, fields, arrived, defaults, scatter)
         matrix = np.zeros((n, n))
         matrix[np.tril_indices(n)] = total[1 + n :]
         matrix = matrix + np.tril(matrix, -1).T
-        return Normal(value=float(total[0]), gradient=total[1 : 1 + n], matrix=matrix, names=self._dense, pixels=pixels)
+        return Normal(
+            value=float(total[0]),
+            gradient=total[1 : 1 + n],
+            matrix=matrix,
+            names=self._dense,
+            pixels=observed.pixels,
+            reflections=None if scatter is None else scatter.reflections(),
+        )
 
     # --- what is given -----------------------------------------------------------------------------
-
-    def _frame(self, name: str, value: Any) -> np.ndarray:
-        field = np.asarray(value, dtype=np.float64)
-        if field.ndim == 0:
-            return np.full(self.plan.shape, float(field))
-        if field.shape != self.plan.shape:
-            raise InputError(name, f"must have the frame's shape {self.plan.shape}", field.shape)
-        return field
 
     def _direction(self, direction: Mapping[str, Any] | Sequence[float]) -> dict[str, Any]:
         if isinstance(direction, Mapping):
@@ -307,16 +340,26 @@ class Slopes:
     def _walker(self) -> SpotsWalker:
         """Who sums reflection by reflection."""
         require_servable(self.plan)
-        wanted = self._wanted
-        if self._boxes is not None:
-            wanted = wanted & pixels_in_boxes(self.plan.shape, self._boxes)
         alone = self._contraction.weights.shape[1] > 0
         return SpotsWalker(
-            self.plan, wanted, self._spins(), single=self._single, alone=alone, thread_count=self._threads
+            self.plan, self._pixels.listed, self._spins(), single=self._single, alone=alone, thread_count=self._threads
         )
 
     def _images(self, contraction: Contraction, squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Photons, and slopes in the parameters of a contraction, in the type of images; ``squares`` instead of F^2."""
+        value, images = self._scattered(contraction, squares)
+        if self._passed is not None:
+            value *= self._passed.astype(self._kind)
+            images *= self._passed.astype(self._kind)
+        if self._beside is not None:
+            beside = np.where(self._pixels.listed, self._beside, 0.0).astype(self._kind)
+            value += beside
+            for image, change in zip(images, contraction.photons, strict=True):
+                image += float(change) * beside
+        return value, images
+
+    def _scattered(self, contraction: Contraction, squares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The same of what the crystal scatters, as if nothing stood in its way."""
         if self._spots is not None:
             return self._spots.images(contraction, self._kind, squares)
         value = np.zeros(self.plan.shape, dtype=self._kind)
@@ -328,9 +371,30 @@ class Slopes:
             self._walk(batch, "images", task, contraction, squares)
         return value, images
 
-    @cached_property
+    def _arrived(self, batch: Batch, contraction: Contraction) -> tuple[np.ndarray, np.ndarray]:
+        """Photons of a batch's pixels, and their slopes, behind obstacles and with what lies beside."""
+        n = len(batch.rows)
+        stored = np.zeros(n, dtype=self._kind), np.zeros((len(contraction.starts) - 1, n), dtype=self._kind)
+        line = np.zeros(n, dtype=np.int32), np.arange(n, dtype=np.int32), n
+        self._walk(batch, "images", nouns.Images(*contraction.matrix, *line, *stored), contraction)
+        values, slopes = (part.astype(np.float64) for part in stored)
+        at = batch.frame_rows, batch.frame_columns
+        if self._passed is not None:
+            values *= self._passed[at]
+            slopes *= self._passed[at]
+        if self._beside is not None:
+            values += self._beside[at]
+            slopes += contraction.photons[:, None] * self._beside[at]
+        return values, slopes
+
+    @property
+    def _in_batches(self) -> bool:
+        """Whether slopes of a batch's pixels can be made alone."""
+        return self._spots is None
+
+    @property
     def _batches(self) -> tuple[Batch, ...]:
-        return tuple(list_batches(self.plan, self._wanted, self._boxes))
+        return self._pixels.batches
 
     def _walk_pulls(self, batch: Batch, weights: np.ndarray) -> np.ndarray:
         """(blocks, rows): sums over a block's pixels of what slopes are linear in, times their weights."""
@@ -346,20 +410,32 @@ class Slopes:
         self._walk(batch, "normals", task, self._contraction)
         return found
 
-    def _sum_normals(
-        self, kind: int, data: np.ndarray, variance: np.ndarray, background: np.ndarray
-    ) -> tuple[np.ndarray, int]:
-        """Value, gradient and the triangle of the matrix; and how many pixels were judged."""
-        if self._spots is not None:
-            return self._spots.normals(self._contraction, kind, data, variance, background)
-        n = len(self._dense)
-        total, pixels = np.zeros(1 + n + n * (n + 1) // 2), 0
-        for batch in self._batches:
-            at = batch.frame_rows, batch.frame_columns
-            fields = [np.ascontiguousarray(field[at]) for field in (data, variance, background)]
-            total += self._walk_normals(batch, kind, *fields).sum(axis=0)
-            pixels += int(np.isfinite(fields[0]).sum())
-        return total, pixels
+    def _weighed_images(
+        self,
+        batch: Batch,
+        kind: int,
+        fields: tuple[np.ndarray, ...],
+        images: tuple[np.ndarray, np.ndarray] | None,
+        defaults: Mapping[int, np.ndarray],
+        scatter: _Scatter | None,
+    ) -> np.ndarray:
+        """What ``_walk_normals`` sums to, by way of the slopes of a batch's pixels: the general case.
+
+        ``images`` are what ``_images`` returns, where the engine makes them of whole frames alone.
+        """
+        at = batch.frame_rows, batch.frame_columns
+        if images is None:
+            values, slopes = self._arrived(batch, self._contraction)
+        else:
+            values, slopes = images[0][at].astype(np.float64), images[1][:, *at].astype(np.float64)
+        for number, slope in defaults.items():
+            slopes[number] += slope[at]
+        data, variance, background = fields
+        value, slope, curve = judge(kind, values + background, data, variance)
+        if scatter is not None:
+            scatter.add(batch, slope, curve, slopes)
+        matrix = (slopes * curve) @ slopes.T
+        return np.concatenate([[value.sum()], slopes @ slope, matrix[np.tril_indices(len(matrix))]])
 
     def _walk(
         self, batch: Batch, what: str, task: tuple, contraction: Contraction, squares: np.ndarray | None = None
@@ -430,17 +506,20 @@ class Slopes:
         total = self._sum_pulls(field)
         parts = np.einsum("pe,pe->e", c.factors, total[:, c.places])
         gradient = np.array([parts[a:b].sum() for a, b in zip(c.starts[:-1], c.starts[1:], strict=True)])
+        if self._beside is not None:
+            gradient += float((field * self._beside)[self._pixels.listed].sum()) * c.photons
         for number, slope in self._defaults().items():
-            gradient[number] += float((slope.astype(np.float64) * field)[self._wanted].sum())
+            gradient[number] += float((slope.astype(np.float64) * field)[self._pixels.wanted].sum())
         return gradient
 
     def _sum_pulls(self, field: np.ndarray) -> np.ndarray:
         """(panels, rows): sums over pixels of what slopes are linear in, times their weights."""
+        arriving = field if self._passed is None else field * self._passed
         if self._spots is not None:
-            return self._spots.pulls(self._contraction, field)
+            return self._spots.pulls(self._contraction, arriving)
         total = np.zeros((len(self.plan.panels), rows.N_ROWS + self._contraction.weights.shape[1]))
         for batch in self._batches:
-            found = self._walk_pulls(batch, np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns]))
+            found = self._walk_pulls(batch, np.ascontiguousarray(arriving[batch.frame_rows, batch.frame_columns]))
             total[batch.blocks[0, 0]] += found.sum(axis=0)
         return total
 
@@ -449,7 +528,7 @@ class Slopes:
     def _bragg_of(self, squares: np.ndarray) -> np.ndarray:
         """Photons of the crystal, (slow, fast), if |F|^2 were these, negative ones included."""
         factors = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.plan.panels), 1))  # one row, padded to four
-        one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves)
+        one = Contraction(np.array([0, 4]), np.full(4, rows.BRAGG), factors, *self._moves, photons=np.zeros(1))
         return self._images(one, squares)[1][0]
 
     def _defaults(self) -> dict[int, np.ndarray]:
@@ -486,22 +565,57 @@ class Slopes:
 
     def _pull_reflections(self, field: np.ndarray) -> np.ndarray:
         if self._spots is not None:
-            found: np.ndarray = self._spots.pull_squares(field)[self._places]
+            arriving = field if self._passed is None else field * self._passed
+            found: np.ndarray = self._spots.pull_squares(arriving)[self._places]
             return found
+        gradient = np.zeros(self.plan.table.size)
+        for batch in self._batches:
+            self._scatter_into(gradient, batch, field[batch.frame_rows, batch.frame_columns])
+        return gradient.reshape(self.plan.table.shape)[self._places]
+
+    def _scatter_into(self, gradient: np.ndarray, batch: Batch, field: np.ndarray) -> None:
+        """Add the slopes in |F|^2 of all places of the table, flat, of a sum of pixels times their weights."""
+        if self._passed is not None:
+            field = field * self._passed[batch.frame_rows, batch.frame_columns]
+        if self._spots is not None:
+            frame = np.zeros(self.plan.shape)
+            frame[batch.frame_rows, batch.frame_columns] = field
+            gradient += self._spots.pull_squares(frame).reshape(-1)
+            return
         from bragg_numba.kernels.slopes import reflections
 
         panels, lattice, lookup, plan_rules, sources, cells, table = self.plan.arguments
         parts = max(1, min(MOST_PARTS, BYTES_OF_PARTS // table.nbytes))
         require("the gradient in structure factors", parts * table.nbytes, self._max_memory, f"{table.size} places")
-        gradient = np.zeros(table.size)
-        for batch in self._batches:
-            weights = np.ascontiguousarray(field[batch.frame_rows, batch.frame_columns])
-            found = np.zeros((parts, table.size))
-            pixels = nouns.Pixels(batch.blocks, batch.rows, batch.columns)
-            with threads(self._threads):
-                reflections.scatter_weights(panels, lattice, lookup, plan_rules, sources, cells, pixels, weights, found)
-            gradient += found.sum(axis=0)
-        return gradient.reshape(table.shape)[self._places]
+        found = np.zeros((parts, table.size))
+        pixels, weights = nouns.Pixels(batch.blocks, batch.rows, batch.columns), np.ascontiguousarray(field)
+        with threads(self._threads):
+            reflections.scatter_weights(panels, lattice, lookup, plan_rules, sources, cells, pixels, weights, found)
+        gradient += found.sum(axis=0)
+
+
+class _Scatter:
+    """Normal equations in |F|^2, summed batch by batch."""
+
+    def __init__(self, slopes: Slopes) -> None:
+        self._slopes, table = slopes, slopes.plan.table
+        squares = np.square(np.asarray(slopes.plan.experiment.structure_factors.amplitudes, dtype=np.float64))
+        # Of any positive numbers x, sum_j H_ij x_j / x_i is a diagonal that bounds H from above: of the squares.
+        self._like = np.maximum(squares, _DIMMEST * squares.mean() or 1.0)
+        self._photons = slopes._bragg_of(slopes._table_of(self._like))
+        self._sums = np.zeros((2 + len(slopes._dense), table.size))
+
+    def add(self, batch: Batch, slope: np.ndarray, curve: np.ndarray, slopes: np.ndarray) -> None:
+        """Add pixels with the slopes of their likelihood and its expected second ones, and of their photons."""
+        photons = self._photons[batch.frame_rows, batch.frame_columns]
+        for sums, field in zip(self._sums, (slope, curve * photons, *(slopes * curve)), strict=True):
+            self._slopes._scatter_into(sums, batch, field)
+
+    def reflections(self) -> Reflections:
+        """What has been added."""
+        shape, places = self._slopes.plan.table.shape, self._slopes._places
+        found = np.array([sums.reshape(shape)[places] for sums in self._sums])
+        return Reflections(gradient=found[0], weight=found[1] / self._like, cross=found[2:])
 
 
 def _domain_turns(plan: Plan) -> np.ndarray:
@@ -525,7 +639,7 @@ def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
 
 
 def _bend(plan: Plan) -> float:
-    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 36)."""
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
     counts = np.array(plan.lattice[1:4])
     if plan.lattice.shape == SQUARE:
         if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:
@@ -563,7 +677,7 @@ _KNOWN = {
             "lookup",
         ),
         *("rules", "phi", "layers", "domains", "mosaic_spread", "oversample", "recommended_oversample"),
-        *("cell_counts", "notes", "lattices", "amorphous", "diffuse"),
+        *("cell_counts", "notes", "lattices", "amorphous", "diffuse", "transmission", "intact"),
     },
     "Lattice": {
         *("shape", "n_a", "n_b", "n_c", "metric_hh", "metric_kk", "metric_ll", "metric_hk", "metric_hl", "metric_kl"),
@@ -593,13 +707,6 @@ def refuse_plan(plan: Plan) -> None:
     experiment = plan.experiment
     if plan.lattices is not None:
         raise InputError("Experiment.lattices", "have no slopes", hint="take those of each experiment of its own")
-    if plan.amorphous is not None or plan.diffuse is not None:
-        name = "Experiment.backgrounds" if plan.amorphous is not None else "Experiment.diffuse"
-        raise InputError(name, "has no slopes", hint="leave it out, render it, and hand it to normal as background")
-    if plan.transmission is not None:
-        raise InputError("what stands in the way", "has no slopes: shadows, windows and air are not among them yet")
-    if experiment.damage is not None and experiment.damage.dose_MGy > 0.0:
-        raise InputError("Experiment.damage", "has no slopes", hint="leave it out, or put faded amplitudes in")
     if plan.rules.running:
         raise InputError("Sampling.oversample_thick, _polar and _omega", "have no slopes, being running products")
     if experiment.sampling.pixel_average:
@@ -629,12 +736,47 @@ def _refuse_tangent(plan: Plan, name: str, tangent: Tangent | None) -> None:
     if made_of and changed & {"wavelengths_m", "attenuation_per_m", "layer_step_m"}:
         hint = "give its attenuation depth"
         raise InputError(name, "has no slope where a sensor's material says how much it absorbs", hint=hint)
+    _refuse_beside(plan, name, tangent)
     sensorless = not any(panel.has_sensor for panel in plan.panels)
     if sensorless and changed & {"attenuation_per_m", "layer_step_m"}:
         raise InputError(name, "has a slope only where there is a sensor")
 
 
+#: Fields of a Tangent in which obstacles and amorphous backgrounds change, too.
+_OF_SURROUNDINGS = {*OF_PANELS, "wavelengths_m", "weights"}
+
+
+def _refuse_beside(plan: Plan, name: str, tangent: Tangent) -> None:
+    """Raise InputError for a parameter that changes what is no part of the kernels' slopes."""
+    changed = set(tangent.changed)
+    hint = "leave them out, render them, and hand them to normal as background"
+    if plan.transmission is not None and changed & _OF_SURROUNDINGS:
+        rule = "has no slope where obstacles stand in the way: what they let through changes with it"
+        raise InputError(name, rule, hint="leave Experiment.transmission out")
+    if plan.amorphous is not None and changed & (_OF_SURROUNDINGS | {"polarization"}):
+        raise InputError(name, "has no slope beside amorphous backgrounds, which change with it", hint=hint)
+    if plan.diffuse is not None and changed - {"log_scale", "log_water"}:
+        raise InputError(name, "has no slope beside diffuse scattering, which changes with it", hint=hint)
+    if not has_dose(plan):
+        return
+    if tangent.default_F:
+        raise InputError(name, "has no slope at a dose, which fades each reflection by its spacing")
+    if tangent.cell_vectors_m is not None:
+        change = np.asarray(tangent.cell_vectors_m) @ np.linalg.inv(vectors_at_rest(plan))
+        gram = vectors_at_rest(plan) @ vectors_at_rest(plan).T
+        if np.abs(change @ gram + (change @ gram).T).max() > 1e-9 * np.abs(change @ gram).max():
+            raise InputError(name, "has no slope at a dose, which fades reflections by the cell's spacings")
+
+
+def has_dose(plan: Plan) -> bool:
+    """Whether a dose has changed the cell and the structure factors."""
+    damage = plan.experiment.damage
+    return damage is not None and damage.dose_MGy > 0.0
+
+
 def _refuse_amplitudes(plan: Plan, name: str) -> None:
+    if has_dose(plan):
+        raise InputError(name, "has no slopes at a dose, which fades each reflection by its spacing")
     if not plan.lookup.has_table:
         raise InputError(name, "needs a table of structure factors", hint="structure_factors.default_F is its slope")
     if plan.lookup.interpolate:

@@ -160,8 +160,8 @@ class SpotsWalker:
 
     def normals(
         self, contraction: Contraction, kind: int, data: np.ndarray, variance: np.ndarray, background: np.ndarray
-    ) -> tuple[np.ndarray, int]:
-        """Value, gradient and the triangle of the matrix; and the number of pixels whose data are not NaN."""
+    ) -> np.ndarray:
+        """Value, gradient and the triangle of the matrix."""
         from bragg_numba.kernels.slopes import spots_cpu
 
         n = len(contraction.starts) - 1
@@ -172,7 +172,8 @@ class SpotsWalker:
             slopes = _slopes_of_block(n)
             judged = np.zeros((len(slopes), 3, BLOCK))
             spots_cpu.add_normals(*nouns, matrix, slopes, kind, data, variance, background, judged, found)
-        return found.sum(axis=0), int(np.isfinite(data[self._wanted]).sum())
+        total: np.ndarray = found.sum(axis=0)
+        return total
 
     def pull_squares(self, weights: np.ndarray) -> np.ndarray:
         """The gradient in |F|^2 of every place of the table, (h, k, l) float64."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
+from scipy.sparse import csr_array
 
 from bragg_numba.errors import InputError
-from bragg_numba.refine.blocks import Blocks
+from bragg_numba.refine.blocks import Blocks, WithReflections
 from bragg_numba.refine.marquardt import Restraint, Rules, minimise
 
 X = np.linspace(-3.0, 3.0, 61)
@@ -92,6 +94,30 @@ def test_the_step_and_the_covariances_are_those_of_the_whole_matrix():
         assert found == pytest.approx(inverse[np.ix_(where, where)], rel=1e-9, abs=1e-15)
 
 
+def test_reflections_are_eliminated_as_the_whole_matrix_says():
+    """Blocks beside a diagonal: step and covariances are those of the dense matrix."""
+    rng = np.random.default_rng(2)
+    jacobian = rng.normal(size=(40, 12))
+    jacobian[:20, 3:5] = jacobian[20:, 5:7] = 0.0  # two stills of two parameters of their own, three shared ones
+    for reflection in range(5):  # each in pixels of its own
+        mine = np.arange(40) % 5 == reflection
+        jacobian[~mine, 7 + reflection] = 0.0
+    whole, gradient = jacobian.T @ jacobian, rng.normal(size=12)
+    blocks = Blocks(
+        0.0, gradient[:7], whole[:3, :3], (whole[3:5, 3:5], whole[5:7, 5:7]), (whole[:3, 3:5], whole[:3, 5:7])
+    )
+    found = WithReflections(blocks, gradient[7:], np.diag(whole)[7:].copy(), csr_array(whole[:7, 7:]))
+    assert found.solve() == pytest.approx(-np.linalg.solve(whole, gradient), rel=1e-9)
+    step = rng.normal(size=12)
+    assert found.curvature(step) == pytest.approx(step @ whole @ step, rel=1e-12)
+    inverse = np.linalg.inv(whole)
+    covariances, variances = found.covariances()
+    assert variances == pytest.approx(np.diag(inverse)[7:], rel=1e-9)
+    for covariance, own in zip(covariances, ([3, 4], [5, 6]), strict=True):
+        at = [0, 1, 2, *own]
+        assert covariance == pytest.approx(inverse[np.ix_(at, at)], rel=1e-8)
+
+
 def test_errors_are_as_large_as_their_covariances_say():
     truth = np.array([0.7, 2.0, 0.3, 1.0, -0.5, 3.0, 0.1])
     total = 0.0
@@ -133,13 +159,7 @@ def test_a_restraint_ties_parameters_of_one_still_and_shared_ones():
     at = START.copy()
     blocks = of_lines(lines_seen())(at)
     rules = Rules.none(7)
-    tied = Rules(
-        low=rules.low,
-        high=rules.high,
-        centre=rules.centre,
-        sigma=rules.sigma,
-        restraints=(Restraint((0, 3, 4), (1.0, -2.0, 0.5), 0.3, 0.01),),
-    )
+    tied = replace(rules, restraints=(Restraint((0, 3, 4), (1.0, -2.0, 0.5), 0.3, 0.01),))
     added = tied.add_to(blocks, at)
     direction = np.zeros(7)
     direction[[0, 3, 4]] = 1.0, -2.0, 0.5
@@ -152,13 +172,7 @@ def test_a_restraint_ties_parameters_of_one_still_and_shared_ones():
 def test_a_restraint_between_own_parameters_of_two_stills_is_refused():
     blocks = of_lines(lines_seen())(START)
     free = Rules.none(7)
-    rules = Rules(
-        low=free.low,
-        high=free.high,
-        centre=free.centre,
-        sigma=free.sigma,
-        restraints=(Restraint((1, 3), (1.0, -1.0), 0.0, 1.0),),
-    )
+    rules = replace(free, restraints=(Restraint((1, 3), (1.0, -1.0), 0.0, 1.0),))
     with pytest.raises(InputError, match="own parameters of two stills"):
         rules.add_to(blocks, START)
 
@@ -207,3 +221,27 @@ def test_progress_is_told_after_each_step_that_was_taken():
     told: list[tuple[int, float]] = []
     found = minimise(of_lines(lines_seen()), START, progress=lambda count, value: told.append((count, value)))
     assert [value for _, value in told] == list(found.history[1:])
+
+
+def test_a_power_is_straight_in_the_logarithm_of_a_positive_parameter():
+    """y = s n^6 / 10^6 with n far from where it ends: straight steps overshoot, factors do not."""
+    x = np.linspace(0.5, 1.5, 9)
+
+    def evaluate(at: np.ndarray) -> Blocks:
+        s, n = at
+        model = s * (n / 10.0) ** 6 * np.exp(-((n * x / 10.0) ** 2))
+        exact = 3.0 * 1.2**6 * np.exp(-((1.2 * x) ** 2))
+        jacobian = np.stack([model / s, model * (6.0 / n - 2.0 * n * (x / 10.0) ** 2)], axis=1)
+        blocks = Blocks.empty(2, [])
+        return replace(
+            blocks,
+            value=float(0.5 * np.square(exact - model).sum()),
+            gradient=-jacobian.T @ (exact - model),
+            shared=jacobian.T @ jacobian,
+        )
+
+    rules = Rules.none(2)
+    rules.low[:] = 1e-3
+    found = minimise(evaluate, np.array([1.0, 4.0]), replace(rules, positive=np.array([True, True])), tolerance=1e-12)
+    assert found.converged and found.at == pytest.approx([3.0, 12.0], rel=1e-6)
+    assert found.evaluations < minimise(evaluate, np.array([1.0, 4.0]), rules, tolerance=1e-12).evaluations

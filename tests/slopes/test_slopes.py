@@ -7,7 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bragg_numba import Beam, Crystal, Detector, Experiment, InputError, Sampling, Simulator, StructureFactors
+from bragg_numba import (
+    Absorption,
+    AirPath,
+    Background,
+    Beam,
+    Crystal,
+    Damage,
+    Detector,
+    Diffuse,
+    Experiment,
+    InputError,
+    Lattice,
+    Sampling,
+    Shadow,
+    Simulator,
+    StructureFactors,
+)
 from bragg_numba.slopes.parameters import find_parameters
 
 #: A parameter of each kind, and the step of central differences that leaves least of rounding and curvature.
@@ -288,6 +304,122 @@ def test_the_sum_of_a_frame_has_the_slopes_that_the_torch_program_recorded():
     assert found == pytest.approx(recorded, rel=2e-3, abs=0.4)
 
 
+def surrounded() -> dict:
+    """Parts of an experiment whose photons go through something, and come with others."""
+    return {
+        "transmission": (
+            Absorption(thickness_mm=0.4),
+            AirPath(),
+            Shadow(corners_px=((0, 0), (12, 0), (12, 9)), transmission=0.3),
+        ),
+        # As bright as the crystal of some hundred cells.
+        "backgrounds": (Background(material="water", thickness_mm=1e-10),),
+    }
+
+
+def test_slopes_go_through_obstacles_and_stand_beside_backgrounds():
+    experiment = an_experiment(**surrounded())
+    steps = {name: STEPS[name] for name in ("crystal.cell[0]", "crystal.turn_deg[2]", "beam.fluence_per_m2", "scale")}
+    # Backgrounds are float32: the same in both where the crystal moves, and rounded where photons change.
+    assert_slopes_are_differences(experiment, steps, near=1e-5)
+    simulator = a_simulator(experiment)
+    slopes = simulator.slopes(list(steps))
+    value, images = slopes.value_and_images()
+    rendered = simulator.render()
+    np.testing.assert_allclose(value, rendered, rtol=1e-5, atol=1e-6 * rendered.max())
+    bare = a_simulator(experiment.replace(transmission=(), backgrounds=())).slopes("scale").image()
+    assert (value > 0.3 * bare).all() and np.abs(value / np.maximum(bare, 1e-3) - 1).max() > 0.5
+    assert_contractions_agree_with_images(slopes)
+
+
+def test_slopes_in_photons_stand_beside_diffuse_scattering():
+    experiment = an_experiment(diffuse=Diffuse(displacement_A=0.5, correlation_A=20.0))
+    assert_slopes_are_differences(experiment, {"beam.fluence_per_m2": 1e26, "scale": 1e-2}, near=1e-5)
+    assert_contractions_agree_with_images(a_simulator(experiment).slopes("scale"))
+
+
+def test_slopes_are_those_of_the_cell_at_a_dose():
+    damage = Damage(dose_MGy=5.0, cell_drift_per_MGy=(1e-3, 2e-3, -1e-3))
+    experiment = an_experiment(damage=damage, structure_factors=a_table(), sampling=Sampling(oversample=1))
+    names = ("crystal.misset_deg[1]", "crystal.orientation_deg[0]", "crystal.turn_deg[2]", "detector.distance_mm")
+    steps = {name: STEPS.get(name, 2e-3) for name in names}
+    assert_slopes_are_differences(experiment, steps)
+    with pytest.raises(InputError, match=r"crystal.cell\[0\] has no slope at a dose"):
+        a_simulator(experiment).slopes("crystal.cell[0]")
+    for name in ("F2", "structure_factors.default_F"):
+        with pytest.raises(InputError, match="no slopes? at a dose"):
+            a_simulator(experiment).slopes(name)
+
+
+def test_normal_equations_hold_the_reflections_that_no_list_names():
+    experiment = an_experiment(structure_factors=a_table(), sampling=Sampling(oversample=1, interpolate=False))
+    names = ["scale", "structure_factors.default_F", "crystal.cell[0]"]
+    assert_contractions_agree_with_images(a_simulator(experiment).slopes(names))
+
+
+def test_normal_equations_in_reflections_are_those_of_their_images():
+    experiment = an_experiment("gauss", structure_factors=a_table(), sampling=Sampling(oversample=1, interpolate=False))
+    slopes = a_simulator(experiment).slopes("scale, F2, crystal.cell[0]")
+    images = a_simulator(experiment).slopes("scale, crystal.cell[0]").images()
+    image = slopes.image()
+    data = np.random.default_rng(3).poisson(image + 0.5).astype(float)
+    normal = slopes.normal(data, likelihood="poisson", background=0.5)
+    assert normal.names == ("scale", "crystal.cell[0]")
+    slope, curve = 1 - data / (image + 0.5), 1 / (image + 0.5)
+    found = normal.reflections
+    np.testing.assert_allclose(found.gradient, slopes.pull(slope)["structure_factors.F2"], rtol=1e-9)
+    for row, of in zip(found.cross, images, strict=True):
+        expected = slopes.pull(curve * of)["structure_factors.F2"]
+        np.testing.assert_allclose(row, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+    # Times the squares, the diagonal is what the whole matrix is.
+    squares = experiment.structure_factors.amplitudes**2
+    likely = np.maximum(squares, 1e-3 * squares.mean())
+    whole = slopes.pull(curve * slopes.push({"structure_factors.F2": likely}))["structure_factors.F2"]
+    np.testing.assert_allclose(found.weight * likely, whole, rtol=1e-8, atol=1e-10 * whole.max())
+    strongest = int(np.argmax(found.weight * likely**2))
+    alone = slopes.push({"structure_factors.F2": np.eye(1, len(squares), strongest)[0]})
+    assert (curve * alone**2).sum() <= found.weight[strongest] * (1 + 1e-9)
+
+
+def assert_contractions_agree_with_images(slopes) -> None:
+    """Pull and normal equations of all likelihoods, made anew from the slope images."""
+    value, images = (np.asarray(part, dtype=float) for part in slopes.value_and_images())
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=value.shape)
+    terms = np.tensordot(np.abs(images), np.abs(weights), 2)
+    off = np.array(list(slopes.pull(weights).values())) - np.tensordot(images, weights, 2)
+    assert (np.abs(off) < 1e-9 * terms).all()
+    photons = value + 0.5
+    data = rng.poisson(photons).astype(float)
+    data[0, 0] = np.nan
+    counted = np.isfinite(data)
+    u = data - photons
+    expected = {
+        "gaussian": (u**2 / 18, -u / 9, np.full_like(u, 1 / 9), 9.0),
+        "model": (
+            (np.log(2 * np.pi * (photons + 4)) + u**2 / (photons + 4)) / 2,
+            (1 - 2 * u - u**2 / (photons + 4)) / (photons + 4) / 2,
+            1 / (photons + 4) + 0.5 / (photons + 4) ** 2,
+            4.0,
+        ),
+        "poisson": (
+            photons - data + np.where(data > 0, data * np.log(np.maximum(data, 1) / photons), 0),
+            1 - data / photons,
+            1 / photons,
+            None,
+        ),
+    }
+    j = images[:, counted]
+    for likelihood, (of_pixel, slope, curve, variance) in expected.items():
+        found = slopes.normal(data, variance, likelihood=likelihood, background=0.5)
+        assert found.pixels == counted.sum()
+        assert found.value == pytest.approx(of_pixel[counted].sum(), rel=1e-9)
+        assert (np.abs(found.gradient - j @ slope[counted]) < 1e-9 * (np.abs(j) @ np.abs(slope[counted]))).all()
+        matrix = (j * curve[counted]) @ j.T
+        root = np.sqrt(np.diag(matrix))
+        assert (np.abs(found.matrix - matrix) < 1e-9 * np.outer(root, root)).all()
+
+
 @pytest.mark.parametrize(
     "parts, parameters, name",
     [
@@ -297,6 +429,14 @@ def test_the_sum_of_a_frame_has_the_slopes_that_the_torch_program_recorded():
         ({}, "detector.thickness_um", "detector.thickness_um"),
         ({}, "crystal.mosaic_seed", "crystal.mosaic_seed"),
         ({"detector": {"curved": True}}, "detector.distance_mm", "detector.distance_mm"),
+        (surrounded(), "detector.distance_mm", "detector.distance_mm"),
+        (surrounded(), "beam.wavelength_A", "beam.wavelength_A"),
+        ({"backgrounds": surrounded()["backgrounds"]}, "beam.polarization", "beam.polarization"),
+        ({"diffuse": Diffuse(displacement_A=0.5, correlation_A=20.0)}, "crystal.cell[0]", "crystal.cell[0]"),
+        ({"detector": {"sensor": "Si", "thickness_um": 300}}, "beam.wavelength_A", "beam.wavelength_A"),
+        ({"detector": {"sensor": "Si", "thickness_um": 300}}, "detector.thickness_um", "detector.thickness_um"),
+        ({"sampling": Sampling(oversample=1, pixel_average=True)}, "scale", "Sampling.pixel_average"),
+        ({"lattices": (Lattice(crystal=Crystal(cell=(60, 70, 80, 90, 90, 90))),)}, "scale", "Experiment.lattices"),
         (
             {"sampling": Sampling(oversample_omega=True), "fidelity": "nanobragg"},
             "scale",
