@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import math
 import os
 import statistics
@@ -274,11 +275,34 @@ def series_frames_per_s(frames: int = 16) -> float:
         return frames / seconds(lambda: write(folder, frames))
 
 
+def training_frames_per_s(frames: int = 48, workers: int = 2) -> float:
+    """Frames a second that reach a training loop: 1024^2 photons read from a file, new Poisson counts, float32 tensors.
+
+    Of a second pass, when the workers are there and have their kernels.
+    """
+    from bragg_numba.series import still_series
+    from bragg_numba.torch import Frames
+
+    line = _LINE.replace("-detpixels 4096 -pixel 0.1", "-detpixels 1024 -pixel 0.4")
+    with tempfile.TemporaryDirectory() as folder:
+        still_series(Experiment.from_nanobragg(line), frames).write(Path(folder) / "s", exports=False)
+        data = Frames(Path(folder) / "s_master.h5", truth="spots")
+        loader = data.loader(4, num_workers=workers, persistent_workers=True)
+
+        def learn() -> None:
+            for batch in loader:
+                batch["frame"].mean()
+
+        learn()
+        return frames / seconds(learn)
+
+
 @dataclasses.dataclass(frozen=True)
 class Around:
     """One figure: what it is, its unit, what is asked for and how it is measured.
 
-    ``asked`` is a bound from above where ``most``, else from below; None: there is none.
+    ``asked`` is a bound from above where ``most``, else from below; None: there is none. ``needs`` names a module that
+    not every machine has.
     """
 
     title: str
@@ -286,6 +310,13 @@ class Around:
     measure: Callable[[], float]
     asked: float | None
     most: bool = True
+    needs: str | None = None
+
+    @property
+    def lacking(self) -> str:
+        """Why it cannot be measured here; empty where it can."""
+        absent = self.needs is not None and importlib.util.find_spec(self.needs) is None
+        return f"{self.needs} is not installed" if absent else ""
 
     def holds(self, value: float) -> bool | None:
         """Whether a figure is as asked."""
@@ -337,6 +368,14 @@ AROUND = {
         for shape in SLOPES
     },
     "series": Around("series of 4096^2 counts, one step", "frames/s", series_frames_per_s, None, most=False),
+    "training": Around(
+        "frames of 1024^2 fed to a training loop, 2 workers",
+        "frames/s",
+        training_frames_per_s,
+        None,
+        most=False,
+        needs="torch",
+    ),
 }
 
 #: The same for figures that need the C program's binary.

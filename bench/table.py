@@ -103,14 +103,15 @@ def against_c(binary: str, line: str, simulator, out, pairs: int = 3) -> float:
 def measure_around(name: str) -> dict:
     """One figure of what surrounds a warm render."""
     figure = AROUND[name]
-    value = figure.measure()
+    value = None if figure.lacking else figure.measure()
     return {
         "name": name,
         "title": figure.title,
         "unit": figure.unit,
         "value": value,
         "asked": figure.asked,
-        "holds": figure.holds(value),
+        "holds": None if value is None else figure.holds(value),
+        "skipped": figure.lacking,
     }
 
 
@@ -179,6 +180,9 @@ def print_table(report: dict) -> None:
             figures = [_with_unit(row[key], row["unit"]) for key in ("value", "asked")]
             table.add_row(row["title"], *figures, holds)
         console.print(table)
+        for row in around:
+            if row.get("skipped"):
+                console.print(f"{row['title']}: skipped, {row['skipped']}")
     versions = " ".join(f"{name} {version}" for name, version in report["versions"].items())
     processor = f"{report['processor']} ({report['kind']}), {conditions(report)}"
     console.print(f"{processor}; {versions}; commit {report['commit'][:12]}")

@@ -268,9 +268,10 @@ class KernelCache:
     before it looks, half of the time from a program's start to its first pixel.
     """
 
-    def __init__(self, function):
+    def __init__(self, function, variant=""):
         path = os.path.abspath(sys.modules[function.__module__].__file__)
         name = function.__qualname__.replace("<locals>.", "")
+        name = f"{name}.{variant}" if variant else name  # the same source, compiled with other flags
         self._name = f"{os.path.relpath(path, _KERNELS)[:-3].replace(os.sep, '.')}.{name}"
         # A function that was made for some constants is compiled over them.
         self._constants = tuple(cell.cell_contents for cell in function.__closure__ or ())

@@ -14,23 +14,22 @@ from numba.core.ccallback import CFunc
 _compiled = partial(njit, pipeline_class=KernelCompiler)
 
 
-def _kept(compiler):
+def _kept(compiler, variant=""):
     """A decorator whose functions, once compiled, are fetched from where an earlier process kept them."""
 
     def decorate(function):
         if config.DISABLE_JIT:
             return function
         dispatcher = compiler(function)
-        dispatcher._cache = KernelCache(function)
+        dispatcher._cache = KernelCache(function, variant)
         return dispatcher
 
     return decorate
 
 
-def _started_by_python(decorate):
+def _started_by_python(decorate, alone):
     def decorate_and_wrap(function):
-        kernel = decorate(function)
-        return kernel if config.DISABLE_JIT else ParallelKernel(kernel)
+        return function if config.DISABLE_JIT else ParallelKernel(decorate(function), partial(alone, function))
 
     return decorate_and_wrap
 
@@ -47,11 +46,16 @@ device_function = _compiled(inline="always", error_model="numpy")
 # A device function that is typed once and inlined by LLVM: those whose source would be copied many times over.
 shared_function = _compiled(forceinline=True, error_model="numpy")
 
-# A serial function that a kernel calls; strict IEEE arithmetic.
-serial_kernel = _kept(_compiled(error_model="numpy", nogil=True))
+_STRICT = {"error_model": "numpy", "nogil": True}
 
-# A kernel whose outermost loop is a prange, to be called from Python; strict IEEE arithmetic.
-cpu_kernel = _started_by_python(_kept(_compiled(parallel=True, error_model="numpy", nogil=True)))
+# A serial function that a kernel calls; strict IEEE arithmetic.
+serial_kernel = _kept(_compiled(**_STRICT))
+
+# A kernel whose outermost loop is a prange, to be called from Python; strict IEEE arithmetic. The same with a plain
+# loop is for forks that have lost their threads, and compiled there alone.
+cpu_kernel = _started_by_python(
+    _kept(_compiled(parallel=True, **_STRICT)), alone=_kept(_compiled(**_STRICT), variant="alone")
+)
 
 # "contract" alone lets a product and a sum become one fused multiply-add: it only ever removes a rounding.
 # The tile kernels live on it: half of their operations are such pairs.

@@ -1,7 +1,8 @@
 """How parallel kernels are started: from several Python threads, and in forked processes.
 
 Not every one of numba's threading layers can be entered by two threads (workqueue ends the process), and none of GNU's
-OpenMP works in the fork of a process that has used it (numba ends the fork, and whoever waits for it waits for ever).
+OpenMP works in the fork of a process that has used it (numba ends the fork, and whoever waits for it waits for ever):
+there kernels run in the thread that calls them.
 """
 
 import os
@@ -15,12 +16,6 @@ from numba.core.compiler_lock import global_compiler_lock
 
 #: Threading layers into which several threads may start kernels at the same time.
 OVERLAPPING = ("omp", "tbb")
-
-_FORKED = (
-    "this process is a fork of one that had begun to run kernels in OpenMP's threads, which do not live on in a fork: "
-    "start it with multiprocessing.get_context('spawn'), fork before the first render, "
-    "or set NUMBA_THREADING_LAYER=workqueue"
-)
 
 
 class _State:
@@ -48,19 +43,19 @@ def launches_overlap():
 class ParallelKernel:
     """A parallel kernel as Python calls it: one at a time where numba's threads allow no more.
 
-    Raises
-    ------
-    RuntimeError
-        In a forked process whose threads are lost.
+    In a forked process whose threads are lost it is the same kernel without threads, which ``make_alone`` returns: the
+    order of a thread's own operations is the same, and so is what comes out, to the bit.
     """
 
-    def __init__(self, kernel):
+    def __init__(self, kernel, make_alone):
         update_wrapper(self, kernel)
-        self._kernel = kernel
+        self._kernel, self._make_alone, self._alone = kernel, make_alone, None
 
     def __call__(self, *arguments):
         if _STATE.is_lost_fork:
-            raise RuntimeError(_FORKED)
+            if self._alone is None:
+                self._alone = self._make_alone()
+            return self._alone(*arguments)
         if launches_overlap():
             return self._kernel(*arguments)
         with _STATE.alone:

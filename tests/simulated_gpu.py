@@ -1,4 +1,4 @@
-"""Runs the cases of simulated_kernels.py, simulated_render.py and simulated_spots.py where they can run.
+"""Runs the cases of simulated_kernels.py, _render.py, _response.py and _spots.py where they can run.
 
 Whether numba simulates a GPU is decided when it is imported: these cases need a process of their own, one for a file
 and a kind of GPU. The first case that is asked for starts it with all that were selected; it writes down how each of
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = ("simulated_kernels.py", "simulated_render.py", "simulated_spots.py")
+FILES = tuple(f"simulated_{name}.py" for name in ("kernels", "render", "response", "spots"))
 
 #: Set in the processes that run the cases: the kind, and the file in which a line is written for every report.
 GPU, OUTCOMES = "BRAGG_TEST_GPU", "BRAGG_TEST_OUTCOMES"
@@ -88,20 +88,27 @@ def has_device() -> bool:
     return cuda.is_available()
 
 
+def environment(gpu: str, written: Path) -> dict[str, str]:
+    """What a process that runs cases on a kind of GPU, and writes their outcomes, has in its environment."""
+    return {
+        "NUMBA_ENABLE_CUDASIM": str(int(gpu == "simulator")),
+        # On a device numba would warn that grids as small as a test's leave most of it idle.
+        "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS": "0",
+        GPU: gpu,
+        OUTCOMES: str(written),
+    }
+
+
 def run_there(first, gpu: str) -> tuple[dict[str, tuple[str, str]], str]:
     """Run the selected cases of a file on a kind of GPU: outcome and text by name, and the end of what was printed."""
     cases = [one.nodeid for one in first.session.items if one.path == first.path and gpu_of(one) == gpu]
     words = ["--long"] if first.config.getoption("--long") else []
-    if gpu == "device":
-        # There numba warns that grids as small as a test's leave most of it idle.
-        words += ["-W", "ignore::numba.core.errors.NumbaPerformanceWarning"]
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "outcomes"
         written.touch()
-        simulate = {"NUMBA_ENABLE_CUDASIM": str(int(gpu == "simulator")), GPU: gpu, OUTCOMES: str(written)}
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words, *cases],
-            env={**os.environ, **simulate},
+            env={**os.environ, **environment(gpu, written)},
             cwd=first.config.rootpath,
             capture_output=True,
             text=True,

@@ -232,6 +232,10 @@ def test_imports_are_found_on_the_pages_that_have_some():
 
 @pytest.mark.parametrize(("page", "module", "name"), sorted(set(_imports_in_pages())))
 def test_pages_import_from_the_package_itself(page, module, name):
+    if module in ("bragg_numba.torch", "bragg_numba.jax"):  # which have names of their own, and need not be there
+        room = (ROOT / module.replace(".", "/") / "__init__.py").read_text()
+        assert f'"{name}"' in room.split("__all__")[1]
+        return
     assert module == "bragg_numba"
     assert not name or name in bragg_numba.__all__
 

@@ -173,13 +173,15 @@ def _describe_storage(path: str, file, report: dict) -> None:
     from contextlib import closing
 
     from bragg_numba.io.data_file import DATA
-    from bragg_numba.io.frame_stack import FrameStack
+    from bragg_numba.io.frame_index import FrameIndex, frames_of
 
     data = file[DATA]
-    with closing(FrameStack(path, file, DATA)) as frames:
+    with closing(frames_of(path, file, DATA)) as frames:
         problems = {problem.name: problem.rule for problem in frames.problems()}
         packed = None if problems else frames.beside(0, DATA)[1]
         report["compression"] = "unknown" if packed is None else _filters(packed)
+        if isinstance(frames, FrameIndex):
+            report["masters"] = frames.masters
         if frames.names:
             report["data_files"] = frames.names
             report["fill_value"] = str(data.fillvalue)

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", metavar="S", help="photons are multiplied by this before noise")
     add("--compression", metavar="C", help="bslz4, none, gzip or zstd; default bslz4")
     add("--frames-per-file", metavar="N", help="default 100")
+    add("--frames-per-master", metavar="N", help="longer series get several masters and an index; default 100000")
     add("--spot-threshold", metavar="P", help="photons below which a spot is left out of the truth; default 1")
     add("--no-spots", action="store_true", help="write no table of spots")
     add("--labels", action="store_true", help="write label images: each pixel's spot, mean wavelength, mean h, k, l")
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     say_notes(result.notes)
     print(result.table())
-    for path in (*result.masters, *result.exports):
+    for path in (*result.masters, *result.runs, *result.exports):
         print(f"wrote {path}")
     print(f"wrote {len(result.data_files)} data files")
     if arguments.stream:
@@ -179,7 +180,7 @@ def _options(plan: str, output: dict, changes: dict):
 
 
 def _stem(plan: str) -> str:
-    return plan.removesuffix(".json").removesuffix("_master.h5")
+    return plan.removesuffix(".json").removesuffix("_master.h5").removesuffix("_index.h5")
 
 
 def _changes(arguments: argparse.Namespace) -> dict:
@@ -189,6 +190,7 @@ def _changes(arguments: argparse.Namespace) -> dict:
         "scale": if_given(number, "--scale", arguments.scale),
         "compression": arguments.compression,
         "frames_per_file": if_given(whole, "--frames-per-file", arguments.frames_per_file),
+        "frames_per_master": if_given(whole, "--frames-per-master", arguments.frames_per_master),
         "spot_threshold": if_given(number, "--spot-threshold", arguments.spot_threshold),
         "precision": arguments.precision,
         "backend": arguments.backend,

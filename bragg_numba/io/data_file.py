@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from contextlib import contextmanager, suppress
@@ -79,9 +80,11 @@ def files_of(prefix) -> list[Path]:
 def leftovers(prefix) -> list[Path]:
     """Temporary files of data files and masters that nobody finished, under this prefix."""
     prefix = Path(prefix)
-    starts = ("_data_", "_master", "_counts_", ".geom", ".expt", ".phil", ".poni", "_XDS.INP", "_layout")
+    starts = ("_data_", "_master", "_counts_", ".geom", ".expt", ".phil", ".poni", "_XDS.INP", "_layout", "_index")
     found = [path for path in files_of(prefix) if path.name.endswith(PART)]
-    return sorted(path for path in found if path.name[len(prefix.name) :].startswith(starts))
+    # Those of a run have its number after the prefix; another series may begin so, but for its data files.
+    rests = {path: re.sub(r"^_run\d{4,}(?=_master|_XDS|\.)", "", path.name[len(prefix.name) :]) for path in found}
+    return sorted(path for path, rest in rests.items() if rest.startswith(starts))
 
 
 @contextmanager

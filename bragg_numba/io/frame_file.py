@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import atomic_path
 from bragg_numba.io.attributes import as_utf8, set_attributes
-from bragg_numba.io.frame_stack import FrameStack
+from bragg_numba.io.frame_index import frames_of
 from bragg_numba.io.hdf5 import open_hdf5, reading
 from bragg_numba.io.text_files import json_text
 from bragg_numba.versions import versions
@@ -138,8 +138,8 @@ def write_frame(path, image: np.ndarray, experiment: str, *, statistics=None, **
 
 def read_frame(path) -> np.ndarray:
     """Read the photons of a frame file: (slow, fast) float32."""
-    with open_frame(path) as file:
-        return FrameStack(path, file, DATA).read(0)
+    with open_frame(path) as file, closing(frames_of(path, file, DATA)) as frames:
+        return frames.read(0)
 
 
 @contextmanager

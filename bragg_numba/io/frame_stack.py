@@ -7,6 +7,7 @@ what is wrong with one of them is an error that names it.
 
 from __future__ import annotations
 
+import bisect
 import math
 import os
 from collections.abc import Iterator
@@ -170,15 +171,21 @@ class FrameStack:
         self._flat = data.ndim == 2
         self.shape: tuple[int, int, int] = (1, *data.shape) if self._flat else data.shape
         self.dtype: np.dtype = data.dtype
+        self.digests: tuple[str, ...] = ()
         self._open: tuple[Path, Any] | None = None
         self._pieces: list[_Piece] = []
-        self.digests: tuple[str, ...] = ()
-        if data.is_virtual:
-            with reading(path):
+        self._starts: list[int] = []  # first frame of each piece, where one after the other has all of some frames
+        self._find(file)
+
+    def _find(self, file) -> None:
+        """Find out where the frames are."""
+        if self._data.is_virtual:
+            with reading(self.path):
                 self.digests = digests_of(file)
                 self._pieces = self._list_pieces()
-        elif problem := storage_problem(data):
-            raise BadFile(path, problem, BROKEN)
+                self._starts = [piece.block[0][0] for piece in self._pieces] if self.digests else []
+        elif problem := storage_problem(self._data):
+            raise BadFile(self.path, problem, BROKEN)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -209,7 +216,7 @@ class FrameStack:
             with reading(self.path):
                 self._data.read_direct(out, () if self._flat else np.s_[index])
             return out
-        here = [piece for piece in self._pieces if piece.block[0][0] <= index <= piece.block[1][0]]
+        here = self._holding(index)
         if sum(_size(piece.block) // (piece.block[1][0] - piece.block[0][0] + 1) for piece in here) < out.size:
             out[...] = self._data.fillvalue  # what is between modules
         for piece in here:
@@ -220,9 +227,8 @@ class FrameStack:
     def beside(self, index: int, name: str) -> tuple[Path, Any]:
         """Return the file that holds frame ``index``, and a dataset of it; None where it has none of this name."""
         path, file = self.path, self._data.file
-        for piece in self._pieces:
-            if piece.block[0][0] <= index <= piece.block[1][0]:
-                path, file = self._opened(piece)
+        for piece in self._holding(index):
+            path, file = self._opened(piece)
         with reading(path):
             return path, file.get(name)
 
@@ -249,6 +255,13 @@ class FrameStack:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+    def _holding(self, index: int) -> list[_Piece]:
+        """The pieces that hold parts of a frame."""
+        if self._starts:  # of thousands of data files each has whole frames
+            place = bisect.bisect_right(self._starts, index) - 1
+            return self._pieces[max(place, 0) : place + 1]
+        return [piece for piece in self._pieces if piece.block[0][0] <= index <= piece.block[1][0]]
 
     def _opened(self, piece: _Piece) -> tuple[Path, Any]:
         """Return the verified file of a piece; one is open at a time."""

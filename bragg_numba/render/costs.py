@@ -42,6 +42,11 @@ AROUND_SPOT = {SQUARE: 11.0, ROUND: 11.0, GAUSS: 8.0, TOPHAT: 8.0}
 #: The search for candidates, beside that: for each reflection and orientation, and in any case.
 CANDIDATE, SEARCH = 3.0e-7, 3.0e-3
 
+#: A GPU, as an H100 has it (docs/gpu.md): a step of a pixel by the shape; a pixel of a tile that a step of a spot comes
+#: near. What it renders is the same whatever the card: the choice must not depend on that.
+GPU_PIXEL_STEP = {SQUARE: 4.5e-12, ROUND: 5.0e-12, GAUSS: 3.5e-12, TOPHAT: 3.5e-12}
+GPU_SPOT_PIXEL = {SQUARE: 3.0e-11, ROUND: 3.0e-11, GAUSS: 5.0e-12, TOPHAT: 5.0e-12}
+
 
 def predict_pixels(plan: Plan, arithmetic: CpuArithmetic) -> float:
     """Seconds that the engine of pixels takes for a frame."""
@@ -57,6 +62,11 @@ def predict_pixels(plan: Plan, arithmetic: CpuArithmetic) -> float:
     subs = plan.oversample**2 * plan.layers.n
     weighing = WEIGHING * len(plan.sources.wavelength) if plan.rules.weighted else 0.0
     return pixels * (STORING + subs * (AIMING + weighing) + plan.steps * plan.layers.n * step)
+
+
+def predict_gpu_pixels(plan: Plan) -> float:
+    """Seconds that a GPU takes for a frame, pixel by pixel in float32."""
+    return plan.pixel_steps * GPU_PIXEL_STEP[plan.lattice.shape]
 
 
 def predict_tiles(plan: Plan, lit: Lit, lists: Lists, *, single: bool) -> np.ndarray:

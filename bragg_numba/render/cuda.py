@@ -53,20 +53,19 @@ class GpuRenderer:
     """
 
     engine: ClassVar[str]
-    engine_reason: str
-
-    #: Nothing is predicted: nothing was measured on a GPU.
-    engine_seconds: ClassVar[dict[str, float]] = {}
 
     #: What no pixel's expectation is off by more than because spots are cut, photons.
     cut_photons = 0.0
 
     def __init__(self, plan: Plan, device: Device, reason: str) -> None:
         self.plan, self.device, self.reason = plan, device, reason
+        self.engine_reason = "asked for"
+        #: Seconds that each engine was predicted to take, by name; empty where they were not compared.
+        self.engine_seconds: dict[str, float] = {}
         self.name = "cuda" if device.index == 0 else f"cuda:{device.index}"
         with self._on_device():
             self._send_tables()
-            self._rows = self._rows_of_a_buffer()
+            self._rows = self._rows_of_a_buffer(max(1, BAND_PIXELS // plan.shape[1]))
 
     @property
     def settles(self) -> bool:
@@ -97,10 +96,10 @@ class GpuRenderer:
 
     # --- ways to render ---------------------------------------------------------------------------
 
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """Cut the frame into rows that fit a buffer and a launch."""
+    def ranges(self, buffer: int | None = None) -> Iterator[tuple[int, int]]:
+        """Cut the frame into rows that fit a ``buffer`` (None: one of those that take turns) and a launch."""
         n_slow = self.plan.shape[0]
-        rows = int(max(1, min(self._rows, n_slow, self._rows_of_a_launch())))
+        rows = int(max(1, min(buffer or self._rows, n_slow, self._rows_of_a_launch())))
         for start in range(0, n_slow, rows):
             yield start, min(start + rows, n_slow)
 
@@ -109,8 +108,10 @@ class GpuRenderer:
 
         Every pixel is written, whether it is ``cleared`` or not.
         """
+        from bragg_numba.kernels.copies import copy_rows
+
         for start, band in self.stream(self.ranges(), tally):
-            out[start : start + len(band)] = band
+            copy_rows(band, out[start : start + len(band)])
             yield (start + len(band)) / len(out)
 
     def stream(self, ranges: Iterable[tuple[int, int]], tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
@@ -125,7 +126,7 @@ class GpuRenderer:
         cuts = list(self._fitting(ranges))
         rows = max(stop - start for start, stop in cuts)
         with self._on_device():
-            halves = _take_halves(self, rows)
+            halves = _take_halves(self, rows, HALVES)
         try:
             waiting = None
             for number, (start, stop) in enumerate(cuts):
@@ -146,16 +147,19 @@ class GpuRenderer:
     def render_on_device(self, frame, tally: Tally) -> Iterator[float]:
         """Render into a device array (slow, fast) float32; yield the share of it that is there. Nothing is copied."""
         with self._on_device():
-            half = _Half(self, self._rows, host=False)
+            # Nothing is copied that a second buffer could hide: one, of the whole frame if it fits.
+            rows = self._rows_of_a_buffer(self.plan.shape[0])
+            halves = _take_halves(self, rows, 1)
+            half = halves[0]
             try:
-                for start, stop in self.ranges():
-                    part = frame[start:stop]
-                    half.render(self, start, stop, part)
+                for start, stop in self.ranges(rows):
+                    half.render(self, start, stop, frame[start:stop])
                     half.stream.synchronize()
                     tally.missed += half.count_missed()
                     yield stop / self.plan.shape[0]
             finally:
                 half.stream.synchronize()
+                _give_halves(self, halves)
 
     def new_frame(self):
         """An empty device array for one frame, as numba holds it."""
@@ -187,13 +191,13 @@ class GpuRenderer:
                 hint="use backend cpu, another GPU, or make it smaller",
             )
 
-    def _rows_of_a_buffer(self) -> int:
+    def _rows_of_a_buffer(self, most: int) -> int:
+        """Rows of a buffer for which there is memory, at most ``most``."""
         n_slow, n_fast = self.plan.shape
-        rows = min(n_slow, max(1, BAND_PIXELS // n_fast))
         room = MEMORY_SHARE * self._free_memory() / (HALVES * PIXEL_BYTES * n_fast)
         if room < 1.0:
             self._require_memory("a row of the image", HALVES * PIXEL_BYTES * n_fast)
-        return int(min(rows, room))
+        return int(min(n_slow, most, room))
 
     def _fitting(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Cut ranges that are longer than a buffer."""
@@ -208,13 +212,7 @@ class GpuRenderer:
 
 
 class CudaRenderer(GpuRenderer):
-    """Renders rows of a plan on one GPU, pixel by pixel.
-
-    Parameters
-    ----------
-    engine_reason
-        Why pixel by pixel, a clause.
-    """
+    """Renders rows of a plan on one GPU, pixel by pixel."""
 
     engine = "pixels"
 
@@ -224,13 +222,11 @@ class CudaRenderer(GpuRenderer):
         precision: str,
         device: Device,
         reason: str = "asked for",
-        engine_reason: str = "asked for",
     ) -> None:
         from bragg_numba.plan.arithmetic.cuda import choose, single
 
         self.choice = choose(plan, precision)
         self.single: Any = single(plan, self.choice) if self.choice.side else None
-        self.engine_reason = engine_reason
         super().__init__(plan, device, reason)
 
     @property
@@ -271,18 +267,24 @@ class CudaRenderer(GpuRenderer):
         # A kernel cannot take an array without elements.
         self.mask = cuda.to_device(plan.mask if plan.mask.size else np.ones((1, 1), dtype=np.bool_))
         self.table, self.table_squared = _sent_tables(self)
+        #: The tiles of rows that were rendered before, by the first row and the one after the last.
+        self._tiles: dict[tuple[int, int], Any] = {}
 
     # --- launches ---------------------------------------------------------------------------------
 
     def launch(self, row_start: int, row_stop: int, image, half: _Half) -> None:
         """Start the kernels that fill ``image``, a device array (row_stop - row_start, n_fast), on a stream."""
+        from numba import cuda
+
         from bragg_numba.kernels.pixels.cuda_frame import TILE_SIDE
 
         plan = self.plan
-        listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (row_start, row_stop))
-        if not len(listed):
+        tiles = self._tiles.get((row_start, row_stop))
+        if tiles is None:
+            listed = list_tiles(plan.panels, plan.roi, plan.mask, (TILE_SIDE, TILE_SIDE), (row_start, row_stop))
+            tiles = self._tiles[row_start, row_stop] = cuda.to_device(listed) if len(listed) else ()
+        if not len(tiles):
             return
-        tiles = half.send_tiles(listed)
         launch = self._launch_tile if self.choice.side else self._launch_float64
         launch(tiles, Frame(image, self.mask, row_start), half)
 
@@ -323,7 +325,7 @@ class CudaRenderer(GpuRenderer):
 class _Half:
     """One of the buffers that take turns: its stream, its rows on the device and on the host."""
 
-    def __init__(self, renderer: GpuRenderer, rows: int, *, host: bool = True) -> None:
+    def __init__(self, renderer: GpuRenderer, rows: int) -> None:
         from numba import cuda
 
         from bragg_numba.kernels.pixels.cuda_frame import Doubts
@@ -339,15 +341,13 @@ class _Half:
             cuda.device_array(1, dtype=np.int32),
         )
         self.missed = cuda.device_array(1, dtype=np.int64)
-        self.image: Any = cuda.device_array((rows, n_fast), dtype=np.float32) if host else None
-        # Page-locked: only from there and to there do copies run beside kernels.
-        self.band: Any = cuda.pinned_array((rows, n_fast), dtype=np.float32) if host else None
+        # Made where rows go to the host: a frame that stays on the device needs neither.
+        self._image: Any = None
+        self._band: Any = None
         self._no_doubts = cuda.pinned_array(1, dtype=np.int32)
         self._none_missed = cuda.pinned_array(1, dtype=np.int64)
         self._missed = cuda.pinned_array(1, dtype=np.int64)
         self._no_doubts[0] = self._none_missed[0] = self._missed[0] = 0
-        self._tiles: Any = None
-        self._tiles_on_host: Any = None
         self._lists: tuple = ()
         self._zeros: Any = None
         self._start = self._count = 0
@@ -362,28 +362,22 @@ class _Half:
 
     def begin(self, renderer: GpuRenderer, row_start: int, row_stop: int) -> None:
         """Start rendering rows and copying them to the host; returns at once."""
+        from numba import cuda
+
+        if self._band is None:
+            shape = (self.rows, renderer.plan.shape[1])
+            self._image = cuda.device_array(shape, dtype=np.float32)
+            # Page-locked: only from there and to there do copies run beside kernels.
+            self._band = cuda.pinned_array(shape, dtype=np.float32)
         self._start, self._count = row_start, row_stop - row_start
-        image = self.image[: self._count]
+        image = self._image[: self._count]
         self.render(renderer, row_start, row_stop, image)
-        image.copy_to_host(self.band[: self._count], stream=self.stream)
+        image.copy_to_host(self._band[: self._count], stream=self.stream)
 
     def finish(self) -> tuple[int, np.ndarray]:
         """Wait for the rows that were begun: first row and host array."""
         self.stream.synchronize()
-        return self._start, self.band[: self._count]
-
-    def send_tiles(self, listed: np.ndarray):
-        """Send a work list (n, N_COLUMNS); the device array."""
-        from numba import cuda
-
-        n = len(listed)
-        if self._tiles is None or len(self._tiles) < n:
-            self._tiles = cuda.device_array(listed.shape, dtype=np.int32)
-            self._tiles_on_host = cuda.pinned_array(listed.shape, dtype=np.int32)
-        self._tiles_on_host[:n] = listed
-        tiles = self._tiles[:n]
-        tiles.copy_to_device(self._tiles_on_host[:n], stream=self.stream)
-        return tiles
+        return self._start, self._band[: self._count]
 
     def send_lists(self, *lists: np.ndarray) -> tuple:
         """Send arrays that differ from band to band and are kept until the next; the device arrays."""
@@ -415,15 +409,15 @@ _SPARE: list[list[_Half]] = []
 _TABLES: dict[int, tuple] = {}
 
 
-def _take_halves(renderer: GpuRenderer, rows: int) -> list[_Half]:
-    """Buffers for bands of ``rows`` rows: those of the frame before where they fit."""
+def _take_halves(renderer: GpuRenderer, rows: int, count: int) -> list[_Half]:
+    """At least ``count`` buffers for bands of ``rows`` rows: those of the frame before where they fit."""
     key = (renderer.device.index, renderer.plan.shape[1], renderer.settles)
     with _LOCK:
         for at, halves in enumerate(_SPARE):
-            if halves[0].key == key and halves[0].rows >= rows:
+            if halves[0].key == key and halves[0].rows >= rows and len(halves) >= count:
                 return _SPARE.pop(at)
         _SPARE.clear()
-    return [_Half(renderer, rows) for _ in range(HALVES)]
+    return [_Half(renderer, rows) for _ in range(count)]
 
 
 def _give_halves(renderer: GpuRenderer, halves: list[_Half]) -> None:

@@ -14,6 +14,7 @@ from bragg_numba.plan.arithmetic.cuda import panel_arguments
 from bragg_numba.plan.plan import Plan
 from bragg_numba.plan.work import list_tiles
 from bragg_numba.predict.lit import deal, find_lit
+from bragg_numba.render import costs
 from bragg_numba.render.cuda import GpuRenderer
 from bragg_numba.render.devices import Device
 from bragg_numba.threads import threads
@@ -41,7 +42,6 @@ class CudaSpotsRenderer(GpuRenderer):
     """
 
     engine = "spots"
-    engine_reason = "asked for"
 
     def __init__(
         self,
@@ -74,6 +74,11 @@ class CudaSpotsRenderer(GpuRenderer):
     @property
     def _has_background(self) -> bool:
         return self._rules.background != 0.0 or self._rules.flat_background != 0.0
+
+    def predict_seconds(self) -> float:
+        """What a frame is predicted to take: the host's search on one thread, and the GPU's part."""
+        terms = float(self._work_of_spots().sum())
+        return costs.predict_search(self.plan, self.lit) + terms * costs.GPU_SPOT_PIXEL[self.plan.lattice.shape]
 
     def _send_tables(self) -> None:
         from numba import cuda
@@ -109,8 +114,8 @@ class CudaSpotsRenderer(GpuRenderer):
             return
         self._require_memory("the spots of a band", 8 * len(lists.spot))
         kernel = kernels.spots_kernel(SpotKind(plan.lattice.shape, self.exact, len(plan.panels) > 1))
-        on_device, frame = half.send_tiles(tiles), Frame(image, self.mask, row_start)
-        first, spot = half.send_lists(lists.first, _with_elements(lists.spot))
+        frame = Frame(image, self.mask, row_start)
+        on_device, first, spot = half.send_lists(tiles, lists.first, _with_elements(lists.spot))
         for start, stop in self._launches(lists):
             kernel[stop - start, kernels.THREADS, half.stream](
                 self.panels,
@@ -136,7 +141,10 @@ class CudaSpotsRenderer(GpuRenderer):
             start = stop
 
     def _work_of_spots(self) -> np.ndarray:
-        """What a tile costs for each of the spots that it looks for, in terms of a pixel, at most."""
+        """What a tile costs for each of the spots that it looks for, in terms of a pixel, at most.
+
+        A spot that lies on one tile alone costs this in all.
+        """
         from bragg_numba.kernels.pixels.cuda_frame import TILE_PIXELS
 
         plan, lit = self.plan, self.lit

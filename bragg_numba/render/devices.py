@@ -7,6 +7,8 @@ numba's CUDA target takes half a second that a machine without a GPU should not 
 from __future__ import annotations
 
 import ctypes
+import importlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -103,9 +105,20 @@ def _describe(driver, index: int) -> Device:
 
 
 def require_numba_cuda(cuda_major: int = 13) -> None:
-    """Raise InputError if numba-cuda is not installed."""
+    """Raise InputError if numba-cuda is not installed, or cannot work with the NumPy that is."""
     if importlib.util.find_spec("numba_cuda") is None:
         raise InputError("backend cuda", "needs numba-cuda, which is not installed", hint=install_hint(cuda_major))
+    if simulated():
+        return
+    try:
+        # What the first kernel would import: 0.30.4 asks NumPy for names that 2.5 dropped.
+        importlib.import_module("numba.cuda.np.npyimpl")
+    except ModuleNotFoundError:
+        pass  # a version that keeps it elsewhere
+    except Exception as fault:
+        versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numba-cuda", "numpy")]
+        rule = f"cannot be used: {' does not work with '.join(versions)} ({fault})"
+        raise InputError("backend cuda", rule, hint=install_hint(cuda_major)) from None
 
 
 def install_hint(cuda_major: int = 13) -> str:

@@ -15,6 +15,8 @@ from bragg_numba.render import costs
 from bragg_numba.render.cpu import CpuRenderer, TileRenderer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bragg_numba.render.cuda import GpuRenderer
     from bragg_numba.render.devices import Device
     from bragg_numba.render.spots import SpotsRenderer
@@ -55,24 +57,18 @@ def choose_engine(
     if wanted == "spots":
         require_servable(plan)
         return _spots(plan, precision, threads, reason)
-    why = _keeps_to_pixels(plan, precision)
-    seconds = 0.0 if why else costs.predict_pixels(plan, choose(plan, precision))
-    if not why and seconds < LEAST_SECONDS:
-        why = f"they are predicted to take {costs.shown(seconds)}"
-    if not why:
-        spots = _spots(plan, precision, threads, reason)
-        if not spots.lit.halved:
-            return _quicker(plan, precision, threads, reason, spots, seconds)
-        why = "spots reach half-way to their neighbours"
-    pixels = CpuRenderer(plan, precision, threads, reason)
-    pixels.engine_reason = why
-    return pixels
+    return _by_cost(
+        _keeps_to_pixels(plan, precision),
+        lambda: costs.predict_pixels(plan, choose(plan, precision)),
+        lambda: CpuRenderer(plan, precision, threads, reason),
+        lambda: _spots(plan, precision, threads, reason),
+    )
 
 
 def choose_gpu_engine(
     plan: Plan, precision: str, device: Device, threads: int | None = None, reason: str = "asked for"
 ) -> GpuRenderer:
-    """A GPU's renderer of ``Sampling.engine``: ``auto`` takes pixels, for want of anything to compare by.
+    """A GPU's renderer of ``Sampling.engine``; ``auto`` chooses as on the CPU, by what an H100 was seen to take.
 
     Parameters
     ----------
@@ -94,16 +90,21 @@ def choose_gpu_engine(
     if plan.weighs_domains:
         hint = "backend cpu renders them"
         raise InputError("Crystal.mosaic_weights", "that differ are not rendered by GPUs", hint=hint)
+    from bragg_numba.render.cuda import CudaRenderer
+    from bragg_numba.render.cuda_spots import CudaSpotsRenderer
+
     wanted = plan.experiment.sampling.engine
+    if wanted == "pixels":
+        return CudaRenderer(plan, precision, device, reason)
     if wanted == "spots":
         require_servable(plan)
-        from bragg_numba.render.cuda_spots import CudaSpotsRenderer
-
         return CudaSpotsRenderer(plan, precision, device, threads, reason)
-    from bragg_numba.render.cuda import CudaRenderer
-
-    why = "asked for" if wanted == "pixels" else "neither engine has been timed on a GPU"
-    return CudaRenderer(plan, precision, device, reason, why)
+    return _by_cost(
+        _keeps_to_pixels(plan, precision),
+        lambda: costs.predict_gpu_pixels(plan),
+        lambda: CudaRenderer(plan, precision, device, reason),
+        lambda: CudaSpotsRenderer(plan, precision, device, threads, reason),
+    )
 
 
 def _spots(plan: Plan, precision: str, threads: int | None, reason: str) -> SpotsRenderer:
@@ -112,13 +113,32 @@ def _spots(plan: Plan, precision: str, threads: int | None, reason: str) -> Spot
     return SpotsRenderer(plan, precision, threads, reason)
 
 
-def _quicker(plan: Plan, precision: str, threads, reason: str, spots: SpotsRenderer, of_pixels: float) -> TileRenderer:
-    """The engine that is predicted to be the quicker one; ``of_pixels``: what pixels would take, seconds."""
-    of_spots = spots.predict_seconds()
-    chosen: TileRenderer = spots if of_spots < of_pixels else CpuRenderer(plan, precision, threads, reason)
-    own, other = sorted((of_spots, of_pixels))
-    chosen.engine_reason = f"predicted to take {costs.shown(own)}, and the other engine {costs.shown(other)}"
-    chosen.engine_seconds = {"pixels": of_pixels, "spots": of_spots}
+def _by_cost(why: str, of_pixels: Callable[[], float], pixels: Callable, spots: Callable):
+    """The renderer that is predicted to be the quicker one, from ``pixels`` or ``spots``; it says why.
+
+    Parameters
+    ----------
+    why
+        Why spots are not looked at, a clause; empty if they are.
+    of_pixels
+        Predicts the seconds that pixels take.
+    """
+    seconds = 0.0 if why else of_pixels()
+    if not why and seconds < LEAST_SECONDS:
+        why = f"they are predicted to take {costs.shown(seconds)}"
+    chosen = None
+    if not why:
+        by_spots = spots()
+        if by_spots.lit.halved:
+            why = "spots reach half-way to their neighbours"
+        else:
+            of_spots = by_spots.predict_seconds()
+            chosen = by_spots if of_spots < seconds else pixels()
+            own, other = sorted((of_spots, seconds))
+            why = f"predicted to take {costs.shown(own)}, and the other engine {costs.shown(other)}"
+            chosen.engine_seconds = {"pixels": seconds, "spots": of_spots}
+    chosen = chosen or pixels()
+    chosen.engine_reason = why
     return chosen
 
 

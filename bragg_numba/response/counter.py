@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.response.photons import as_image, check_photons
+from bragg_numba.response.photons import Drawn, as_image, check_photons, is_on_device
 
 __all__ = ["Drawn", "draw_counts", "poisson", "sum_photons"]
-
-
-class Drawn(NamedTuple):
-    """What is known of a frame after its counts were drawn."""
-
-    photons: float  #: expected ones, in all pixels together, before ``scale``
-    most: float  #: expected in one pixel
-    overloads: int  #: pixels whose count was above ``top``
 
 
 def poisson(
@@ -67,7 +57,7 @@ def poisson(
     >>> poisson(np.zeros((1, 3), dtype=np.float32), seed=1)
     array([[0, 0, 0]], dtype=uint32)
     """
-    if not isinstance(photons, np.ndarray) and _is_device_array(photons):
+    if is_on_device(photons):
         return _poisson_on_device(photons, seed, frame, first_row, n_fast, out)
     image = as_image(photons)
     first_row = check.whole_number("first_row", first_row, 0, 2**32 - 1)
@@ -138,6 +128,15 @@ def sum_photons(photons: np.ndarray) -> Drawn:
     return _drawn(photons, found, 1.0)
 
 
+def sum_of(image: np.ndarray) -> float:
+    """Return the sum of an image (slow, fast) float32, C-contiguous, in float64, in the order of ``sum_photons``."""
+    from bragg_numba.kernels.random.philox import N_STATISTICS, SUM, chunks_of, photon_statistics
+
+    found = np.empty((chunks_of(image.size), N_STATISTICS))
+    photon_statistics(image.reshape(-1), found)
+    return float(found[:, SUM].sum())
+
+
 def _drawn(photons: np.ndarray, found: np.ndarray, scale: float) -> Drawn:
     from bragg_numba.kernels.random.philox import BAD, MOST, OVERLOADS, SUM
 
@@ -146,12 +145,6 @@ def _drawn(photons: np.ndarray, found: np.ndarray, scale: float) -> Drawn:
             check_photons(photons * np.float32(scale))
     most = float(found[:, MOST].max(initial=0.0))
     return Drawn(float(found[:, SUM].sum()), most, int(found[:, OVERLOADS].sum()))
-
-
-def _is_device_array(photons) -> bool:
-    from bragg_numba.render.devices import is_device_array
-
-    return is_device_array(photons)
 
 
 def _poisson_on_device(photons, seed, frame, first_row, n_fast, out):

@@ -1,10 +1,20 @@
-"""What a response takes: an image of expected photons."""
+"""What a response takes: an image of expected photons, and what is noted of it."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from bragg_numba.errors import InputError
+
+
+class Drawn(NamedTuple):
+    """What is known of a frame after its counts were drawn."""
+
+    photons: float  #: expected ones, in all pixels together, before ``scale``
+    most: float  #: expected in one pixel
+    overloads: int  #: pixels whose count was above ``top``
 
 
 def check_photons(photons: np.ndarray) -> np.ndarray:
@@ -31,3 +41,12 @@ def as_image(photons) -> np.ndarray:
     if np.ndim(photons) != 2:
         raise InputError("photons", "must have two dimensions (slow, fast)", np.shape(photons))
     return image
+
+
+def is_on_device(photons) -> bool:
+    """Tell whether photons lie in the memory of a GPU."""
+    if isinstance(photons, np.ndarray):
+        return False
+    from bragg_numba.render.devices import is_device_array
+
+    return is_device_array(photons)

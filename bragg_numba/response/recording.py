@@ -8,10 +8,10 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.response.counter import draw_counts, sum_photons
+from bragg_numba.response.counter import draw_counts, sum_of, sum_photons
 from bragg_numba.response.maps import bad_pixels, pixel_gains, quantile_table
-from bragg_numba.response.photons import as_image
-from bragg_numba.response.stages import LARGEST, STAGES, Stages
+from bragg_numba.response.photons import as_image, is_on_device
+from bragg_numba.response.stages import LARGEST, Stages
 from bragg_numba.response.virtual import divide, gather
 
 
@@ -19,11 +19,12 @@ from bragg_numba.response.virtual import divide, gather
 class Recorded:
     """What a detector said of a frame, and what is known of it."""
 
-    counts: np.ndarray  #: (slow, fast) uint32
+    counts: np.ndarray  #: (slow, fast) uint32; where the photons lie on a GPU, an array there
     photons: float  #: expected ones, in all pixels together, before everything
     most: float  #: expected in one pixel
     overloads: int  #: pixels that are saturated, without the hot ones
     spread_away: float  #: photons that the point spread moved out of the frame, expected or drawn
+    notes: tuple[str, ...] = ()  #: what was done elsewhere than asked for, a sentence each
 
 
 def record(
@@ -47,7 +48,8 @@ def record(
     response
         The detector.
     photons
-        (slow, fast) float32, expected photons; finite and not negative. A device array is copied to the host.
+        (slow, fast) float32, expected photons; finite and not negative. What a detector says of a device array
+        stays on its GPU.
     seed
         Of the noise, 0 to 2^64 - 1.
     frame
@@ -65,19 +67,21 @@ def record(
     top
         The largest value; default: the largest that uint32 may hold here.
     out
-        (slow, fast) uint32, C-contiguous; filled and part of what is returned. Default: a new array.
+        (slow, fast) uint32, C-contiguous; filled and part of what is returned. Default: a new array, as it must be
+        on a GPU.
 
     Raises
     ------
     InputError
         If a pixel is NaN, infinite or negative, or an argument lies outside its range.
     """
-    image = as_image(_on_host(photons))
+    on_device = is_on_device(photons)
+    image = photons if on_device else as_image(photons)
     exposure_s = check.number("exposure_s", exposure_s, above=0.0, high=1e12)
     scale = check.number("scale", scale, low=0.0, high=1e30)
     seed = check.whole_number("seed", seed, 0, 2**64 - 1)
     frame = check.whole_number("frame", frame, 0, 2**32 - 1)
-    first = check.whole_number("first_row", first_row, 0, 2**32 - 1) * image.shape[1]
+    first_row = check.whole_number("first_row", first_row, 0, 2**32 - 1)
     top = LARGEST["uint32"] if top is None else check.count("top", top, low=6, high=LARGEST["uint32"])
     top = min(top, response.saturation(exposure_s))
     spread = response.spreader(pixel_um)
@@ -85,8 +89,12 @@ def record(
         raise InputError("first_row", "must be 0 where there is a point spread", first_row, "which needs whole frames")
     if response.virtual_pixels is not None and first_row:
         raise InputError("first_row", "must be 0 with virtual pixels", first_row, "which need whole frames")
-    if mask is not None and np.shape(mask) != image.shape:
-        raise InputError("mask", f"must have the shape of photons, {image.shape}", np.shape(mask))
+    if mask is not None and np.shape(mask) != tuple(image.shape):
+        raise InputError("mask", f"must have the shape of photons, {tuple(image.shape)}", np.shape(mask))
+    if on_device:
+        settings = (seed, frame, first_row, scale, exposure_s, pixel_um, top)
+        return _record_on_device(response, image, settings, mask, out)
+    first = first_row * image.shape[1]
     counts = np.empty(image.shape, dtype=np.uint32) if out is None else out
     if counts.shape != image.shape or counts.dtype != np.uint32 or not counts.flags.c_contiguous:
         raise InputError("out", f"must be a contiguous uint32 array of shape {image.shape}", counts.shape)
@@ -113,29 +121,26 @@ def record(
         there = response.virtual_mask(image.shape)
         overloads -= int(np.count_nonzero((counts >= top) & there))
         counts[there] = 0
+    if mask is not None:
+        absent = ~np.asarray(mask, dtype=bool)
+        overloads -= int(np.count_nonzero((counts >= top) & absent))
+        counts[absent] = 0
     if response.dead_pixels > 0.0 or response.hot_pixels > 0.0:
         dead, hot = bad_pixels(response, image.shape, first)
         overloads -= int(np.count_nonzero((counts >= top) & (dead | hot)))
         counts[dead] = 0
-        counts[hot] = top
-    if mask is not None:
-        there = np.asarray(mask, dtype=bool)
-        overloads -= int(np.count_nonzero((counts >= top) & ~there))
-        counts[~there] = 0
+        counts[hot if mask is None else hot & ~absent] = top
     return Recorded(counts, total, most, max(overloads, 0), away)
 
 
-def _on_host(photons):
-    """Return photons that lie on a GPU as an array of the host: a detector's stages run there."""
-    if isinstance(photons, np.ndarray):
-        return photons
-    from bragg_numba.render.devices import is_device_array
+def _record_on_device(response, photons, settings, mask, out) -> Recorded:
+    """``record`` for a device array; the settings are checked, but for ``out``, which must be None."""
+    from bragg_numba.response.cuda_recording import Settings, record_on_device
 
-    if not is_device_array(photons):
-        return photons
-    from bragg_numba.response.cuda_counts import on_host
-
-    return on_host(photons)
+    if out is not None:
+        raise InputError("out", "must be left out for photons on a device")
+    seen = record_on_device(response, photons, Settings(*settings), mask)
+    return Recorded(seen.counts, seen.photons, seen.most, seen.overloads, seen.spread_away, seen.notes)
 
 
 def _expected(response, image, scale, seed, frame, first, spread):
@@ -150,7 +155,7 @@ def _expected(response, image, scale, seed, frame, first, spread):
     if spread is None and gains is None and response.flicker == 0.0:
         return image, 0.0, None
     found = sum_photons(image)
-    factor = scale * response.quantum_efficiency * _flicker(response, seed, frame)
+    factor = scale * response.quantum_efficiency * response.flicker_factor(seed, frame)
     expected = image * np.float32(factor)
     away = 0.0
     if spread is not None and image.size:
@@ -160,17 +165,6 @@ def _expected(response, image, scale, seed, frame, first, spread):
     if gains is not None:
         expected = expected * gains
     return np.ascontiguousarray(expected), away, (found.photons, found.most)
-
-
-def _flicker(response: Stages, seed: int, frame: int) -> float:
-    """Return the factor of all pixels of a frame, not below 0."""
-    if response.flicker == 0.0:
-        return 1.0
-    from bragg_numba.kernels.random.effects import FLICKER, fill_normals
-
-    deviate = np.empty(1, dtype=np.float32)
-    fill_normals(np.uint64(seed), np.uint32(frame), FLICKER, np.uint64(0), quantile_table(), deviate)
-    return max(0.0, 1.0 + response.flicker * float(deviate[0]))
 
 
 def _count(response, counts, exposure_s, seed, frame, first, top) -> int:
@@ -197,14 +191,16 @@ def _count(response, counts, exposure_s, seed, frame, first, top) -> int:
 def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, float]:
     """Turn photons into digits, in place; return how many pixels are overloaded, and photons that were spread away."""
     from bragg_numba.kernels.random.philox import chunks_of
-    from bragg_numba.kernels.response.charge import record_charge
+    from bragg_numba.kernels.response.charge import record_charge, to_charge
 
     charge, away = np.empty(0, dtype=np.float32), 0.0
     if response.spread_counts and spread is not None and counts.size:
-        charge = counts.astype(np.float32)
-        before = float(counts.sum(dtype=np.uint64))
-        charge = np.ascontiguousarray(spread(charge))
-        away = before - float(charge.sum(dtype=np.float64))
+        charge, sums = np.empty(counts.shape, dtype=np.float32), np.empty(len(counts))
+        to_charge(counts, charge, sums)
+        before = float(sums.sum())
+        if before > 0.0:
+            charge = np.ascontiguousarray(spread(charge))
+            away = before - sum_of(charge)
     gains = np.empty(0, dtype=np.float32)
     if response.calibration > 0.0 and not response.calibrate_photons:
         gains = pixel_gains(response.calibration, response.detector_seed, counts.shape, first).reshape(-1)
@@ -213,7 +209,7 @@ def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, 
         charge.reshape(-1),
         gains,
         np.float32(response.excess_variance),
-        _stages(response),
+        response.stage_table(),
         np.float32(response.adc_top),
         np.float32(response.offset),
         np.uint32(top),
@@ -225,15 +221,3 @@ def _integrate(response, counts, seed, frame, first, top, spread) -> tuple[int, 
         overloads,
     )
     return int(overloads.sum()), away
-
-
-def _stages(response: Stages) -> np.ndarray:
-    """Return the gain stages as the kernel takes them, (5, 3) float32; those that are not there are never reached."""
-    n = len(response.adu_per_photon)
-    stages = np.zeros((5, STAGES))
-    stages[0] = np.inf
-    stages[0, 1:n] = response.switch_photons
-    stages[1, :n], stages[2, :n] = response.adu_per_photon, response.readout_noise_adu
-    stages[3, :n] = response.pedestal_adu
-    stages[4, :n] = np.array(response.adu_per_photon[0]) / response.adu_per_photon
-    return stages.astype(np.float32)

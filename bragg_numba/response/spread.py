@@ -19,9 +19,6 @@ WHOLE_SIDE = 1100
 #: Weights of a row up to which they are added up one by one.
 FEW_WEIGHTS = 129
 
-#: Pixels of a coarse square where the far tail of a larger one is added.
-COARSE = 8
-
 
 def gauss_weights(sigma_px: float, most: int) -> np.ndarray:
     """Return the parts of a photon that 2 n + 1 pixels in a row get; it hits the middle one.
@@ -34,14 +31,15 @@ def gauss_weights(sigma_px: float, most: int) -> np.ndarray:
     return 0.5 * np.diff(inside)
 
 
-def fibre_weights(length_px: float, half: int, wide: int) -> np.ndarray:
+def fibre_weights(length_px: float, half: int, wide: int, xp=np) -> np.ndarray:
     """Return the parts that pixels (0 ... half, 0 ... wide) get of a photon that hits the middle of pixel (0, 0).
 
-    The integral of g / (2 pi) (g^2 + r^2)^-3/2 over each pixel, g = ``length_px``, from its four corners.
+    The integral of g / (2 pi) (g^2 + r^2)^-3/2 over each pixel, g = ``length_px``, from its four corners. ``xp``: CuPy
+    for an array of its own.
     """
-    x, y = np.arange(-0.5, half + 1.0), np.arange(-0.5, wide + 1.0)
-    root = length_px * np.sqrt(length_px**2 + x[:, None] ** 2 + y[None, :] ** 2)
-    corner = np.arctan(x[:, None] * y[None, :] / root) / (2.0 * math.pi)
+    x, y = xp.arange(-0.5, half + 1.0), xp.arange(-0.5, wide + 1.0)
+    root = length_px * xp.sqrt(length_px**2 + x[:, None] ** 2 + y[None, :] ** 2)
+    corner = xp.arctan(x[:, None] * y[None, :] / root) / (2.0 * math.pi)
     return corner[1:, 1:] - corner[1:, :-1] - corner[:-1, 1:] + corner[:-1, :-1]
 
 
@@ -66,7 +64,7 @@ def spread_gauss(image: np.ndarray, fwhm_px: float) -> np.ndarray:
 
 def spread_kernel(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return an image spread by a kernel of odd sides, whose middle is where a photon hits."""
-    shape = _padded(image.shape, [n - 1 for n in kernel.shape])
+    shape = padded(image.shape, [n - 1 for n in kernel.shape])
     there = np.zeros(shape)
     there[: kernel.shape[0], : kernel.shape[1]] = kernel
     there = np.roll(there, [-(n // 2) for n in kernel.shape], axis=(0, 1))
@@ -78,24 +76,27 @@ def spread_fibre(image: np.ndarray, fwhm_px: float, *, exact: bool = True) -> np
 
     Small frames are padded to twice their size, so that what leaves at one edge does not come back at the other. Of
     larger ones only what lies within an eighth of the longer side is spread pixel by pixel; the far tail, which is
-    smooth, is added between squares of ``COARSE`` pixels (below 1e-6 of the photons of a spot are then elsewhere).
+    smooth, is added between squares of 8 pixels (below 1e-6 of the photons of a spot are then elsewhere).
     Unless ``exact``, larger frames are transformed in float32, whose rounding, some 1e-8 of the brightest pixel, is of
     no account beside a detector's noise.
     """
     length = fwhm_px / FIBRE_WIDTH
     if max(image.shape) <= WHOLE_SIDE:
-        shape = _padded(image.shape, [n - 1 for n in image.shape])
+        shape = padded(image.shape, [n - 1 for n in image.shape])
         transform = _fibre_transform(length, image.shape, shape, 0, "f8")
         return _transformed(image.astype(np.float64), transform, shape).astype(image.dtype)
     reach = max(image.shape) // 8
-    shape = _padded(image.shape, [reach, reach])
+    shape = padded(image.shape, [reach, reach])
     transform = _fibre_transform(length, image.shape, shape, reach, "f8" if exact else "f4")
-    near = _transformed(image.astype(np.float64) if exact else image, transform, shape)
-    near = np.ascontiguousarray(near, dtype=np.float32)
+    if exact:
+        near = np.ascontiguousarray(_transformed(image.astype(np.float64), transform, shape), dtype=np.float32)
+    else:
+        near = _transformed_single(image, transform, shape)
     return _with_far_tail(image, length, reach, near)
 
 
-def _padded(sides, reach) -> tuple[int, int]:
+def padded(sides, reach) -> tuple[int, int]:
+    """Return sides that transform fast, of ``sides`` and ``reach`` or more together."""
     from scipy.fft import next_fast_len
 
     slow, fast = (next_fast_len(n + r, real=True) for n, r in zip(sides, reach, strict=True))
@@ -117,6 +118,25 @@ def _transformed(image: np.ndarray, transform: np.ndarray, shape: tuple[int, int
     found *= transform
     found = ifft(found, axis=0, workers=workers, overwrite_x=True)[: image.shape[0]]
     return irfft(found, shape[1], axis=1, workers=workers)[:, : image.shape[1]]
+
+
+def _transformed_single(image: np.ndarray, transform: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return ``_transformed`` of an image float32 by a real transform, its rows as long as ``shape``; bit for bit.
+
+    All passes over memory are made by all threads, and none is made twice: scipy copies what it pads.
+    """
+    from scipy.fft import fft, ifft, irfft, rfft
+
+    from bragg_numba.kernels.response.coarse import multiply_pairs, pad
+
+    workers = _threads()
+    padded = np.empty(shape, dtype=np.float32)
+    pad(image, padded)
+    found = rfft(padded, axis=1, workers=workers)
+    found = fft(found, axis=0, workers=workers, overwrite_x=True)
+    multiply_pairs(transform, found.view(np.float32))
+    found = ifft(found, axis=0, workers=workers, overwrite_x=True)
+    return irfft(found[: image.shape[0]], shape[1], axis=1, workers=workers)
 
 
 def _threads() -> int:
@@ -149,25 +169,28 @@ def _fibre_transform(
 
 
 def _with_far_tail(image: np.ndarray, length: float, reach: int, near: np.ndarray) -> np.ndarray:
-    """Add what lies beyond the near part of a fibre's spread to ``near`` (slow, fast) float32; return it."""
-    from bragg_numba.kernels.response.coarse import add_coarse, sum_coarse
+    """Return an image's fibre spread of its near part, (slow, fast or more) float32, and what lies beyond."""
+    from bragg_numba.kernels.response.coarse import SIDE, add_coarse, sum_coarse
 
     # One more square on each side, between which and the outermost ones the last pixels lie.
-    rows, columns = (-(-n // COARSE) + 2 for n in image.shape)
+    rows, columns = (-(-n // SIDE) + 2 for n in image.shape)
     shape, transform = _tail_transform(length, reach, rows, columns)
     squares = np.empty((rows, columns))
-    sum_coarse(image, COARSE, squares)
+    sum_coarse(image, squares)
     found = _transformed(squares, transform, shape)
-    add_coarse(np.ascontiguousarray(found, dtype=np.float32), COARSE, near)
-    return near
+    out = np.empty(image.shape, dtype=np.float32)
+    add_coarse(np.ascontiguousarray(found, dtype=np.float32), near, out)
+    return out
 
 
 @lru_cache(maxsize=2)
 def _tail_transform(length: float, reach: int, rows: int, columns: int) -> tuple[tuple[int, int], np.ndarray]:
     """Return the padded shape of coarse squares, and the transform of what each sends to those beyond ``reach``."""
-    shape = _padded((rows, columns), (rows - 1, columns - 1))
+    from bragg_numba.kernels.response.coarse import SIDE
+
+    shape = padded((rows, columns), (rows - 1, columns - 1))
     # Distances either way round: no square is nearer by way of the padding than it is.
-    slow, fast = (np.minimum(np.arange(n), n - np.arange(n)) * COARSE for n in shape)
+    slow, fast = (np.minimum(np.arange(n), n - np.arange(n)) * SIDE for n in shape)
     distance = np.hypot(slow[:, None], fast)
     tail = length / (2.0 * math.pi) * (length**2 + distance**2) ** -1.5 * (1.0 - _window(distance, reach))
     # Chords between squares lie above a convex curve by 1/12 of its second difference on average, and a pixel that is

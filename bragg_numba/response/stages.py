@@ -189,6 +189,28 @@ class Stages(Noun):
         """The smaller of uint16 and uint32 that holds every value, but for the last two of 16 bits."""
         return "uint16" if self.saturation(exposure_s) < 2**16 else "uint32"
 
+    def flicker_factor(self, seed: int, frame: int) -> float:
+        """The factor of all pixels of a frame, not below 0."""
+        if self.flicker == 0.0:
+            return 1.0
+        from bragg_numba.kernels.random.effects import FLICKER, fill_normals
+        from bragg_numba.response.maps import quantile_table
+
+        deviate = np.empty(1, dtype=np.float32)
+        fill_normals(np.uint64(seed), np.uint32(frame), FLICKER, np.uint64(0), quantile_table(), deviate)
+        return max(0.0, 1.0 + self.flicker * float(deviate[0]))
+
+    def stage_table(self) -> np.ndarray:
+        """The gain stages as the kernels take them, (5, 3) float32; those that are not there are never reached."""
+        n = len(self.adu_per_photon)
+        stages = np.zeros((5, STAGES))
+        stages[0] = np.inf
+        stages[0, 1:n] = self.switch_photons
+        stages[1, :n], stages[2, :n] = self.adu_per_photon, self.readout_noise_adu
+        stages[3, :n] = self.pedestal_adu
+        stages[4, :n] = np.array(self.adu_per_photon[0]) / self.adu_per_photon
+        return stages.astype(np.float32)
+
     def bad_pixels(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Return which pixels of a frame (slow, fast) are dead and which hot, two arrays of bool."""
         from bragg_numba.response.maps import bad_pixels
@@ -212,12 +234,16 @@ class Stages(Noun):
         out = found(image)
         return out, float(image.sum(dtype=np.float64) - out.sum(dtype=np.float64))
 
-    def spreader(self, pixel_um: float | None = None):
-        """Return what spreads an image of pixels of this size, or None."""
+    def point_spread_of(self, pixel_um: float | None = None) -> tuple[str | None, float, np.ndarray | None, bool]:
+        """Return kind, width in pixels of this size, kernel, and whether float32 would not do."""
         pitch = self.pixel_um if pixel_um is None else check.number("pixel_um", pixel_um, above=0.0, high=1e7)
         # Where expected photons are spread, what rounding leaves of a dark pixel would be drawn from.
-        kernel, exact = self.point_spread_kernel, not self.spread_counts
-        return spread.spreader(self.point_spread, self.point_spread_um / pitch, kernel, exact=exact)
+        return self.point_spread, self.point_spread_um / pitch, self.point_spread_kernel, not self.spread_counts
+
+    def spreader(self, pixel_um: float | None = None):
+        """Return what spreads an image of pixels of this size, or None."""
+        kind, width, kernel, exact = self.point_spread_of(pixel_um)
+        return spread.spreader(kind, width, kernel, exact=exact)
 
 
 def _numbers(name: str, values, **limits) -> tuple[float, ...]:

@@ -59,14 +59,38 @@ def wide_of(response, shape: tuple[int, int]) -> tuple[list[Wide], list[Wide]]:
     return slow, fast
 
 
+class Lines(NamedTuple):
+    """The wide pixels along one axis as the kernels of a GPU take them."""
+
+    places: np.ndarray  #: (borders, 4) int32: the own and the other place of one side, then of the other
+    weight: float  #: which part of the other place lies in a wide pixel
+    share: float  #: which part of it lies in its own place
+
+
+def lines_of(response, shape: tuple[int, int]) -> list[Lines]:
+    """Return the wide pixels along slow and fast of a frame, border by border."""
+    found = []
+    for wides in wide_of(response, shape):
+        places = np.array([place for wide in wides for place in wide.places], dtype=np.int32).reshape(-1, 4)
+        weight, share = (wides[0].weights[1], wides[0].shares[0]) if wides else (0.0, 1.0)
+        found.append(Lines(places, weight, share))
+    return found
+
+
+def places_of(response, shape: tuple[int, int]) -> list[np.ndarray]:
+    """Return which rows and which columns of a frame are places of wide pixels, (slow,) and (fast,) bool."""
+    found = []
+    for n, wides in zip(shape, wide_of(response, shape), strict=True):
+        along = np.zeros(n, dtype=bool)
+        along[[place for wide in wides for place in wide.places]] = True
+        found.append(along)
+    return found
+
+
 def virtual_mask(response, shape: tuple[int, int]) -> np.ndarray:
     """Return which pixels of a frame are places of wide ones, (slow, fast) bool."""
-    found = np.zeros(shape, dtype=bool)
-    for axis, wides in enumerate(wide_of(response, shape)):
-        along = np.moveaxis(found, axis, 0)
-        for wide in wides:
-            along[list(wide.places)] = True
-    return found
+    slow, fast = places_of(response, shape)
+    return slow[:, None] | fast[None, :]
 
 
 def gather(response, expected: np.ndarray) -> np.ndarray:

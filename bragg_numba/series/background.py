@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -205,12 +206,15 @@ def _write_images(file, found: Backgrounds, series, options) -> None:
 
 
 class BackgroundReader:
-    """The backgrounds of the frames of a file, or one of them: what it holds, or else rendered again."""
+    """The backgrounds of the frames of a file, or one of them: what it holds, or else rendered again.
 
-    def __init__(self, file, series, only: Backgrounds | None = None) -> None:
+    ``file``: the open h5py.File; None: there is none.
+    """
+
+    def __init__(self, file, series, only: Backgrounds | None = None, name: str = "--background") -> None:
         found = list_backgrounds(series) if only is None else [only]
         if not found:
-            raise InputError("--background", "needs frames with a background: this series has no water and no other")
+            raise InputError(name, "needs frames with a background: this series has no water and no other")
         self._layers = [_LayerReader(file, series, one) for one in found]
 
     def of(self, frame: int) -> np.ndarray:
@@ -223,8 +227,9 @@ class _LayerReader:
     """One background of the frames of a file."""
 
     def __init__(self, file, series, found: Backgrounds) -> None:
-        self._series, self._found, self._name = series, found, file.filename
-        self._stored = file.get(f"{found.path}/photons")
+        self._series, self._found = series, found
+        self._name = "" if file is None else file.filename
+        self._stored: Any = None if file is None else file.get(f"{found.path}/photons")
         self._last: tuple[int, np.ndarray] | None = None
 
     def of(self, frame: int) -> np.ndarray:

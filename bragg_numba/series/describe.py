@@ -79,14 +79,16 @@ def describe(series, dtype: str, frames: int, output: dict) -> tuple[Description
             "structure_factors": json.dumps(report_holes(plan)),
         },
         layout=_layout(experiment.detector),
-        recorded=_recorded(plan, dtype, output.get("response")),
+        recorded=_recorded(series, plan, dtype, output.get("response")),
     ), notes
 
 
-def _recorded(plan: Plan, dtype: str, response: str | dict | None) -> RecordedBy | None:
+def _recorded(series, plan: Plan, dtype: str, response: str | dict | None) -> RecordedBy | None:
     """What a master of counts says of the detector that recorded them; None for photons and Poisson counts."""
     if response is None or dtype == "float32":
         return None
+    if series.reference is not None:  # the frame by which the detector of all of them is chosen
+        plan = make_plan(series.reference_experiment())
     found = response_of(plan, response)
     dead, hot = found.bad_pixels(plan.shape)
     bits = dead * np.uint32(DEAD) + hot * np.uint32(NOISY)

@@ -75,7 +75,7 @@ def _crystals(place: int, row: np.void, lattices: np.ndarray | None) -> list[tup
     """The rows of a frame's crystals, each with an identifier of its own."""
     if lattices is None:
         return [(str(place), row)]
-    first, last = np.searchsorted(lattices["frame"], [place, place + 1])
+    first, last = np.searchsorted(lattices["frame"], [row["frame"], row["frame"] + 1])
     own = lattices[first:last]
     return [(str(place) if len(own) == 1 else f"{place}-{number}", one) for number, one in enumerate(own)]
 

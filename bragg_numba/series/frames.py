@@ -129,6 +129,12 @@ class FrameTable:
             found.update(part.tobytes())
         return found.hexdigest()
 
+    def part(self, start: int, stop: int) -> FrameTable:
+        """Return the rows start..stop as a table; its columns share the memory of these."""
+        made = object.__new__(FrameTable)  # what was checked once need not be again
+        made.columns = {name: values[start:stop] for name, values in self.columns.items()}
+        return made
+
     def to_dict(self) -> dict:
         """Return the columns as what ``json`` can write."""
         # Seeds as numbers: packed arrays know no unsigned integers.
@@ -155,12 +161,16 @@ class FrameTable:
 
 
 def apply_frame(
-    experiment: Experiment, row: Mapping[str, Any], index: int = 0, spectra: Spectrum | None = None
+    experiment: Experiment,
+    row: Mapping[str, Any],
+    index: int = 0,
+    spectra: Spectrum | None = None,
+    shot: int | None = None,
 ) -> Experiment:
     """Return the experiment of one frame.
 
-    ``index`` counts the shots of a spectrum that differ from frame to frame, unless ``row`` has ``shot``; ``spectra``
-    are those of the column ``spectrum`` (``spectra_of``).
+    ``shot``, ``index`` where it is None, counts the shots of a spectrum that differ from frame to frame, unless ``row``
+    has ``shot``; ``spectra`` are those of the column ``spectrum`` (``spectra_of``), one for each ``index``.
     ``orientation`` replaces ``Crystal.orientation``; ``fluence_per_m2`` wins over a flux, ``cell_counts`` over
     sizes in millimetres, a matrix and several sizes. What changes the crystal changes that of every lattice; of a frame
     with several ``crystal`` is the first.
@@ -180,7 +190,8 @@ def apply_frame(
     if spectra is not None:
         beam["spectrum"] = spectra.alone(index)
     elif experiment.beam.spectrum is not None and experiment.beam.spectrum.varies:
-        beam["shot"] = int(row["shot"]) if "shot" in row else experiment.beam.shot + index
+        counted = index if shot is None else shot
+        beam["shot"] = int(row["shot"]) if "shot" in row else experiment.beam.shot + counted
     if "fluence_per_m2" in row:
         beam.update(fluence_per_m2=float(row["fluence_per_m2"]), flux_per_s=0.0)
     place = {name: float(row[name]) for name in ("beam_x_mm", "beam_y_mm") if name in row}

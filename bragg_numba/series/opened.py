@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from bragg_numba.errors import InputError
 from bragg_numba.io import nxmx
 from bragg_numba.io.data_file import DATA
 from bragg_numba.io.frame_file import open_frame
+from bragg_numba.io.frame_index import frames_of
 from bragg_numba.io.frame_stack import DIGEST, FrameStack, digests_of
 from bragg_numba.io.hdf5 import BadFile, open_hdf5, reading
 from bragg_numba.series.series_plan import SeriesPlan
@@ -71,8 +72,9 @@ class Source:
     def has_spots(self) -> bool:
         """Whether there is a table of spots."""
         with reading(self.path):
-            # Names alone: the tables of a series lie in its data files.
-            return any(name.startswith("spots") for name in self.file.get(nxmx.TRUTH, ()))
+            group = self.file.get(nxmx.TRUTH, {})
+            # Names alone: the tables of a series lie in its data files; an index has the word of its masters.
+            return any(name.startswith("spots") for name in group) or bool(getattr(group, "attrs", {}).get("has_spots"))
 
     def truth(self, index: int) -> tuple[np.void | None, np.ndarray | None]:
         """One frame's row and its spots, where the file has them."""
@@ -86,12 +88,23 @@ class Source:
         with reading(path):
             return row, table[first : first + count]
 
+    def labels(self, index: int, names: Iterable[str]) -> dict[str, np.ndarray] | None:
+        """One frame's label images of these names (``truth.LABELS``), (slow, fast); None where the file has none."""
+        path, frames = self.frames.beside(index, f"{nxmx.TRUTH}/frames")
+        _, group = self.frames.beside(index, f"{nxmx.TRUTH}/labels")
+        if group is None or frames is None:
+            return None
+        with reading(path):
+            place = np.flatnonzero(frames["frame"] == self.series.first_frame + index)
+            return {name: group[name][int(place[0])] for name in names} if len(place) else None
+
     def lattices(self, index: int) -> np.ndarray | None:
         """One frame's rows of the table of lattices; None where its frames have no lists of them."""
         rows = self.lattice_table()
         if rows is None:
             return None
-        first, last = np.searchsorted(rows["frame"], [index, index + 1])
+        number = self.series.first_frame + index
+        first, last = np.searchsorted(rows["frame"], [number, number + 1])
         return rows[first:last]
 
     def lattice_table(self) -> np.ndarray | None:
@@ -107,8 +120,9 @@ class Source:
                 if table is not None:
                     self.tables["lattices"] = table[()]
         if "lattices" not in self.tables:
+            first = self.series.first_frame
             plans = (make_plan(self.series.experiment_of(i)) for i in range(len(self.series)))
-            rows = [lattice_records(plan, i) for i, plan in enumerate(plans)]
+            rows = [lattice_records(plan, number) for number, plan in enumerate(plans, start=first)]
             self.tables["lattices"] = np.concatenate([np.zeros(0, LATTICE), *(one for one in rows if one is not None)])
         return self.tables["lattices"]
 
@@ -121,7 +135,8 @@ class Source:
             group = self.file.get(nxmx.TRUTH)
             if group is not None and "frames" in group:
                 return group["frames"][()]
-        return np.array([frame_record(make_plan(self.series.experiment_of(i)), i) for i in range(len(self.series))])
+        series, first = self.series, self.series.first_frame
+        return np.array([frame_record(make_plan(series.experiment_of(i)), first + i) for i in range(len(series))])
 
     def require_other(self, path) -> None:
         """Refuse to write a file of the series that is read, under whatever name.
@@ -153,5 +168,5 @@ class Source:
 @contextmanager
 def opened(path, series: SeriesPlan, output: dict) -> Iterator[Source]:
     """Open a master that was just written for a series; ``output`` are its options."""
-    with open_frame(path) as file, closing(FrameStack(Path(path), file, DATA)) as frames:
+    with open_frame(path) as file, closing(frames_of(path, file, DATA)) as frames:
         yield Source(Path(path), file, frames, series, output)

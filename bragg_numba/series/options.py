@@ -13,6 +13,11 @@ from bragg_numba.io.compression import COMPRESSIONS
 from bragg_numba.io.data_file import photons_folder
 
 COUNT_TYPES = ("uint16", "uint32")
+
+#: Data files and frames of a master at most, where ``frames_per_master`` does not say: what programs pay when they
+#: open it, and what the process that writes it holds of the truth (docs/scale.md).
+FILES_PER_MASTER, FRAMES_PER_MASTER = 1000, 100_000
+
 LAYOUTS = ("nxmx", "geom")
 
 
@@ -26,6 +31,7 @@ class OutputOptions:
     scale: float = 1.0  #: photons are multiplied by this before noise
     compression: str = "bslz4"  #: or "none", "gzip", "zstd"
     frames_per_file: int = 100
+    frames_per_master: int | None = None  #: more get several masters and an index; None: 1000 files, 100,000 frames
     spots: bool = True  #: write the table of spots
     spot_threshold: float = 1.0  #: photons below which a reflection is left out of it
     labels: bool = False  #: write label images: which spot each pixel belongs to, and means over its photons
@@ -59,6 +65,11 @@ class OutputOptions:
         put("scale", check.number(pre + "scale", self.scale, low=0.0, high=1e30))
         put("compression", check.choice(pre + "compression", self.compression, COMPRESSIONS))
         put("frames_per_file", check.count(pre + "frames_per_file", self.frames_per_file, low=1, high=1_000_000))
+        most = check.optional(check.count, pre + "frames_per_master", self.frames_per_master, low=1, high=10_000_000)
+        if most is not None and most % self.frames_per_file:
+            rule = "must be a multiple of frames_per_file: a master has whole data files"
+            raise InputError(pre + "frames_per_master", rule, most, hint=f"frames_per_file is {self.frames_per_file}")
+        put("frames_per_master", most)
         put("spots", check.flag(pre + "spots", self.spots))
         put("exports", check.flag(pre + "exports", self.exports))
         put("layout", check.choice(pre + "layout", self.layout, LAYOUTS))
@@ -68,14 +79,17 @@ class OutputOptions:
         put("spot_threshold", check.number(pre + "spot_threshold", self.spot_threshold, low=1e-30, high=1e30))
 
     def to_dict(self) -> dict:
-        """Return plain values by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Return plain values by name; how a series is split only where that was said, as before there was a way to."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.frames_per_master is None:
+            del values["frames_per_master"]
+        return values
 
     def pixel_options(self) -> dict:
         """Return the options that the data files depend on, by name."""
         # Those that are off are left out: digests are as before there were any.
         off = {name for name in ("labels", "response") if not getattr(self, name)}
-        without = {"exports", "layout", *off}
+        without = {"exports", "layout", "frames_per_master", *off}
         return {name: value for name, value in self.to_dict().items() if name not in without}
 
     @classmethod
@@ -88,6 +102,13 @@ class OutputOptions:
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
                 raise InputError(f"output.{name}", "is not a known option", hint=hint)
         return cls(**values)
+
+    @property
+    def files_per_master(self) -> int:
+        """Data files that a master has at most."""
+        if self.frames_per_master is not None:
+            return self.frames_per_master // self.frames_per_file
+        return max(1, min(FILES_PER_MASTER, FRAMES_PER_MASTER // self.frames_per_file))
 
     @property
     def products(self) -> dict[str, str]:
@@ -105,6 +126,21 @@ def master_path(prefix, product: str, options: OutputOptions) -> Path:
     experiment if it is told to import ``*.h5``.
     """
     return _named(prefix, product, options, "master.h5")
+
+
+def run_name(number: int) -> str:
+    """What the names of a run's master and text files have after the prefix; runs count from 1."""
+    return f"run{number:04d}"
+
+
+def run_path(prefix, product: str, options: OutputOptions, number: int) -> Path:
+    """Name of the master of a run, where a series has several: PREFIX_run0001_master.h5."""
+    return _named(prefix, product, options, f"{run_name(number)}_master.h5")
+
+
+def index_path(prefix, product: str, options: OutputOptions) -> Path:
+    """Name of the index of the masters of runs: PREFIX_index.h5."""
+    return _named(prefix, product, options, "index.h5")
 
 
 def data_path(prefix, product: str, options: OutputOptions, number: int) -> Path:

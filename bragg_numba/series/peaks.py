@@ -13,8 +13,6 @@ from bragg_numba.errors import InputError
 from bragg_numba.io.atomic import file_error
 from bragg_numba.io.data_file import DATA
 from bragg_numba.io.geom_layout import PEAKS
-from bragg_numba.io.hdf5 import reading
-from bragg_numba.io.nxmx import TRUTH
 from bragg_numba.series.opened import Source
 
 #: Where CXI has the frames.
@@ -96,8 +94,8 @@ def _fill_folder(source: Source, folder: Path, least_photons: float, progress) -
         images.append({"id": index, "file_name": name, "width": n_fast, "height": n_slow})
         _, spots = source.truth(index)
         assert spots is not None
-        labels = _labels(source, index)
-        owned = {} if labels is None else _boxes_of(labels)
+        labels = source.labels(index, ("spot",))
+        owned = {} if labels is None else _boxes_of(labels["spot"])
         for row in np.flatnonzero(spots["photons"] >= least_photons):
             spot = spots[row]
             rim = (0, 0, n_fast, n_slow)
@@ -147,17 +145,6 @@ def _write_image(folder: Path, index: int, frame: np.ndarray) -> str:
     kind = np.int32 if frame.dtype.kind == "u" else np.float32
     Image.fromarray(frame.astype(kind)).save(folder / f"{index:06d}.tif")
     return ".tif"
-
-
-def _labels(source: Source, index: int) -> np.ndarray | None:
-    """Which spot each pixel of a frame belongs to, where the file says it."""
-    path, stored = source.frames.beside(index, f"{TRUTH}/labels/spot")
-    _, frames = source.frames.beside(index, f"{TRUTH}/frames")
-    if stored is None or frames is None:
-        return None
-    with reading(path):
-        place = np.flatnonzero(frames["frame"] == index)
-        return stored[int(place[0])] if len(place) else None
 
 
 def _boxes_of(labels: np.ndarray) -> dict[int, tuple[tuple[int, int, int, int], int]]:

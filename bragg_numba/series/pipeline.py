@@ -175,7 +175,8 @@ class Renderer:
         from bragg_numba.threads import threads
 
         with self._kernels(), threads(self.layout.threads):
-            return draw_counts(slot, self.seed(index), index, self.options.scale, self._recorder)
+            number = self.series.first_frame + index
+            return draw_counts(slot, self.seed(index), number, self.options.scale, self._recorder)
 
     def sum_photons(self, slot: Slot):
         """What ``draw_counts`` returns, without drawing."""
@@ -382,7 +383,8 @@ class _Lanes:
             raise Stopped
         with clock("plan"):
             plan = renderer.plan(index)
-            record, lattices = truth.frame_record(plan, index), truth.lattice_records(plan, index)
+            number = renderer.series.first_frame + index
+            record, lattices = truth.frame_record(plan, number), truth.lattice_records(plan, number)
         with clock("render"):
             simulator = renderer.render(plan, slot.photons)
             record["engine"], record["truth"] = simulator.engine, simulator.truth
@@ -390,7 +392,7 @@ class _Lanes:
             try:
                 found = renderer.sum_photons(slot) if options.counts is None else renderer.draw_counts(slot, index)
             except InputError as error:  # photons that overflow
-                raise InputError(f"frame {index}:", str(error)) from None
+                raise InputError(f"frame {number}:", str(error)) from None
         record["noise_seed"], record["overloads"] = renderer.seed(index), found.overloads
         record["max_photons"], record["sum_photons"] = found.most, found.photons
         with clock("compress"):

@@ -47,7 +47,7 @@ def recorder_of(series, value: str | dict | None) -> Recorder | None:
     """Return the recorder of a series for the output option ``response``; None where that is None."""
     if value is None:
         return None
-    plan = make_plan(series.experiment_of(0))
+    plan = make_plan(series.reference_experiment())
     mask = rendered_pixels(plan)
     experiment, response = plan.experiment, response_of(plan, value)
     if response.virtual_pixels is not None and len(plan.panels) > 1:

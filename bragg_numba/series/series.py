@@ -20,7 +20,7 @@ from bragg_numba.io.hdf5 import reading
 from bragg_numba.io.text_files import json_text
 from bragg_numba.series.draws import draw, draw_lattices, generator_of, random_rotations
 from bragg_numba.series.frames import rotation_of_quaternion
-from bragg_numba.series.series_plan import FORMAT, VERSION, SeriesPlan
+from bragg_numba.series.series_plan import FORMAT, PARTS, VERSION, SeriesPlan
 
 
 class Series(SeriesPlan):
@@ -37,6 +37,10 @@ class Series(SeriesPlan):
         ``wavelength_A``, ``spectrum`` (rows of angstrom and weight), ``shot`` (of ``Beam.spectrum``),
         ``fluence_per_m2``, ``cell_counts``, ``mosaic_spread_deg``, ``mosaic_domains``, ``mosaic_seed``, ``scale``,
         ``beam_x_mm``, ``beam_y_mm`` and ``seed`` (of the noise).
+    first_frame
+        The number of the first frame where the table is a part of a longer one: noise and shots are drawn by it.
+    reference
+        The first row of the longer table, as a table of one frame, by which a detector's response is fixed.
 
     Raises
     ------
@@ -85,7 +89,7 @@ class Series(SeriesPlan):
             Called with a ``Progress`` now and then.
         output
             Fields of ``OutputOptions``: photons, counts, seed, scale, compression, frames_per_file, spots,
-            spot_threshold, labels, backend, precision, exports, layout.
+            spot_threshold, labels, backend, precision, exports, layout, frames_per_master.
 
         Raises
         ------
@@ -173,7 +177,8 @@ def _parsed(text: str) -> dict:
 def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     """Build a series and its output options from a plan's JSON text; files that it names are relative to ``folder``."""
     values = _parsed(text)
-    known = {"format", "version", "experiment", "nanobragg", *_OF_EXPERIMENT, *_CRYSTFEL_PARTS, *_WAYS, "output"}
+    known = {"format", "version", "experiment", "nanobragg", "output"}
+    known |= {*_OF_EXPERIMENT, *_CRYSTFEL_PARTS, *_WAYS, *PARTS}
     _need_known("series plan", "part", values, known)
     folder = Path(os.path.abspath(folder))  # so that an error about a file says where it was looked for
     ways = [name for name in _WAYS if name in values]
@@ -182,7 +187,7 @@ def read_plan(text: str, folder=".") -> tuple[Series, dict]:
     else:
         experiment = _with_parts(_experiment(values, folder), values, folder)
         _need_one(ways)
-        made = _series(experiment, ways[0], values[ways[0]], folder)
+        made = _series(experiment, ways[0], values, folder)
     output = values.get("output", {})
     if not isinstance(output, dict):
         raise InputError("series plan: output", "must be a JSON object", output)
@@ -212,7 +217,7 @@ def _of_crystfel(values: dict, ways: list[str], folder: Path, saved: Experiment 
     experiment, notes = base_experiment(values, folder, template, saved)
     experiment = _with_parts(experiment, values, folder)
     if template is None:
-        made = _series(experiment, ways[0], values[ways[0]], folder)
+        made = _series(experiment, ways[0], values, folder)
     else:
         made = Series(experiment, template_columns(template, experiment))
         notes += template.notes
@@ -271,9 +276,12 @@ def _with_spectrum(experiment: Experiment, values: dict, folder: Path) -> Experi
     return experiment.replace(beam=experiment.beam.replace(spectrum=spectrum))
 
 
-def _series(experiment: Experiment, way: str, given, folder: Path) -> Series:
+def _series(experiment: Experiment, way: str, values: dict, folder: Path) -> Series:
+    given, parts = values[way], {name: values[name] for name in PARTS if name in values}
     if way == "frames":
-        return Series(experiment, folder / given if isinstance(given, str) else given)
+        return Series(experiment, folder / given if isinstance(given, str) else given, **parts)
+    for name in parts:
+        raise InputError(f"series plan: {name}", "is said of a table of frames alone", hint=f"there is {way}")
     maker = rotation_series if way == "rotation" else still_series
     if not isinstance(given, dict):
         raise InputError(f"series plan: {way}", "must be a JSON object", given)

@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 
+from bragg_numba import checks as check
 from bragg_numba.errors import InputError
 from bragg_numba.experiment import Experiment, faces
 from bragg_numba.experiment.sketch import sketch
@@ -18,12 +19,17 @@ VERSION = 1
 
 
 class SeriesPlan:
-    """One experiment, and what changes from frame to frame; see ``Series``, which can be written, too."""
+    """One experiment, and what changes from frame to frame; see ``Series``, which can be written, too.
+
+    A part of a longer series has the number that its first frame has there, ``first_frame``: noise and shots are
+    drawn by it. ``reference`` is the row of the longer one's frame 0, a table of one frame: what a detector makes of
+    a photon is fixed once for a series, by that frame.
+    """
 
     #: Sentences about the files that it was made of.
     notes: tuple[str, ...] = ()
 
-    def __init__(self, experiment: Experiment, frames) -> None:
+    def __init__(self, experiment: Experiment, frames, *, first_frame: int = 0, reference=None) -> None:
         if not isinstance(experiment, Experiment):
             raise InputError("experiment", "must be an Experiment", type(experiment).__name__)
         self.experiment = experiment
@@ -31,6 +37,10 @@ class SeriesPlan:
         check_against(experiment, table)
         self.frames = with_doses(experiment, table)
         self._spectra = spectra_of(self.frames)
+        self.first_frame = check.count("first_frame", first_frame, low=0, high=2**53)
+        self.reference = None if reference is None else FrameTable.from_any(reference)
+        if self.reference is not None:
+            check_against(experiment, self.reference)
         for index in _first_middle_last(len(self)):
             self.experiment_of(index)
 
@@ -62,9 +72,30 @@ class SeriesPlan:
         if not 0 <= index < len(self):
             raise InputError("frame", f"must lie between 0 and {len(self) - 1}", index)
         try:
-            return apply_frame(self.experiment, self.frames.row(index), index, self._spectra)
+            shot = self.first_frame + index
+            return apply_frame(self.experiment, self.frames.row(index), index, self._spectra, shot)
         except InputError as error:
-            raise InputError(f"frames[{index}]", str(error)) from None
+            raise InputError(f"frames[{self.first_frame + index}]", str(error)) from None
+
+    def reference_experiment(self) -> Experiment:
+        """Return the experiment of frame 0, for a part of a longer series that of the longer one."""
+        if self.reference is None:
+            return self.experiment_of(0)
+        return apply_frame(self.experiment, self.reference.row(0), 0, spectra_of(self.reference))
+
+    def part(self, start: int, stop: int) -> SeriesPlan:
+        """Return frames start..stop as a series that remembers which frames of this one they are."""
+        reference = self.frames.part(0, 1) if self.reference is None else self.reference
+        first = self.first_frame + start
+        return SeriesPlan(self.experiment, self.frames.part(start, stop), first_frame=first, reference=reference)
+
+    def part_to_dict(self, start: int, stop: int) -> dict:
+        """Return what ``part`` adds to the experiment as what ``json`` can write: arguments of ``SeriesPlan``."""
+        reference = self.frames.part(0, 1) if self.reference is None else self.reference
+        return {
+            "frames": self.frames.part(start, stop).to_dict(),
+            **part_of(self.first_frame + start, reference),
+        }
 
     def to_json(self, output: Mapping | None = None) -> str:
         """Return experiment, table and output options as the JSON of a series plan."""
@@ -73,20 +104,21 @@ class SeriesPlan:
             "version": VERSION,
             "experiment": json.loads(self.experiment.to_json()),
             "frames": self.frames.to_dict(),
+            **part_of(self.first_frame, self.reference),
         }
         if output is not None:
             values["output"] = dict(output)
         return json.dumps(values)
 
 
-def read_back(text: str) -> tuple[SeriesPlan, dict]:
-    """Build what ``SeriesPlan.to_json`` wrote: the plan and its output options.
+#: What a plan says, as JSON, of the longer series whose part it is.
+PARTS = ("first_frame", "reference")
 
-    The plans of people, which know more ways to say the same, are read by ``series.read_plan``.
-    """
-    values = json.loads(text)
-    experiment = Experiment.from_json(json.dumps(values["experiment"]))
-    return SeriesPlan(experiment, values["frames"]), values["output"]
+
+def part_of(first_frame: int, reference: FrameTable | None) -> dict:
+    """The parts of a plan's JSON that say which frames of a longer series they are; of a whole series none."""
+    values = {"first_frame": first_frame} if first_frame else {}
+    return values if reference is None else {**values, "reference": reference.to_dict()}
 
 
 def _column(name: str, values: np.ndarray) -> str:

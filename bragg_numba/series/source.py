@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.compression import Codec
 from bragg_numba.io.data_file import DATA, FrameWriter, PartFile, create_hdf5, refusal
 from bragg_numba.io.frame_file import PROCESS, open_frame
-from bragg_numba.io.frame_stack import DIGEST, FrameStack
+from bragg_numba.io.frame_index import frames_of
+from bragg_numba.io.frame_stack import DIGEST
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.response.counter import Drawn
 from bragg_numba.series.opened import Source
@@ -55,7 +57,7 @@ def open_unchecked(path) -> Iterator[Source]:
             if data.ndim != 3:
                 raise InputError(os.fspath(path), "must hold frames (frame, slow, fast)", data.shape)
             texts = {name: file[f"{PROCESS}/{name}"][()].decode("utf-8") for name in _TEXTS if name in file[PROCESS]}
-        frames = FrameStack(path, file, DATA)
+        frames = frames_of(path, file, DATA)
         if data.is_virtual and not frames.digests:
             hint = "bragg-numba series MASTER --resume writes the master anew"
             raise InputError(os.fspath(path), "does not say which data files are its own", hint=hint)
@@ -143,9 +145,9 @@ def _rewrite(
     from bragg_numba.series.background import PATH, BackgroundReader
     from bragg_numba.series.describe import describe
     from bragg_numba.series.exposure import dark_frames, exposure_notes
+    from bragg_numba.series.noise import Noise, scale_background
     from bragg_numba.series.peaks import require_spots, write_peaks
-    from bragg_numba.series.pipeline import Slot, draw_counts
-    from bragg_numba.series.recorder import recorder_of
+    from bragg_numba.series.pipeline import Slot
     from bragg_numba.series.transmission import PATH as TRANSMISSION
     from bragg_numba.series.truth import TruthWriter
 
@@ -155,17 +157,16 @@ def _rewrite(
     drawn = not options.photons
     n, shape = len(source.series), source.frames.shape[1:]
     dtype = options.counts if drawn else source.dtype
-    own_seeds = "seed" in source.series.frames and seed is None
-    default_seed = int(source.output.get("seed", 1)) if seed is None else seed
+    options = dataclasses.replace(options, seed=int(source.output.get("seed", 1)) if seed is None else seed)
     output = {**source.output, "photons": not drawn, "counts": options.counts, "scale": options.scale}
-    output["seed"] = default_seed
+    output["seed"] = options.seed
     if drawn:
         output["response"] = options.response
     description, _ = describe(source.series, dtype, n, output)
     codec = Codec(options.compression)
     part = PartFile(os.path.realpath(path))  # through a link to its file, as any program that opens it would go
     reader = None if background == 1.0 else BackgroundReader(source.file, source.series)
-    recorder = recorder_of(source.series, options.response)
+    noise = Noise(source.series, options, seed)
     slots = [Slot(shape, {"counts": dtype} if drawn else {}) for _ in range(2)]
     total = 0.0
     drawings: list[Drawn] = []
@@ -194,15 +195,12 @@ def _rewrite(
                 frame = source.frame(index, slot.photons if drawn else None)
                 if drawn:
                     if reader is not None:
-                        # Photons are Bragg + background; rounding may leave less than nothing of the Bragg part.
-                        frame += np.float32(background - 1.0) * reader.of(index)
-                        np.maximum(frame, 0.0, out=frame)
-                    its_seed = int(source.series.frames["seed"][index]) if own_seeds else default_seed
-                    drawings.append(draw_counts(slot, its_seed, index, options.scale, recorder))
+                        scale_background(frame, reader.of(index), background)
+                    drawings.append(noise.draw(slot, index))
                     frame = slot.counts
                     total += float(frame.sum(dtype=np.uint64))
                     if row is not None:
-                        row["overloads"], row["noise_seed"] = drawings[-1].overloads, its_seed
+                        row["overloads"], row["noise_seed"] = drawings[-1].overloads, noise.seed(index)
                 # Packed while the next frame is read and drawn into the other slot.
                 future = pool.submit(codec.pack, frame)
                 if pending is not None:

@@ -64,7 +64,7 @@ class Progress:
 class SeriesResult:
     """What a series wrote."""
 
-    masters: tuple[str, ...]
+    masters: tuple[str, ...]  #: of each product what names all frames: its master, or the index of those of its runs
     data_files: tuple[str, ...]
     frames: int
     rendered: int  #: frames of this run; the others were there already
@@ -74,6 +74,7 @@ class SeriesResult:
     notes: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()  #: text files for other programs
     log: str = ""  #: the file that keeps the table
+    runs: tuple[str, ...] = ()  #: the masters of a series that is split among several
 
     @property
     def frames_per_second(self) -> float:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import os
+import queue
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from bragg_numba.errors import BraggError, InputError
+from bragg_numba.experiment import Experiment
 from bragg_numba.io.data_file import PartFile, leftovers, sync
 from bragg_numba.series.options import OutputOptions
-from bragg_numba.series.series_plan import read_back
+from bragg_numba.series.series_plan import SeriesPlan
 from bragg_numba.series.stages import StageClock
 
 #: Seconds without a single worker after which a series gives up.
 PATIENCE = 120.0
+
+#: Seconds without a finished job after which the scheduler is asked whether it is there and has workers.
+QUIET = 2.0
+
+#: Jobs that go to the scheduler in one message.
+BATCH = 1000
 
 
 def choose(workers: int | str | None, scheduler: str | None, threads: int | None) -> Callable:
@@ -110,22 +120,11 @@ def _run_with(where, threads, series, options, prefix, jobs, clock: StageClock, 
     with _one_voice(), _closed_at_last(client), client.as_current():
         futures = {}
         try:
-            plan.write_text(series.to_json(options.to_dict()), encoding="utf-8")
-            sync(plan)
-            for job in jobs:
-                future = client.submit(
-                    render_job,
-                    os.fspath(plan),
-                    os.fspath(prefix),
-                    job.number,
-                    job.frames.start,
-                    job.frames.stop,
-                    job.digest,
-                    threads,
-                    pure=False,
-                    key=f"bragg-{job.digest[:16]}-{job.number}",
-                )
-                futures[future] = job
+            parts = write_parts(plan, series, options, jobs)
+            keys = [f"bragg-{job.digest[:16]}-{job.number}" for job in jobs]
+            render = functools.partial(render_job, os.fspath(plan), os.fspath(prefix), threads)
+            found = client.map(render, parts, key=keys, pure=False, batch_size=BATCH)
+            futures = dict(zip(found, jobs, strict=True))
             _gather(client, futures, clock, tell)
         except BaseException as error:
             if client.status == "running":
@@ -168,28 +167,45 @@ def _one_voice() -> Iterator[None]:
 
 
 def _gather(client, futures: dict, clock: StageClock, tell) -> None:
-    """Wait for all jobs; a worker that dies hands its job to another."""
-    from distributed import wait
+    """Wait for all jobs; a worker that dies hands its job to another.
 
-    waiting = set(futures)
+    What is done comes by itself: to look at all of them whenever one ends, or to ask the scheduler for all of its
+    workers then, takes longer than the jobs where there are tens of thousands.
+    """
+    ended: queue.SimpleQueue = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    left = len(futures)
     seen_worker = time.monotonic()
-    while waiting:
-        try:
-            done = wait(list(waiting), timeout=2, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            done = set()
-        except (Exception, asyncio.CancelledError) as error:
-            raise InputError("scheduler", f"was lost: {error or type(error).__name__}", hint=_RESUME) from None
+    while left:
+        done = _all_of(ended, QUIET)
         for future in done:
             _take(future, futures[future], clock, tell)
-            waiting.discard(future)
             future.release()
+        left -= len(done)
+        if done:
+            seen_worker = time.monotonic()
+            continue
         if client.status != "running":
             raise InputError("scheduler", "was lost", hint=_RESUME)
-        if client.scheduler_info().get("workers"):
+        try:
+            there = client.scheduler_info().get("workers")
+        except (Exception, asyncio.CancelledError) as error:
+            raise InputError("scheduler", f"was lost: {error or type(error).__name__}", hint=_RESUME) from None
+        if there:
             seen_worker = time.monotonic()
         elif time.monotonic() - seen_worker > PATIENCE:
             raise InputError("scheduler", f"has had no worker for {PATIENCE:.0f} seconds", hint=_RESUME)
+
+
+def _all_of(ended: queue.SimpleQueue, seconds: float) -> list:
+    """What is in a queue, after a first one was waited for."""
+    found = []
+    with suppress(queue.Empty):
+        found.append(ended.get(timeout=seconds))
+        while True:
+            found.append(ended.get_nowait())
+    return found
 
 
 _RESUME = "what is whole stays; resume completes the series"
@@ -217,31 +233,68 @@ def _take(future, job, clock: StageClock, tell) -> None:
     raise InputError(f"the worker of {frames}", f"failed: {type(error).__name__}: {error}", hint=_RESUME)
 
 
+class JobPart(NamedTuple):
+    """What a worker is told of a job: number and digest of its data file, and where its frames stand in the plan."""
+
+    number: int
+    digest: str
+    start: int  #: in bytes
+    size: int
+
+
+def write_parts(path: Path, series, options: OutputOptions, jobs) -> list[JobPart]:
+    """Write the plan for workers: a line that all of them read, and one for each job, which only its worker reads."""
+    found = []
+    common = {"experiment": series.experiment.to_json(), "output": options.to_dict()}
+    with open(path, "wb") as file:
+        file.write(json.dumps(common).encode() + b"\n")
+        for job in jobs:
+            line = json.dumps(series.part_to_dict(job.frames.start, job.frames.stop)).encode() + b"\n"
+            found.append(JobPart(job.number, job.digest, file.tell(), len(line)))
+            file.write(line)
+    sync(path)
+    return found
+
+
 @functools.lru_cache(maxsize=2)
-def _series_of(plan: str):
-    series, output = read_back(_text_of(plan))
-    return series, OutputOptions.from_dict(output)
+def _common(plan: str) -> tuple[Experiment, OutputOptions]:
+    """What all jobs of a plan share."""
+    with _opened(plan) as file:
+        values = json.loads(file.readline())
+    return Experiment.from_json(values["experiment"]), OutputOptions.from_dict(values["output"])
 
 
-def _text_of(plan: str) -> str:
-    """Read a file that another machine has just written: a network file system may show it a little later."""
+@contextmanager
+def _opened(plan: str) -> Iterator[BinaryIO]:
+    """Open a file that another machine has just written: a network file system may show it a little later."""
     end = time.monotonic() + 30.0
     while True:
         try:
-            return Path(plan).read_text(encoding="utf-8")
+            file = open(plan, "rb")  # noqa: SIM115
+            break
         except OSError as error:
             if time.monotonic() > end:
                 text = f"cannot be read by a worker: {error.strerror}"
                 raise InputError(plan, text, hint="all workers must see the folder of the series") from None
         time.sleep(0.5)
+    with file:
+        yield file
 
 
-def render_job(plan: str, prefix, number: int, start: int, stop: int, digest: str, threads) -> dict[str, float]:
+def read_part(plan: str, part: JobPart) -> tuple[SeriesPlan, OutputOptions]:
+    """Read what ``write_parts`` wrote for one job: its frames as a part of their series, and the output options."""
+    experiment, options = _common(plan)
+    with _opened(plan) as file:
+        file.seek(part.start)
+        return SeriesPlan(experiment, **json.loads(file.read(part.size))), options
+
+
+def render_job(plan: str, prefix: str, threads: int | None, part: JobPart) -> dict[str, float]:
     """Write one data file of every product; runs in a worker. Returns seconds by stage."""
     from bragg_numba.series.pipeline import Job, write_data_files
 
     clock = StageClock()
-    series, options = _series_of(plan)
-    job = Job(number, range(start, stop), digest)
+    series, options = read_part(plan, part)
+    job = Job(part.number, range(len(series)), part.digest)
     write_data_files(series, options, prefix, [job], threads=threads or None, clock=clock)
     return clock.seconds

@@ -5,46 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from bragg_numba.errors import InputError
-from bragg_numba.io import nxmx
 from bragg_numba.io.atomic import require_replaceable
-from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.data_file import (
-    DATA,
     PartFile,
-    create_hdf5,
     files_of,
-    filler,
     leftovers,
     photons_folder,
-    pixel_meaning,
     refusal,
 )
-from bragg_numba.io.frame_stack import DIGESTS, Wanted, problem_of, verified
-from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile, reading
+from bragg_numba.io.frame_index import is_run
+from bragg_numba.io.frame_stack import problem_of
+from bragg_numba.io.hdf5 import BROKEN, FOREIGN, MISSING, BadFile
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.render.engine import choose_engine
 from bragg_numba.series import interrupts
 from bragg_numba.series import workers as crews
-from bragg_numba.series.background import write_background
-from bragg_numba.series.describe import describe, export_texts
-from bragg_numba.series.experiment_list import experiment_list
-from bragg_numba.series.exposure import dark_frames, exposure_notes
 from bragg_numba.series.layout import layout_of_series, write_layout
 from bragg_numba.series.log import SeriesLog
+from bragg_numba.series.masters import list_runs, publish_masters, require_names, wanted_file
 from bragg_numba.series.opened import opened
 from bragg_numba.series.options import OutputOptions, data_path, master_path
 from bragg_numba.series.pipeline import Job
 from bragg_numba.series.stages import Progress, SeriesResult, StageClock
-from bragg_numba.series.transmission import write_transmission
 from bragg_numba.versions import NOISE, __version__
 
 
@@ -74,6 +64,8 @@ def write_series(
         _make_folder(master_path(prefix, product, options))
     with _only_writer(prefix), interrupts.listening():
         jobs = list_jobs(series, options)
+        runs = list_runs(options, jobs)
+        require_names(prefix, options, runs)
         log = SeriesLog(prefix)
         if overwrite:
             _remove(prefix, log)
@@ -90,7 +82,10 @@ def write_series(
                 crew(series, options, prefix, missing, clock, tell)
             interrupts.check()
             with clock("master"):
-                masters, exports, notes = publish_masters(series, options, prefix, jobs, rendering, overwrite=overwrite)
+                published = publish_masters(series, options, prefix, runs, rendering, overwrite=overwrite)
+                masters, exports = published.masters, published.exports
+                # Of a series that was split in another way before.
+                _unlink([path for path in _masters(prefix) if path not in (*masters, *published.runs)])
             if options.layout == "geom":
                 with clock("layout"), opened(masters[-1], series, options.to_dict()) as source:
                     exports += write_layout(source, prefix)
@@ -111,10 +106,11 @@ def write_series(
             data_files=tuple(str(path) for path in files),
             frames=len(series),
             rendered=len(series) - kept,
-            bytes=sum(path.stat().st_size for path in [*files, *exports, *masters]),
+            bytes=sum(path.stat().st_size for path in [*files, *exports, *masters, *published.runs]),
             seconds=time.perf_counter() - started,
             stages=dict(clock.seconds),
-            notes=(*remade, *notes),
+            notes=(*remade, *published.notes),
+            runs=tuple(str(path) for path in published.runs),
             exports=tuple(str(path) for path in exports),
             log=str(log.path),
         )
@@ -138,7 +134,8 @@ def list_jobs(series, options: OutputOptions) -> list[Job]:
     for number, start in enumerate(range(0, n, size), start=1):
         frames = range(start, min(start + size, n))
         digest = common.copy()
-        digest.update(f"{start} {frames.stop} {series.frames.digest(start, frames.stop)}".encode())
+        first = series.first_frame  # noise and shots count from there
+        digest.update(f"{first + start} {first + frames.stop} {series.frames.digest(start, frames.stop)}".encode())
         jobs.append(Job(number, frames, digest.hexdigest()))
     return jobs
 
@@ -225,13 +222,24 @@ class _only_writer:
             os.close(self._handle)
 
 
+#: Names of masters after the prefix; that of a run counts where the file says that it is one.
+_MASTER, _OF_RUN = re.compile(r"(_counts)?_(master|index)\.h5"), re.compile(r"(_counts)?_run\d{4,}_master\.h5")
+
+
+def _masters(prefix: Path) -> list[Path]:
+    """Masters, of runs too, and indexes of any earlier series of this name; indexes come first."""
+    rests = {path: path.name[len(prefix.name) :] for path in files_of(prefix)}
+    found = [path for path, rest in rests.items() if _MASTER.fullmatch(rest)]
+    found += [path for path, rest in rests.items() if _OF_RUN.fullmatch(rest) and is_run(path)]
+    return sorted(found, key=lambda path: (not path.name.endswith("_index.h5"), path))
+
+
 def _existing(prefix: Path) -> list[Path]:
     """Masters first, then data files, of any earlier series of this name."""
     names = [path for path in files_of(prefix) if path.suffix == ".h5"]
     rests = {path: path.name[len(prefix.name) :] for path in names}
-    masters = [path for path, rest in rests.items() if rest in ("_master.h5", "_counts_master.h5")]
     data = [path for path, rest in rests.items() if rest.startswith(("_data_", "_counts_data_"))]
-    return sorted(masters) + sorted(data)
+    return _masters(prefix) + sorted(data)
 
 
 def _remove(prefix: Path, log: SeriesLog) -> None:
@@ -249,12 +257,6 @@ def _remove(prefix: Path, log: SeriesLog) -> None:
     log.remove()
 
 
-def _wanted(series, options: OutputOptions, product: str, job: Job) -> Wanted:
-    """What a data file has to be."""
-    dtype = np.dtype(options.products[product])
-    return Wanted(DATA, (len(job.frames), *series.experiment.detector.shape), dtype, job.digest)
-
-
 def _missing(
     prefix: Path, options: OutputOptions, jobs: list[Job], series, *, resume: bool
 ) -> tuple[list[Job], list[str]]:
@@ -269,7 +271,7 @@ def _missing(
         problems = []
         for product in options.products:
             path = data_path(prefix, product, options, job.number)
-            problem = problem_of(path, _wanted(series, options, product, job))
+            problem = problem_of(path, wanted_file(series, options, product, job))
             if problem is None:
                 continue
             if problem.kind not in (MISSING, BROKEN):
@@ -285,11 +287,14 @@ def _missing(
             missing.append(job)
     # A master beside missing data would be a lie until the end of this run.
     if missing:
-        for path in existing:
-            if path.name.endswith("master.h5"):
-                require_replaceable(path)
-                path.unlink()
+        _unlink(_masters(prefix))
     return missing, notes
+
+
+def _unlink(masters: list[Path]) -> None:
+    for path in masters:
+        require_replaceable(path)
+        path.unlink()
 
 
 def _teller(progress, kept: int, total: int, started: float) -> Callable[[int], None]:
@@ -302,129 +307,3 @@ def _teller(progress, kept: int, total: int, started: float) -> Callable[[int], 
             progress(Progress(kept + done, total, done, time.perf_counter() - started))
 
     return tell
-
-
-def publish_masters(
-    series, options: OutputOptions, prefix: Path, jobs: list[Job], rendering: dict, *, overwrite: bool = False
-) -> tuple[list[Path], list[Path], list[str]]:
-    """Check every data file, then write the text files and last the master of each product.
-
-    Returns
-    -------
-    (list, list, list)
-        Names of the masters, names of the text files, and notes.
-    """
-    truth: list[np.ndarray] = []
-    lattices: list[np.ndarray] = []
-    for product in options.products:
-        truth, lattices = [], []  # those of the last product, which has the overloads
-        for job in jobs:
-            source = data_path(prefix, product, options, job.number)
-            with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
-                truth.append(whole["/entry/truth/frames"][()])
-                if series.has_lattices:
-                    lattices.append(whole["/entry/truth/lattices"][()])
-    masters: list[Path] = []
-    exports: list[Path] = []
-    # XDS reads counts alone: they come last, and the text files are theirs.
-    dtype = list(options.products.values())[-1]
-    description, notes = describe(series, dtype, len(series), options.to_dict())
-    description.process["rendering"] = json.dumps(rendering)
-    if options.exports:
-        master = master_path(prefix, list(options.products)[-1], options).name
-        texts = export_texts(description, prefix, master)
-        crystals = np.concatenate(lattices) if lattices else None
-        texts[f"{prefix}.expt"] = experiment_list(description, series, np.concatenate(truth), master, crystals)
-        exports, kept = _write_exports(texts, overwrite=overwrite)
-        notes += kept
-    for place, (product, dtype) in enumerate(options.products.items()):
-        part = PartFile(master_path(prefix, product, options))
-        try:
-            rows, note = _write_master(
-                part, description.with_pixels(dtype), options, prefix, product, jobs, series, place
-            )
-            part.publish()
-        finally:
-            part.discard()
-        masters.append(part.path)
-        notes += [note] if note else []
-    expected = rows["sum_photons"] * (options.scale if options.counts else 1.0)
-    notes += exposure_notes(
-        overloads=rows["overloads"],
-        expected=expected,
-        pixels=int(np.count_nonzero(description.pixel_mask == 0)),
-        counts=options.counts,
-        dark=dark_frames(series),
-        most=None if description.recorded is None else description.largest_valid,
-    )
-    return masters, exports, notes
-
-
-def _write_exports(texts: dict[str, str], *, overwrite: bool) -> tuple[list[Path], list[str]]:
-    """Write text files; what somebody has changed since is left, unless all is to be written anew."""
-    found, notes = [], []
-    for name, text in texts.items():
-        part, data = PartFile(name), text.encode("utf-8", "surrogateescape")  # names of files keep their bytes
-        found.append(part.path)
-        if part.path.exists() and not overwrite:
-            if part.path.read_bytes() != data:
-                notes.append(f"{part.path.name} was there already and was left as it is; it may not fit this series")
-            continue
-        try:
-            part.part.write_bytes(data)
-            part.publish()
-        finally:
-            part.discard()
-    return found, notes
-
-
-def _write_master(
-    part: PartFile, description, options: OutputOptions, prefix: Path, product: str, jobs: list[Job], series, place: int
-) -> tuple[np.ndarray, str | None]:
-    """Write one master; return the truth's table of frames, and a note on what the file does not hold.
-
-    The first one (``place`` 0) holds background and transmission, and links to label images.
-    """
-    import h5py
-
-    started = nxmx.now()
-    shape = description.pixel_mask.shape
-    note = None
-    with create_hdf5(part.part, part.path) as file:
-        nxmx.write_head(file, description, started)
-        data = file["/entry/data"]
-        layout = h5py.VirtualLayout((description.frames, *shape), np.dtype(description.dtype))
-        truth = nxmx.group(file["/entry"], "truth", "NXcollection")
-        rows, lattices = [], []
-        for job in jobs:
-            source = data_path(prefix, product, options, job.number)
-            # Names alone: the series can be moved as a whole.
-            # HDF5 takes a single % in them for the beginning of a pattern.
-            name = source.name.replace("%", "%%")
-            virtual = h5py.VirtualSource(name, DATA, (len(job.frames), *shape), np.dtype(description.dtype))
-            layout[job.frames.start : job.frames.stop] = virtual
-            data[f"data_{job.number:06d}"] = h5py.ExternalLink(source.name, DATA)
-            if options.spots:
-                truth[f"spots_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/spots")
-            if options.labels and place == 0:
-                truth[f"labels_{job.number:06d}"] = h5py.ExternalLink(source.name, "/entry/truth/labels")
-            with verified(source, _wanted(series, options, product, job)) as whole, reading(source):
-                rows.append(whole["/entry/truth/frames"][()])
-                if series.has_lattices:
-                    lattices.append(whole["/entry/truth/lattices"][()])
-                set_attributes(truth, units=whole["/entry/truth"].attrs["units"])
-        # What another program reads where a data file is missing, in place of HDF5's zeros.
-        frames = data.create_virtual_dataset("data", layout, fillvalue=filler(description.dtype))
-        set_attributes(frames, **pixel_meaning(description.dtype, description.recorded is not None))
-        file[DIGESTS] = np.array([job.digest for job in jobs], dtype="S")
-        table = np.concatenate(rows)
-        truth["frames"] = table
-        truth["frames"].attrs["frames_per_file"] = options.frames_per_file
-        if lattices:
-            truth["lattices"] = np.concatenate(lattices)
-        if place == 0:
-            note = write_background(file, series, options)
-            write_transmission(file, series, options)
-        # The mark of a whole file.
-        file["/entry"]["end_time"] = nxmx.now()
-    return table, note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -162,11 +163,11 @@ class Scene:
         photons = self._photons.frame(index)
         counts = np.zeros(photons.shape, dtype=np.uint32)
         scale, top = float(output.get("scale", 1.0)), SATURATION["uint32"]
-        recorder = recorder_of(series, output.get("response"))
+        recorder, number = recorder_of(series, output.get("response")), series.first_frame + index
         if recorder is None:
-            counter.draw_counts(photons, seed, index, counts, top=top, scale=scale)
+            counter.draw_counts(photons, seed, number, counts, top=top, scale=scale)
         else:
-            recorder.draw(photons, seed, index, counts, top=top, scale=scale)
+            recorder.draw(photons, seed, number, counts, top=top, scale=scale)
         return counts
 
 
@@ -230,11 +231,12 @@ def _sister(source: Source, stack: ExitStack) -> Source | None:
 def _sister_path(path: Path) -> Path | None:
     """Where ``Series.write`` puts the counts of photons, or the photons of counts; None for names of other kinds."""
     at = Path(os.path.realpath(path))
-    end, counts, folder = "_master.h5", "_counts_master.h5", "_photons"
-    if at.name.endswith(counts):
-        prefix = at.name.removesuffix(counts)
-        return at.parent / f"{prefix}{folder}" / f"{prefix}{end}"
-    prefix = at.name.removesuffix(end)
-    if at.name.endswith(end) and at.parent.name == f"{prefix}{folder}":
-        return at.parent.parent / f"{prefix}{counts}"
+    named = re.fullmatch(r"(.*?)(_counts)?((?:_run\d{4,})?_master\.h5|_index\.h5)", at.name, re.DOTALL)
+    if named is None:
+        return None
+    prefix, counts, end = named.groups()
+    if counts:
+        return at.parent / f"{prefix}_photons" / f"{prefix}{end}"
+    if at.parent.name == f"{prefix}_photons":
+        return at.parent.parent / f"{prefix}_counts{end}"
     return None

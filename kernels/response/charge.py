@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 from bragg_numba.kernels._jit import cpu_kernel, device_function, serial_kernel
-from bragg_numba.kernels.random.effects import CASCADE, READOUT, fill_effect, normals_of_words
+from bragg_numba.kernels.random.effects import CASCADE, READOUT, fill_effect, normals_of_words, product
 from bragg_numba.kernels.random.philox import CHUNK, CHUNKS_AT_ONCE, GROUP_BITS, LOW_WORD, WORD_BITS, chunk_limits
 from numba import prange
 
-__all__ = ["record_charge"]
+__all__ = ["record_charge", "to_charge"]
 
 _0, _1_2 = np.float32(0.0), np.float32(0.5)
+_MANY = np.float32(2.0**22)
 _LARGEST = np.float32(2.0**31 - 128)  #: of an int32
 
 
@@ -34,11 +35,48 @@ def digitise_chunk(charge, normals, stages, adc_top, offset, top, counts):
 @device_function
 def digits(q, normal, gain, noise, pedestal, scale, adc_top, offset, top):
     """Return the value of a pixel, and whether it is an overload."""
-    adu = math.floor(pedestal + gain * q + noise * normal + _1_2)
+    adu = math.floor(pedestal + product(gain, q) + product(noise, normal) + _1_2)
     over = adu >= adc_top
     adu = max(adu, _0)
     value = max(math.floor((adu - pedestal) * scale + offset + _1_2), _0)
     return np.uint32(np.int32(min(value, _LARGEST))), over | (value >= np.float32(top))
+
+
+@device_function
+def are_whole(pedestal, scale, offset):
+    """Return whether ADU and values of a stage are whole numbers that float32 holds, so that rounding changes none."""
+    return (
+        scale == np.float32(1.0)
+        and pedestal == np.floor(pedestal)
+        and offset == np.floor(offset)
+        and offset < _MANY
+        and pedestal < _MANY
+    )
+
+
+@device_function
+def cascaded(q, normal, excess):
+    """Return the charge of photons whose charges are not equal; ``excess``: variance of that of one of them."""
+    return q + product(math.sqrt(max(q, _0) * excess), normal)
+
+
+@device_function
+def pixel_gain(normal, sigma):
+    """Return the gain of a pixel over their mean."""
+    return max(np.float32(1.0) + product(sigma, normal), _0)
+
+
+@serial_kernel
+def digitise_whole(charge, normals, gain, noise, pedestal, adc_top, offset, top, counts):
+    """``digitise_first`` where ADU and values are whole, in float32, which is exact then."""
+    overloads, last = np.uint32(0), np.float32(top)
+    for i in range(len(charge)):
+        adu = np.floor(pedestal + product(gain, charge[i]) + product(noise, normals[i]) + _1_2)
+        value = max(max(min(adu, adc_top), _0) - pedestal + offset, _0)
+        over = (adu >= adc_top) | (value >= last)
+        overloads += np.uint32(over)
+        counts[i] = top if over else np.uint32(np.int32(value))
+    return int(overloads)
 
 
 @serial_kernel
@@ -46,6 +84,8 @@ def digitise_first(charge, normals, stages, adc_top, offset, top, counts):
     """``digitise_chunk`` where all pixels are in the first stage."""
     overloads = np.uint32(0)
     gain, noise, pedestal, scale = stages[1, 0], stages[2, 0], stages[3, 0], stages[4, 0]
+    if adc_top < _MANY and are_whole(pedestal, scale, offset):
+        return digitise_whole(charge, normals, gain, noise, pedestal, adc_top, offset, top, counts)
     for i in range(len(charge)):
         value, over = digits(charge[i], normals[i], gain, noise, pedestal, scale, adc_top, offset, top)
         overloads += np.uint32(over)
@@ -75,7 +115,7 @@ def digitise_any(charge, normals, stages, adc_top, offset, top, counts):
 def add_cascade(charge, normals, excess):
     """Add to the charge of a chunk what the photons' unequal charges differ by."""
     for i in range(CHUNK):
-        charge[i] += math.sqrt(max(charge[i], _0) * excess) * normals[i]
+        charge[i] = cascaded(charge[i], normals[i], excess)
 
 
 @serial_kernel
@@ -83,6 +123,17 @@ def multiply(gains, charge):
     """Multiply the charge of some pixels by their gains."""
     for i in range(len(charge)):
         charge[i] *= gains[i]
+
+
+@cpu_kernel
+def to_charge(counts, charge, sums):
+    """Copy photons (slow, fast) uint32 to ``charge`` float32; ``sums`` (slow,) float64, of the rows."""
+    for row in prange(counts.shape[0]):
+        total = np.uint64(0)
+        for column in range(counts.shape[1]):
+            charge[row, column] = np.float32(counts[row, column])
+            total += np.uint64(counts[row, column])
+        sums[row] = np.float64(total)
 
 
 @cpu_kernel

@@ -88,7 +88,7 @@ def losses_by_inversion(mean, u):
     return lost
 
 
-@serial_kernel
+@device_function
 def count_after_dead_time(photons, dead, paralyzable, word, pixel, frame, k0, k1):
     """Return the count of a pixel that ``photons`` (whole float64) reach; ``word`` is its first of this effect."""
     expected = photons * (photons - 1.0) * dead
@@ -182,25 +182,29 @@ def count_chunk(counts, words, dead, paralyzable, corrected, limit, top, first_p
     return overloads
 
 
+@device_function
+def counted(photons, word, dead, paralyzable, corrected, limit, top, pixel, frame, k0, k1):
+    """Return what a counter says of ``photons`` (whole float64): ``top`` if it is overloaded."""
+    count = photons
+    # An upper bound of the chance of any loss: nearly all pixels are done with here.
+    expected = photons * (photons - 1.0) * dead
+    if expected >= FEW_LOSSES or np.float64(word) * 2.0**-32 < expected:
+        count = count_after_dead_time(photons, dead, paralyzable, word, pixel, frame, k0, k1)
+    over = count >= limit
+    if corrected and count * count * dead > 0.25:
+        count = math.floor(rate_corrected(count, dead, paralyzable) + 0.5) * 1.0
+    return top if over or count >= top else count
+
+
 @serial_kernel
 def count_block(counts, words, dead, paralyzable, corrected, limit, top, first_pixel, frame, k0, k1):
     """``count_chunk`` for a few pixels, each by itself."""
     overloads = 0
     for i in range(len(counts)):
-        photons = np.float64(counts[i])
-        count = photons
-        # An upper bound of the chance of any loss: nearly all pixels are done with here.
-        expected = photons * (photons - 1.0) * dead
-        if expected >= FEW_LOSSES or np.float64(words[i]) * 2.0**-32 < expected:
-            count = count_after_dead_time(
-                photons, dead, paralyzable, words[i], first_pixel + np.uint64(i), frame, k0, k1
-            )
-        over = count >= limit
-        if corrected and count * count * dead > 0.25:
-            count = math.floor(rate_corrected(count, dead, paralyzable) + 0.5)
-        over = over or count >= top
-        overloads += over
-        counts[i] = np.uint32(top if over else count)
+        photons, pixel = np.float64(counts[i]), first_pixel + np.uint64(i)
+        count = counted(photons, words[i], dead, paralyzable, corrected, limit, top, pixel, frame, k0, k1)
+        overloads += count >= top
+        counts[i] = np.uint32(count)
     return overloads
 
 

@@ -32,10 +32,7 @@ FORKS = """
 if len(sys.argv) > 1:
     work(1)
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    try:
-        print(pool.map_async(work, range(3)).get(timeout=100))
-    except RuntimeError as error:
-        print(error)
+    print(pool.map_async(work, range(3)).get(timeout=200))
 """
 
 
@@ -56,19 +53,11 @@ def test_threads_that_start_kernels_at_the_same_time_get_what_each_asked_for(lay
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{layer}\n", "")
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "tbb"])
-def test_a_fork_runs_kernels_where_its_threads_live_on(layer):
+@pytest.mark.parametrize("layer", ["workqueue", "tbb", "omp"])
+def test_a_fork_runs_kernels_whether_or_not_its_threads_live_on(layer):
     done = _run(FORKS, layer, "after a kernel")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 4096, 8192]\n", "")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP alone is lost in a fork")
-def test_a_fork_that_has_lost_its_threads_says_so():
-    done = _run(FORKS, "omp", "after a kernel")
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "this process is a fork of one that had begun" in done.stdout
 
 
 def test_a_fork_before_the_first_kernel_runs_them_under_any_layer():

@@ -18,6 +18,8 @@ from bragg_numba.kernels.parameters import SHAPE_NAMES
 from bragg_numba.kernels.pixels import cuda as pixels
 from bragg_numba.kernels.pixels import cuda_variants as pixel_variants
 from bragg_numba.kernels.random import cuda as random
+from bragg_numba.kernels.response import cuda as response
+from bragg_numba.kernels.response import cuda_variants as response_variants
 from bragg_numba.kernels.spots import cuda as spots
 from bragg_numba.kernels.spots import cuda_variants as spot_variants
 from numba import cuda, types
@@ -130,6 +132,9 @@ class Gpu:
         )
         put(spots, spots_kernel=functools.partial(self._made, spots.spots_kernel, spot_variants.spots_types))
         put(random, poisson_counts=Kernel(self, random.poisson_counts, pixel_variants.counts_types(), "counts"))
+        for name, (function, types_of) in response_variants.TYPES.items():
+            room = random if function is random.photon_statistics else response
+            put(room, **{function.py_func.__name__: Kernel(self, function, types_of, name)})
 
     def send(self, values, stream=None) -> DeviceArray:
         """Copy an array to the device."""

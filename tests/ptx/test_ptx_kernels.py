@@ -22,7 +22,7 @@ from bragg_numba.kernels.random import cuda as random
 from ptx_device import Gpu
 from sample_panels import crooked, lit
 
-from bragg_numba import Crystal, Experiment, Sampling, Simulator
+from bragg_numba import Crystal, Experiment, Response, Sampling, Simulator
 from bragg_numba.lab.machine_code.kernel_report import variants
 from bragg_numba.plan.arithmetic import cuda as arithmetic
 from bragg_numba.render import devices
@@ -73,8 +73,22 @@ OPTIONS = {
     "-detector_abs 500",
 }
 
+_CHIPS = {"virtual_pixels": "split", "chip_pixels": (5, 4), "module_pixels": (12, 10)}
+#: Detectors that need the kernels of a response, by the end of the kernel's name.
+DETECTORS = {
+    "statistics": {"name": "ideal"},
+    "photons": {"name": "eiger2", "calibration": 0.1},
+    "losses": {"name": "eiger2", "paralyzable": True},
+    "copy": {"name": "rayonix"},
+    "charge": {"name": "jungfrau", "excess_variance": 0.1},
+    "gather": {"name": "pilatus3", **_CHIPS},
+    "divide": {"name": "agipd", **_CHIPS},
+    "marks": {"name": "epix10k", "dead_pixels": 0.2, "hot_pixels": 0.1},
+}
+
 #: Those that everybody runs; the others belong to the long profile.
 QUICK = ("square-table tile", "square-table-settle float64", "gauss-spots mixed", "poisson-counts float64")
+QUICK += tuple(f"response-{name} float64" for name in DETECTORS)
 
 
 @pytest.fixture
@@ -139,6 +153,10 @@ def test_every_kernel_renders_what_the_cpu_does(variant, gpu, monkeypatch):
     if variant.kernel == "poisson-counts":
         assert_counts_are_those_of_the_cpu(gpu)
         return
+    if parts[0] == "response":
+        assert_a_detector_says_what_it_says_on_the_cpu(gpu, DETECTORS[parts[1]])
+        assert gpu.has_launched(variant.function)
+        return
     with monkeypatch.context() as patch:
         if parts[-1][:1].isdigit():  # patches of so many pixels
             patch.setattr(arithmetic, "choose", _with_side(int(parts[-1].split("x")[0])))
@@ -180,6 +198,18 @@ def assert_counts_are_those_of_the_cpu(gpu) -> None:
     random.poisson_counts[2, random.THREADS](on_device, seed, frame, first, counts)
     assert faults_of(gpu) == {}
     np.testing.assert_array_equal(counts.copy_to_host(), expected)
+
+
+def assert_a_detector_says_what_it_says_on_the_cpu(gpu, fields: dict) -> None:
+    response = Response.preset(**fields)
+    photons = np.random.default_rng(5).gamma(0.3, 300.0, (11, 14)).astype(np.float32)
+    photons[2, 3], photons[6] = 3e6, 0.02
+    where = {"exposure_s": 1e-4, "scale": 1.5, "mask": np.arange(154).reshape(photons.shape) % 7 != 3}
+    seen = response.record(gpu.send(photons), 2**63 + 12345, 7, **where)
+    expected = response.record(photons, 2**63 + 12345, 7, **where)
+    assert faults_of(gpu) == {}
+    np.testing.assert_array_equal(seen.counts.copy_to_host(), expected.counts)
+    assert (seen.photons, seen.most, seen.overloads) == (expected.photons, expected.most, expected.overloads)
 
 
 _choose, _single = arithmetic.choose, arithmetic.single

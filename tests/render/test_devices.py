@@ -108,6 +108,28 @@ def test_a_gpu_without_numba_cuda_is_an_error_that_says_what_to_install(driver, 
     assert f'pip install "bragg-numba[{extra}]"' in str(caught.value)
 
 
+def _with_a_numpy_too_new(monkeypatch) -> None:
+    def refuse(name):
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+
+
+def test_a_numba_cuda_that_does_not_work_with_numpy_is_an_error_that_says_so(driver, monkeypatch):
+    driver(FakeDriver())
+    _with_a_numpy_too_new(monkeypatch)
+    with pytest.raises(InputError, match=r"numba-cuda \S+ does not work with numpy \S+ \(module 'numpy' has no"):
+        devices.require_device(0)
+
+
+def test_auto_leaves_a_gpu_alone_whose_numba_cuda_does_not_work_with_numpy(driver, monkeypatch):
+    driver(FakeDriver())
+    _with_a_numpy_too_new(monkeypatch)
+    device, why = devices.find_device()
+    assert device is None
+    assert "does not work with numpy" in why
+
+
 def test_auto_leaves_a_gpu_alone_that_numba_cuda_is_missing_for(driver, monkeypatch):
     driver(FakeDriver())
     _without_numba_cuda(monkeypatch)

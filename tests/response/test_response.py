@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 from bragg_numba.kernels.random import effects
+from bragg_numba.kernels.response import charge as charges
 from bragg_numba.kernels.response.losses import rate_corrected
 from scipy import signal, stats
 
@@ -87,6 +88,29 @@ def test_normal_deviates_are_the_quantiles_of_their_words():
     exact = stats.norm.ppf((words + 0.5) / 2.0**32)
     # Chords of 2048 steps: h^2 z / (8 density^2) at the first step where they serve, 16 / 2048, is 1.2e-4.
     assert abs(found - exact).max() < 1.3e-4
+
+
+def test_polynomials_of_the_tails_give_the_exact_deviates_to_the_last_bit():
+    near = np.arange(4096, dtype=np.uint32)  # the ends themselves, and where rows of the polynomials begin
+    rows = (np.arange(1, 128, dtype=np.uint32)[:, None] * 2**18 + np.arange(-8, 8)).ravel().astype(np.uint32)
+    any_of_them = np.random.default_rng(1).integers(0, 2**25, 200_000).astype(np.uint32)
+    lower = np.concatenate([near, rows, any_of_them])
+    for word in np.concatenate([lower, ~lower]):
+        assert effects.fast_tail(word) == effects.exact_tail(word)
+
+
+def test_digits_of_whole_adu_are_those_of_any():
+    draw = np.random.default_rng(2)
+    charge = draw.gamma(0.3, 30.0, 5000).astype(np.float32)
+    normals = draw.normal(size=charge.size).astype(np.float32)
+    stages = Response.preset("jungfrau").stage_table()
+    stages[0, 1:] = np.inf
+    found, expected = np.empty((2, charge.size), dtype=np.uint32)
+    limits = np.float32(16383), np.float32(100), np.uint32(13000)
+    overloads = charges.digitise_first(charge, normals, stages, *limits, found)
+    assert overloads == charges.digitise_any(charge, normals, stages, *limits, expected) > 0
+    assert (found < 100).any()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_effects_frames_seeds_and_places_have_streams_of_their_own():

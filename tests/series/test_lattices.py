@@ -16,8 +16,10 @@ from bragg_numba.cli.bragg import main
 from bragg_numba.cli.info import describe
 from bragg_numba.predict.spots import spot_table
 from bragg_numba.series.draws import generator_of, random_rotations
-from bragg_numba.series.series_plan import read_back
+from bragg_numba.series.options import OutputOptions
+from bragg_numba.series.pipeline import Job
 from bragg_numba.series.source import open_source, write_counts
+from bragg_numba.series.workers import read_part, write_parts
 
 LINE = "-cell 78 70 37 90 100 90 -default_F 100 -N 10 -lambda 1 -distance 100 -detpixels 64 -pixel 1.6 -fluence 1e27"
 
@@ -164,7 +166,8 @@ def test_every_way_to_make_a_series_makes_the_same_bytes(base, tmp_path):
     series = still_series(wet, 6, seed=5, lattices=given)
     assert set(series.frames.lattices) == {0, 1, 2}
     sums = set()
-    told, _ = read_back(series.to_json({}))  # what a worker is told
+    (part,) = write_parts(tmp_path / "plan", series, OutputOptions(), [Job(1, range(6), "")])
+    told, _ = read_part(str(tmp_path / "plan"), part)  # by a worker
     for name, one, threads in (("a", series, None), ("b", series, 1), ("c", Series(told.experiment, told.frames), 1)):
         options = {"counts": "uint16", "frames_per_file": 4, "backend": "cpu", "spot_threshold": 1e-3}
         result = one.write(tmp_path / name / "s", threads=threads, **options)

@@ -46,7 +46,7 @@ class KernelReport:
 
 
 def variants() -> list:
-    """Every kernel that cuda-report knows, as ``cuda_variants`` of ``kernels.pixels`` and ``kernels.spots`` list them.
+    """Every kernel that cuda-report knows, as the ``cuda_variants`` of the rooms of ``kernels`` list them.
 
     Raises
     ------
@@ -57,9 +57,10 @@ def variants() -> list:
 
     require_numba_cuda()
     from bragg_numba.kernels.pixels import cuda_variants as pixels
+    from bragg_numba.kernels.response import cuda_variants as response
     from bragg_numba.kernels.spots import cuda_variants as spots
 
-    return [*_variants(pixels), *_variants(spots)]
+    return [*_variants(pixels), *_variants(spots), *_variants(response)]
 
 
 @functools.cache

@@ -86,7 +86,7 @@ def _read_npy(name: str) -> np.ndarray:
 def _read_hdf5(name: str, dataset: str) -> np.ndarray:
     from contextlib import closing
 
-    from bragg_numba.io.frame_stack import FrameStack
+    from bragg_numba.io.frame_index import frames_of
     from bragg_numba.io.hdf5 import open_hdf5, reading
 
     with open_hdf5(name) as file:
@@ -94,7 +94,7 @@ def _read_hdf5(name: str, dataset: str) -> np.ndarray:
             known = dataset in file
         if not known:
             raise InputError(name, f"has no dataset {dataset}", hint="name it: file.h5::/path/to/dataset")
-        with closing(FrameStack(name, file, dataset)) as frames:
+        with closing(frames_of(name, file, dataset)) as frames:
             return frames.read(0)
 
 

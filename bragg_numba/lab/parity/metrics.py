@@ -287,7 +287,9 @@ def _largest(image) -> float:
     best = -math.inf
     for first in range(0, image.shape[0], step):
         block = image[first : first + step]
-        best = max(best, float(np.max(block, where=np.isfinite(block), initial=-math.inf)))
+        finite = block[np.isfinite(block)]  # of whole numbers, too, which know no infinity to begin with
+        if finite.size:
+            best = max(best, float(finite.max()))
     return best if math.isfinite(best) else 0.0
 
 
