@@ -352,10 +352,10 @@ class Slopes:
             value *= self._passed.astype(self._kind)
             images *= self._passed.astype(self._kind)
         if self._beside is not None:
-            beside = np.where(self._pixels.listed, self._beside, 0.0).astype(self._kind)
+            beside: np.ndarray = np.where(self._pixels.listed, self._beside, 0.0).astype(self._kind)
             value += beside
             for image, change in zip(images, contraction.photons, strict=True):
-                image += float(change) * beside
+                image += beside * float(change)
         return value, images
 
     def _scattered(self, contraction: Contraction, squares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
