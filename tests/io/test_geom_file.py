@@ -730,7 +730,7 @@ def test_any_panel_comes_back_where_it_was(origin, fast, slow, clen, res):
 # --- anything at all ------------------------------------------------------------------------------
 
 LINES = [line for path in FILES.values() for line in path.read_text(errors="replace").splitlines()[:400]]
-WHOLE = [path.read_text(errors="replace") for path in FILES.values() if path.stat().st_size < 4000]
+WHOLE = [SIMPLE, *(path.read_text(errors="replace") for path in FILES.values() if path.stat().st_size < 4000)]
 SCRAPS = [
     "",
     "=",

@@ -301,7 +301,7 @@ def test_a_gpu_renders_what_a_cutoff_would_leave_out_and_says_so():
 
     np.testing.assert_array_equal(cut.render(), whole.render())
     assert (cut.engine, cut.cut_photons) == ("pixels", 0.0)
-    assert cut.engine_reason.startswith("they are predicted to take")
+    assert cut.engine_reason == "spots cannot serve: pixels are large for their distance"
     assert any("cutoff of 1e+06 photons has no effect" in note for note in cut.notes)
     assert not any("cutoff" in note for note in whole.notes)
 
