@@ -240,13 +240,12 @@ def first_polarizations(slopes, panel, sources, exact, sums):
 
 
 @fused_kernel
-def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
-    """Multiply a pixel's sums by the factors that nanoBragg keeps, and add the slopes of these (eq. 21, 61).
+def factors_of_nanobragg(panel, rules, sources, exact, sums):
+    """Fill HEAD with the product of the factors that nanoBragg keeps for all terms of a pixel (eq. 21).
 
     The solid angle is that of the first sub-pixel, the captured fraction that of the last layer, the polarization
-    factor that of the first term within dmin.
+    factor that of the first term within dmin. Pixels that have only one place are aimed at already.
     """
-    photons_of_pixel(rules.scale * rules.background, exact, sums)
     last = panel.layers - 1
     fill(1.0, POLAR, exact)
     if panel.polarized:
@@ -256,6 +255,13 @@ def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
     aim_again(panel, 0, 0, exact)
     fill_solid_angles(panel, panel.close_distance, exact)
     product_of_factors(exact)
+
+
+@fused_kernel
+def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
+    """Multiply a pixel's sums by the factors that nanoBragg keeps, and add the slopes of these (eq. 21, 61)."""
+    photons_of_pixel(rules.scale * rules.background, exact, sums)
+    factors_of_nanobragg(panel, rules, sources, exact, sums)
     multiply_rows(HEAD, exact, N_ROWS + moves, sums)
     if wanted.detector:
         head_of_all(exact)
@@ -263,6 +269,7 @@ def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
         if panel.polarized:
             first_polarizations(True, panel, sources, exact, sums)
         if panel.has_sensor:
+            last = panel.layers - 1
             aim_again(panel, 0, last, exact)
             head_of(OMEGA, POLAR, exact)
             add_capture(panel, rules, last, exact, sums)

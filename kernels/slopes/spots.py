@@ -12,8 +12,8 @@ import numpy as np
 from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel, summing_kernel
 from bragg_numba.kernels.slopes.block import (
     factors_of_beam,
+    factors_of_nanobragg,
     finish_nanobragg,
-    first_polarizations,
     keep_beam,
     keep_first,
     move_source,
@@ -149,9 +149,13 @@ def gather_block(wanted, at, planes, exact):
 
 @fused_kernel
 def first_terms(panel, sources, exact):
-    """Fill FIRST of a block: the number of nanoBragg's first term within dmin, or -1."""
+    """Fill FIRST of a block: the number of nanoBragg's first term within dmin, or -1.
+
+    Its pixels are aimed at then: where they have only one place, at that.
+    """
     if panel.dmin <= 0.0:
         fill(0.0, FIRST_TERM, exact)
+        aim_at_block(panel, 0, 0, 0.0, exact)
         return
     fill(-1.0, FIRST_TERM, exact)
     n_sources, subs = len(sources.wavelength), panel.oversample * panel.oversample
@@ -198,21 +202,6 @@ def finish_beam(wanted, panel, rules, beams, moves, layer, beam, strength, flat,
     add_terms(wanted, panel, layer, incident, exact, sums)
     if rules.per_term and wanted.detector:
         factors_of_beam(panel, rules, layer, incident, exact, sums)
-
-
-@fused_kernel
-def factors_of_nanobragg(panel, rules, sources, exact, sums):
-    """Fill HEAD with the factors that nanoBragg keeps for all terms of a pixel (eq. 21)."""
-    last = panel.layers - 1
-    fill(1.0, POLAR, exact)
-    first_terms(panel, sources, exact)
-    if panel.polarized:
-        first_polarizations(False, panel, sources, exact, sums)
-    aim_at_block(panel, 0, 0, last * panel.layer_step, exact)
-    fill_captures(panel, rules, last, exact)
-    aim_at_block(panel, 0, 0, 0.0, exact)
-    fill_solid_angles(panel, panel.close_distance, exact)
-    product_of_factors(exact)
 
 
 @fused_kernel
@@ -316,6 +305,7 @@ def weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, weight
         fill_polarizations(panel, incident, exact)
         product_of_factors(exact)
     else:
+        first_terms(panel, sources, exact)
         factors_of_nanobragg(panel, rules, sources, exact, room.sums[0])
         aim_and_weigh(panel, rules, layer, sub, exact)
     fill(1.0, KEEP, exact)
