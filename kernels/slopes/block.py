@@ -182,6 +182,28 @@ def factors_of_beam(panel, rules, layer, incident, exact, sums):
 
 
 @fused_kernel
+def add_beam(wanted, panel, rules, layer, incident, strength, flat, whole, together, weights, waves, exact, sums):
+    """Add a beam's sums of terms, times its factors, to what slopes are linear in (eq. 60 to 64).
+
+    ``strength`` is what a term of the weight 1 is multiplied by, ``flat`` is the flat background of a source of that
+    weight; ``whole`` is what the sums of terms still lack, ``together`` is the weight of all sources of the beam.
+    ``weights`` and ``waves`` are the moves of its first one.
+    """
+    if rules.per_term:
+        fill_polarizations(panel, incident, exact)
+        product_of_factors(exact)
+    else:
+        fill(1.0, HEAD, exact)
+    move_source(strength, flat, weights, waves, exact, sums, together)
+    if rules.per_term:
+        photons_of_beam(strength * whole, flat * together, exact, sums)
+    scale_row(strength * whole, HEAD, exact)
+    add_terms(wanted, panel, layer, incident, exact, sums)
+    if rules.per_term and wanted.detector:
+        factors_of_beam(panel, rules, layer, incident, exact, sums)
+
+
+@fused_kernel
 def hold_first(exact):
     """Multiply HEAD by KEEP."""
     for pixel in range(BLOCK):
@@ -382,19 +404,10 @@ def sum_of_blocks(shape, single, amplitudes):
                         keep_beam(exact)
                         keep_first(float((layer * subs + sub) * n_sources + first), exact)
                     whole = together if alone else 1.0  # what the sums of terms still lack
-                    if rules.per_term:
-                        fill_polarizations(panel, incident, exact)
-                        product_of_factors(exact)
-                    else:
-                        fill(1.0, HEAD, exact)
-                    if moves > 0:
-                        move_source(strength, flat, beams.weights[first], beams.waves[first], exact, sums, together)
-                    if rules.per_term:
-                        photons_of_beam(strength * whole, flat * together, exact, sums)
-                    scale_row(strength * whole, HEAD, exact)
-                    add_terms(wanted, panel, layer, incident, exact, sums)
-                    if rules.per_term and wanted.detector:
-                        factors_of_beam(panel, rules, layer, incident, exact, sums)
+                    moved = beams.weights[first], beams.waves[first]
+                    add_beam(
+                        wanted, panel, rules, layer, incident, strength, flat, whole, together, *moved, exact, sums
+                    )
         if not rules.per_term:
             finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums)
 
