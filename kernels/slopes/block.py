@@ -182,6 +182,28 @@ def factors_of_beam(panel, rules, layer, incident, exact, sums):
 
 
 @fused_kernel
+def add_beam(wanted, panel, rules, layer, incident, strength, flat, whole, together, weights, waves, exact, sums):
+    """Add a beam's sums of terms, times its factors, to what slopes are linear in (eq. 60 to 64).
+
+    ``strength`` is what a term of the weight 1 is multiplied by, ``flat`` is the flat background of a source of that
+    weight; ``whole`` is what the sums of terms still lack, ``together`` is the weight of all sources of the beam.
+    ``weights`` and ``waves`` are the moves of its first one.
+    """
+    if rules.per_term:
+        fill_polarizations(panel, incident, exact)
+        product_of_factors(exact)
+    else:
+        fill(1.0, HEAD, exact)
+    move_source(strength, flat, weights, waves, exact, sums, together)
+    if rules.per_term:
+        photons_of_beam(strength * whole, flat * together, exact, sums)
+    scale_row(strength * whole, HEAD, exact)
+    add_terms(wanted, panel, layer, incident, exact, sums)
+    if rules.per_term and wanted.detector:
+        factors_of_beam(panel, rules, layer, incident, exact, sums)
+
+
+@fused_kernel
 def hold_first(exact):
     """Multiply HEAD by KEEP."""
     for pixel in range(BLOCK):
@@ -240,13 +262,12 @@ def first_polarizations(slopes, panel, sources, exact, sums):
 
 
 @fused_kernel
-def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
-    """Multiply a pixel's sums by the factors that nanoBragg keeps, and add the slopes of these (eq. 21, 61).
+def factors_of_nanobragg(panel, rules, sources, exact, sums):
+    """Fill HEAD with the product of the factors that nanoBragg keeps for all terms of a pixel (eq. 21).
 
     The solid angle is that of the first sub-pixel, the captured fraction that of the last layer, the polarization
-    factor that of the first term within dmin.
+    factor that of the first term within dmin. Pixels that have only one place are aimed at already.
     """
-    photons_of_pixel(rules.scale * rules.background, exact, sums)
     last = panel.layers - 1
     fill(1.0, POLAR, exact)
     if panel.polarized:
@@ -256,6 +277,13 @@ def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
     aim_again(panel, 0, 0, exact)
     fill_solid_angles(panel, panel.close_distance, exact)
     product_of_factors(exact)
+
+
+@fused_kernel
+def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
+    """Multiply a pixel's sums by the factors that nanoBragg keeps, and add the slopes of these (eq. 21, 61)."""
+    photons_of_pixel(rules.scale * rules.background, exact, sums)
+    factors_of_nanobragg(panel, rules, sources, exact, sums)
     multiply_rows(HEAD, exact, N_ROWS + moves, sums)
     if wanted.detector:
         head_of_all(exact)
@@ -263,6 +291,7 @@ def finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums):
         if panel.polarized:
             first_polarizations(True, panel, sources, exact, sums)
         if panel.has_sensor:
+            last = panel.layers - 1
             aim_again(panel, 0, last, exact)
             head_of(OMEGA, POLAR, exact)
             add_capture(panel, rules, last, exact, sums)
@@ -375,19 +404,10 @@ def sum_of_blocks(shape, single, amplitudes):
                         keep_beam(exact)
                         keep_first(float((layer * subs + sub) * n_sources + first), exact)
                     whole = together if alone else 1.0  # what the sums of terms still lack
-                    if rules.per_term:
-                        fill_polarizations(panel, incident, exact)
-                        product_of_factors(exact)
-                    else:
-                        fill(1.0, HEAD, exact)
-                    if moves > 0:
-                        move_source(strength, flat, beams.weights[first], beams.waves[first], exact, sums, together)
-                    if rules.per_term:
-                        photons_of_beam(strength * whole, flat * together, exact, sums)
-                    scale_row(strength * whole, HEAD, exact)
-                    add_terms(wanted, panel, layer, incident, exact, sums)
-                    if rules.per_term and wanted.detector:
-                        factors_of_beam(panel, rules, layer, incident, exact, sums)
+                    moved = beams.weights[first], beams.waves[first]
+                    add_beam(
+                        wanted, panel, rules, layer, incident, strength, flat, whole, together, *moved, exact, sums
+                    )
         if not rules.per_term:
             finish_nanobragg(wanted, panel, rules, sources, moves, exact, sums)
 

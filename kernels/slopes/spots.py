@@ -9,20 +9,22 @@ of code, as block.py does.
 from functools import cache
 
 import numpy as np
-from bragg_numba.kernels._jit import addressed_fused_kernel, device_function, fused_kernel, summing_kernel
+from bragg_numba.kernels._jit import (
+    addressed_fused_kernel,
+    device_function,
+    fused_kernel,
+    shared_function,
+    summing_kernel,
+)
 from bragg_numba.kernels.slopes.block import (
-    factors_of_beam,
+    add_beam,
+    factors_of_nanobragg,
     finish_nanobragg,
-    first_polarizations,
     keep_beam,
     keep_first,
-    move_source,
-    photons_of_beam,
     product_of_factors,
-    scale_row,
 )
 from bragg_numba.kernels.slopes.factors import (
-    add_terms,
     aim_at_block,
     fill,
     fill_captures,
@@ -58,7 +60,7 @@ from bragg_numba.kernels.slopes.spots_rows import (
     SUMMED,
     WEIGHTS,
 )
-from bragg_numba.kernels.slopes.spots_terms import add_orientation, centre_patches, gratings_of
+from bragg_numba.kernels.slopes.spots_terms import add_spot, centre_patches, gratings_of
 from bragg_numba.kernels.spots.ellipse import middle_of_block
 from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, LANES, WIDTH
 from bragg_numba.kernels.spots.tile import aim_at_block as aim_at_field
@@ -66,6 +68,17 @@ from bragg_numba.kernels.work import panel_at
 from numba import types
 
 # --- planes -----------------------------------------------------------------------------------------------------------
+
+
+@shared_function
+def aim_field(gratings, panel, row, column, layer, sub, planes):
+    """Aim at a sub-pixel and layer of a field's pixels, the first in a row and column; returns middle_of_block."""
+    place = (row, column, 0, sub // panel.oversample, sub % panel.oversample, layer * panel.layer_step)
+    aim = middle_of_block(panel, place)
+    aim_at_field(panel, place, aim[0], planes)
+    if gratings is not None:
+        centre_patches(planes)
+    return aim
 
 
 @device_function
@@ -149,9 +162,13 @@ def gather_block(wanted, at, planes, exact):
 
 @fused_kernel
 def first_terms(panel, sources, exact):
-    """Fill FIRST of a block: the number of nanoBragg's first term within dmin, or -1."""
+    """Fill FIRST of a block: the number of nanoBragg's first term within dmin, or -1.
+
+    Its pixels are aimed at then: where they have only one place, at that.
+    """
     if panel.dmin <= 0.0:
         fill(0.0, FIRST_TERM, exact)
+        aim_at_block(panel, 0, 0, 0.0, exact)
         return
     fill(-1.0, FIRST_TERM, exact)
     n_sources, subs = len(sources.wavelength), panel.oversample * panel.oversample
@@ -182,37 +199,11 @@ def aim_and_weigh(panel, rules, layer, sub, exact):
 def finish_beam(wanted, panel, rules, beams, moves, layer, beam, strength, flat, exact, sums):
     """Add a direction's sums of a block, times its factors, to what slopes are linear in (eq. 60 to 64)."""
     incident = (beams.incident[beam, 0], beams.incident[beam, 1], beams.incident[beam, 2])
-    weight = beams.weight[beam]
+    weight, moved = beams.weight[beam], (moves.weights[beam], moves.waves[beam])
     if panel.dmin > 0.0:
         fill_kept(panel, incident, beams.wavelength[beams.first[beam]], exact)
         keep_beam(exact)
-    fill(1.0, HEAD, exact)
-    if rules.per_term:
-        fill_polarizations(panel, incident, exact)
-        product_of_factors(exact)
-    if moves.weights.shape[1] > 0:
-        move_source(strength, flat, moves.weights[beam], moves.waves[beam], exact, sums, weight)
-    if rules.per_term:
-        photons_of_beam(strength * weight, flat * weight, exact, sums)
-    scale_row(strength * weight, HEAD, exact)
-    add_terms(wanted, panel, layer, incident, exact, sums)
-    if rules.per_term and wanted.detector:
-        factors_of_beam(panel, rules, layer, incident, exact, sums)
-
-
-@fused_kernel
-def factors_of_nanobragg(panel, rules, sources, exact, sums):
-    """Fill HEAD with the factors that nanoBragg keeps for all terms of a pixel (eq. 21)."""
-    last = panel.layers - 1
-    fill(1.0, POLAR, exact)
-    first_terms(panel, sources, exact)
-    if panel.polarized:
-        first_polarizations(False, panel, sources, exact, sums)
-    aim_at_block(panel, 0, 0, last * panel.layer_step, exact)
-    fill_captures(panel, rules, last, exact)
-    aim_at_block(panel, 0, 0, 0.0, exact)
-    fill_solid_angles(panel, panel.close_distance, exact)
-    product_of_factors(exact)
+    add_beam(wanted, panel, rules, layer, incident, strength, flat, weight, weight, *moved, exact, sums)
 
 
 @fused_kernel
@@ -250,32 +241,12 @@ def sum_of_fields(shape, single, sloped):
         fill(1.0, POLAR, exact)
         fill(1.0, CAPTURE, exact)
         for layer in range(panel.layers):
-            depth = layer * panel.layer_step
             for sub in range(subs):
-                place = (row, column, 0, sub // panel.oversample, sub % panel.oversample, depth)
-                aim = middle_of_block(panel, place)
-                aim_at_field(panel, place, aim[0], planes)
-                if gratings is not None:
-                    centre_patches(planes)
+                aim = aim_field(gratings, panel, row, column, layer, sub, planes)
                 for beam in range(len(beams.weight)):
                     for one in range(listed.first[index], listed.first[index + 1]):
                         spot = listed.spot[one]
-                        for orientation in range(len(spots.cells)):
-                            add_orientation(
-                                shape,
-                                gratings,
-                                single,
-                                sloped,
-                                orientation,
-                                beam,
-                                spot,
-                                aim,
-                                lattice,
-                                beams,
-                                spots,
-                                planes,
-                                flags,
-                            )
+                        add_spot(shape, gratings, single, sloped, spot, beam, aim, lattice, beams, spots, planes, flags)
                     for block in range(count):
                         if (flat == 0.0 or not rules.per_term) and not is_touched(first + block, listed, flags):
                             continue
@@ -316,6 +287,7 @@ def weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, weight
         fill_polarizations(panel, incident, exact)
         product_of_factors(exact)
     else:
+        first_terms(panel, sources, exact)
         factors_of_nanobragg(panel, rules, sources, exact, room.sums[0])
         aim_and_weigh(panel, rules, layer, sub, exact)
     fill(1.0, KEEP, exact)
@@ -373,34 +345,14 @@ def pull_of_fields(shape, single):
         fill(1.0, CAPTURE, exact)
         for layer in range(panel.layers):
             for sub in range(panel.oversample * panel.oversample):
-                depth = layer * panel.layer_step
-                place = (row, column, 0, sub // panel.oversample, sub % panel.oversample, depth)
-                aim = middle_of_block(panel, place)
-                aim_at_field(panel, place, aim[0], planes)
-                if gratings is not None:
-                    centre_patches(planes)
+                aim = aim_field(gratings, panel, row, column, layer, sub, planes)
                 for beam in range(len(beams.weight)):
                     for block in range(count):
                         place_block(index, first + block, listed, exact, at)
                         weigh_block(panel, rules, sources, beams, layer, sub, beam, strength, weights, room)
                     for one in range(listed.first[index], listed.first[index + 1]):
                         spot = listed.spot[one]
-                        for orientation in range(len(spots.cells)):
-                            add_orientation(
-                                shape,
-                                gratings,
-                                single,
-                                None,
-                                orientation,
-                                beam,
-                                spot,
-                                aim,
-                                lattice,
-                                beams,
-                                spots,
-                                planes,
-                                flags,
-                            )
+                        add_spot(shape, gratings, single, None, spot, beam, aim, lattice, beams, spots, planes, flags)
                         found[one] += weigh_cells(planes, flags)
 
     return pull_field

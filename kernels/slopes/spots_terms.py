@@ -78,8 +78,6 @@ from bragg_numba.kernels.spots.rows import (
     L,
 )
 
-_TOPHAT = 0.3969
-
 
 @fused_kernel
 def centre_patches(planes):
@@ -158,13 +156,13 @@ def of_radius(shape, single, square):
             r = math.sqrt(square)
             term, slope = physics.sphere_slope_single(np.float32(r), np.float32(physics.fraction(r)))
         else:
-            term, slope = np.float32(1.0 if square < _TOPHAT else 0.0), np.float32(0.0)
+            term, slope = np.float32(physics.tophat_squared(square)), np.float32(0.0)
         return np.float64(term), np.float64(slope)
     if shape == GAUSS:
         return physics.gauss_slope(square)
     if shape == ROUND:
         return physics.sphere_slope(square)
-    return (1.0 if square < _TOPHAT else 0.0), 0.0
+    return physics.tophat_squared(square), 0.0
 
 
 @shared_function
@@ -359,6 +357,15 @@ def add_orientation(shape, gratings, single, sloped, orientation, beam, at, aim,
             add_ellipse(shape, single, sloped, ellipse, radial, planes, flags)
 
 
+@shared_function
+def add_spot(shape, gratings, single, sloped, at, beam, aim, lattice, beams, spots, planes, flags):
+    """Add the terms of a reflection for one direction of the beam: all orientations and wavelengths."""
+    for orientation in range(len(spots.cells)):
+        add_orientation(
+            shape, gratings, single, sloped, orientation, beam, at, aim, lattice, beams, spots, planes, flags
+        )
+
+
 def gratings_of(shape):
-    """What add_orientation takes as ``gratings``."""
+    """What add_spot takes as ``gratings``."""
     return () if shape == SQUARE else None

@@ -70,6 +70,16 @@ def test_slopes_of_gauss_spots_are_those_of_pixels(fidelity):
     assert_near(slopes, images, expected_images)
 
 
+def test_pixels_of_one_place_have_factors_of_their_own():
+    """Under nanobragg, too, where each pixel's factors come last: with one sub-pixel, one layer and no dmin."""
+    slopes = a_simulator(an_experiment(fidelity="nanobragg")).slopes(NAMES)
+    other = a_simulator(an_experiment(engine="pixels", fidelity="nanobragg")).slopes(NAMES, precision="float64")
+    value, images = slopes.value_and_images()
+    expected, expected_images = other.value_and_images()
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=2e-7 * expected.max())
+    assert_near(slopes, images, expected_images)
+
+
 @cache
 def whole() -> tuple[np.ndarray, np.ndarray]:
     return a_simulator(an_experiment()).slopes(NAMES).value_and_images()
@@ -150,8 +160,9 @@ def a_table() -> StructureFactors:
     return StructureFactors(indices=grid, amplitudes=amplitudes, default_F=20.0)
 
 
-def test_structure_factors_have_slopes_where_they_are_0_too():
-    experiment = an_experiment(structure_factors=a_table(), sampling={"interpolate": False})
+@pytest.mark.parametrize("fidelity", ["physical", "nanobragg"])
+def test_structure_factors_have_slopes_where_they_are_0_too(fidelity):
+    experiment = an_experiment(fidelity=fidelity, structure_factors=a_table(), sampling={"interpolate": False})
     slopes = a_simulator(experiment).slopes("structure_factors.F2, structure_factors.default_F")
     squares = experiment.structure_factors.amplitudes**2
     image, of_table = slopes.image(), slopes.push({"structure_factors.F2": squares})
