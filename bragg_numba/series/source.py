@@ -144,7 +144,7 @@ def _rewrite(
 ) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
     from bragg_numba.series.describe import describe
-    from bragg_numba.series.exposure import dark_frames, exposure_notes
+    from bragg_numba.series.exposure import notes_of_series
     from bragg_numba.series.noise import Noise, scale_background
     from bragg_numba.series.peaks import require_spots, write_peaks
     from bragg_numba.series.pipeline import Slot
@@ -196,7 +196,7 @@ def _rewrite(
                 if drawn:
                     if reader is not None:
                         scale_background(frame, reader.of(index), background)
-                    drawings.append(noise.draw(slot, index))
+                    drawings.append(noise.draw(slot.photons, slot.counts, index))
                     frame = slot.counts
                     total += float(frame.sum(dtype=np.uint64))
                     if row is not None:
@@ -226,14 +226,9 @@ def _rewrite(
         part.discard()
     notes = []
     if drawn:
-        notes = exposure_notes(
-            overloads=np.array([one.overloads for one in drawings]),
-            expected=np.array([one.photons for one in drawings]) * options.scale,
-            pixels=int(np.count_nonzero(description.pixel_mask == 0)),
-            counts=dtype,
-            dark=dark_frames(source.series),
-            most=None if description.recorded is None else description.largest_valid,
-        )
+        overloads = np.array([one.overloads for one in drawings])
+        expected = np.array([one.photons for one in drawings]) * options.scale
+        notes = notes_of_series(source.series, description, dtype, overloads, expected)
     return {"frames": n, "photons": total, "overloads": sum(one.overloads for one in drawings), "notes": notes}
 
 

@@ -134,8 +134,9 @@ def list_jobs(series, options: OutputOptions) -> list[Job]:
     for number, start in enumerate(range(0, n, size), start=1):
         frames = range(start, min(start + size, n))
         digest = common.copy()
-        first = series.first_frame  # noise and shots count from there
-        digest.update(f"{first + start} {first + frames.stop} {series.frames.digest(start, frames.stop)}".encode())
+        # The numbers by which noise and shots are drawn.
+        first, end = series.number_of(start), series.number_of(frames.stop)
+        digest.update(f"{first} {end} {series.frames.digest(start, frames.stop)}".encode())
         jobs.append(Job(number, frames, digest.hexdigest()))
     return jobs
 
