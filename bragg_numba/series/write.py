@@ -168,8 +168,9 @@ def _first_rendering(series, options: OutputOptions) -> dict:
         found = Simulator(plan.experiment, backend=backend, precision=options.precision, plan=plan)
         return {**found.describe_rendering(), "backend": options.backend}
     said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
-    if options.backend != "cpu":  # it may be there for the workers alone
-        return {**said, "engine": "pixels", "truth": "predicted"}
+    if options.backend != "cpu":  # it may be there for the workers alone, who choose the engine that auto is
+        wanted = plan.experiment.sampling.engine
+        return {**said, **({} if wanted == "auto" else {"engine": wanted}), "truth": "predicted"}
     renderer = choose_engine(plan, options.precision)
     return {
         **said,
