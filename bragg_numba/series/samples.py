@@ -22,7 +22,7 @@ from bragg_numba.series import truth
 from bragg_numba.series.background import BackgroundReader
 from bragg_numba.series.noise import Noise, scale_background
 from bragg_numba.series.opened import Source, opened
-from bragg_numba.series.options import OutputOptions
+from bragg_numba.series.options import OutputOptions, type_of_counts
 from bragg_numba.series.pipeline import Renderer, Slot
 from bragg_numba.series.series import Series, load_plan
 from bragg_numba.series.series_plan import SeriesPlan
@@ -102,8 +102,7 @@ class Samples:
         self._seed = None if seed is None else check.whole_number(f"{name}.seed", seed, 0, 2**64 - 1)
         self._background = check.number(f"{name}.background", background, low=0.0, high=1e30)
         self._draws = counts != "none"
-        if counts is None and response in (None, "none"):
-            counts = "uint16"
+        counts = type_of_counts(counts, response)
         least = check.number(f"{name}.threshold", threshold, low=1e-30, high=1e30) if threshold is not None else None
         given: dict[str, Any] = {"precision": precision, "spot_threshold": least}
         kept = {key: written[key] for key in (*given, "seed") if key in written}

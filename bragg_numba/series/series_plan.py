@@ -89,17 +89,17 @@ class SeriesPlan:
 
     def part(self, start: int, stop: int) -> Self:
         """Return frames start..stop as a series that remembers which frames of this one they are."""
-        reference = self.frames.part(0, 1) if self.reference is None else self.reference
         frames, first = self.frames.part(start, stop), self.number_of(start)
-        return type(self)(self.experiment, frames, first_frame=first, reference=reference)
+        return type(self)(self.experiment, frames, first_frame=first, reference=self._first_row())
 
     def part_to_dict(self, start: int, stop: int) -> dict:
         """Return what ``part`` adds to the experiment as what ``json`` can write: arguments of ``SeriesPlan``."""
-        reference = self.frames.part(0, 1) if self.reference is None else self.reference
-        return {
-            "frames": self.frames.part(start, stop).to_dict(),
-            **part_of(self.number_of(start), reference),
-        }
+        rows = self.frames.part(start, stop)
+        return {"frames": rows.to_dict(), **part_of(self.number_of(start), self._first_row())}
+
+    def _first_row(self) -> FrameTable:
+        """Return the row of frame 0 of the whole series, a table of one frame."""
+        return self.frames.part(0, 1) if self.reference is None else self.reference
 
     def to_json(self, output: Mapping | None = None) -> str:
         """Return experiment, table and output options as the JSON of a series plan."""

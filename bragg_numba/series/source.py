@@ -115,10 +115,9 @@ def write_counts(
     dict
         ``frames``, ``photons`` (their sum), ``overloads`` and ``notes``: sentences about frames that no one can want.
     """
-    from bragg_numba.series.options import OutputOptions
+    from bragg_numba.series.options import OutputOptions, type_of_counts
 
-    if counts is None and (response is None or response == "none"):
-        counts = "uint16"
+    counts = type_of_counts(counts, response)
     options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression, response=response)
     background = check.number("--background", background, low=0.0, high=1e30)
     with open_source(source_path) as source:
