@@ -16,7 +16,7 @@ OF_THE_CHECKOUT = [
     "kernels/test_cache.py",
     "lab/machine_code/test_gates.py",
     "lab/parity/test_matrix.py",
-    "test_day_of_a_gpu.py",
+    "test_device_day.py",
     "test_docs.py",
     "test_layers.py",
     "test_package.py",

@@ -323,7 +323,7 @@ def test_spots_render_on_a_gpu_where_they_are_asked_for():
 
     assert (sim.backend, sim.engine, sim.engine_reason, sim.cut_photons) == ("cuda", "spots", "asked for", 1e3)
     assert sim.engine_seconds == {} and sim.notes == sim.plan.notes
-    assert (undecided.engine, undecided.engine_reason) == ("pixels", "they are predicted to take 0.000023 ms")
+    assert undecided.engine == "pixels" and undecided.engine_reason.startswith("they are predicted to take")
     expected = dense(make_plan(experiment))
     assert (np.abs(sim.render() - expected) <= 1e3 + allowed(expected, expected.max())).all()
 
