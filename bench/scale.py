@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -92,7 +92,7 @@ def main(argv=None) -> int:
     given = parser.parse_args(argv)
     sizes = QUICK if given.quick else Sizes()
     if given.frames:
-        sizes = Sizes(frames=given.frames)
+        sizes = replace(sizes, frames=given.frames)
     found = measure(sizes, given.folder)
     text = "\n".join(report(found, Target(nodes=given.nodes)))
     print(text)
