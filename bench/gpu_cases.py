@@ -104,7 +104,7 @@ def full_path_seconds() -> float:
 
 
 def measure(name: str, repeats: int = 7) -> dict:
-    """Median seconds and pixel-steps/s of one case, and the floor of cuda-report for the card at hand."""
+    """Median seconds and pixel-steps/s of one case."""
     case = GPU_CASES[name]
     simulator, render = render_on_gpu(case)
     host = np.zeros(simulator.shape, np.float32)
@@ -126,6 +126,16 @@ def measure(name: str, repeats: int = 7) -> dict:
     }
 
 
+def line_of(row: dict) -> str:
+    """What ``measure`` found of a case, for people."""
+    over = f", {row['over_peer']:.2f} times {row['peer_on']}" if row["peer"] else ""
+    return (
+        f"{row['title']}: {row['seconds_on_device'] * 1e3:.2f} ms on the device, "
+        f"{row['seconds_to_host'] * 1e3:.2f} ms to the host, {row['pixel_steps_per_s']:.3g} pixel-steps/s "
+        f"in {row['precision']}{over}"
+    )
+
+
 def main(argv=None) -> int:
     """Print the table, or why there is none."""
     parser = argparse.ArgumentParser(prog="bench/gpu_cases.py", description=__doc__)
@@ -138,12 +148,7 @@ def main(argv=None) -> int:
         return 0
     rows = [measure(name) for name in (options.names or GPU_CASES)]
     for row in rows:
-        over = f", {row['over_peer']:.2f} times {row['peer_on']}" if row["peer"] else ""
-        print(
-            f"{row['title']}: {row['seconds_on_device'] * 1e3:.2f} ms on the device, "
-            f"{row['seconds_to_host'] * 1e3:.2f} ms to the host, {row['pixel_steps_per_s']:.3g} pixel-steps/s "
-            f"in {row['precision']}{over}"
-        )
+        print(line_of(row))
     if not options.names:
         taken = full_path_seconds()
         rows.append({"name": "full_path", "seconds_a_frame": taken})

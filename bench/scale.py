@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -92,7 +92,7 @@ def main(argv=None) -> int:
     given = parser.parse_args(argv)
     sizes = QUICK if given.quick else Sizes()
     if given.frames:
-        sizes = Sizes(frames=given.frames)
+        sizes = replace(sizes, frames=given.frames)
     found = measure(sizes, given.folder)
     text = "\n".join(report(found, Target(nodes=given.nodes)))
     print(text)
@@ -125,6 +125,11 @@ def stub_series(frames: int):
     return still_series(Experiment.from_nanobragg(WORDS), frames, seed=1, distributions=spread)
 
 
+def stub_options(**output) -> OutputOptions:
+    """Counts alone, as a long series has them."""
+    return OutputOptions(photons=False, counts="uint16", backend="cpu", **output)
+
+
 def stub_crew(spots: int, series, options: OutputOptions, prefix, jobs, clock: StageClock, tell) -> None:
     """Write data files of frames that nobody rendered; stands where ``workers.choose`` returns what renders them."""
     shape = series.experiment.detector.shape
@@ -153,7 +158,7 @@ def write_stubs(series, prefix, **output):
     resume = output.pop("resume", False)
     crew = functools.partial(stub_crew, 2)
     with mock.patch.object(workers, "choose", lambda *_: crew):
-        options = OutputOptions(photons=False, counts="uint16", backend="cpu", **output)
+        options = stub_options(**output)
         return write_series(series, prefix, options, resume=resume)
 
 
@@ -230,7 +235,7 @@ def measure_coordinator(frames: int, folder: Path) -> dict:
     peaks = [_peak_mb()]
     with _cpu(figures, "table_s"):
         series = stub_series(frames)
-    options = OutputOptions(photons=False, counts="uint16", backend="cpu")
+    options = stub_options()
     with _cpu(figures, "jobs_s"):
         jobs = list_jobs(series, options)
     os.makedirs(folder)
@@ -268,21 +273,6 @@ def stub_job(log: str, pause_s: float, plan: str, prefix: str, threads, part) ->
     return {"render": 0.0}
 
 
-@contextmanager
-def _cluster(number: int):
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=number,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        env={"NUMBA_NUM_THREADS": "1"},
-        silence_logs=50,
-    ) as cluster:
-        yield cluster
-
-
 def _counting(handlers: dict, heard: Counter) -> dict:
     """Handlers that count the messages by their names."""
 
@@ -308,11 +298,11 @@ BY_THE_CLOCK = ("heartbeat_worker", "heartbeat-client", "keep-alive", "identity"
 def measure_messages(folder: Path, number: int, jobs: int) -> dict:
     """Messages that a scheduler hears for so many jobs of stub frames on so many workers, and the seconds they cost."""
     series = stub_series(jobs)
-    options = OutputOptions(photons=False, counts="uint16", backend="cpu", frames_per_file=1)
+    options = stub_options(frames_per_file=1)
     listed = list_jobs(series, options)
     log = folder / f"messages{number}-{jobs}"
     heard: Counter = Counter()
-    with _cluster(number) as cluster:
+    with workers.local_cluster(number, 1) as cluster:
         scheduler = cluster.scheduler
         scheduler.handlers = _counting(scheduler.handlers, heard)
         scheduler.stream_handlers.update(_counting(scheduler.stream_handlers, heard))
@@ -330,7 +320,7 @@ def measure_messages(folder: Path, number: int, jobs: int) -> dict:
 def measure_failure(folder: Path, jobs: int) -> dict:
     """Kill one of two workers in the middle of a run: which jobs were begun more than once."""
     series = stub_series(jobs)
-    options = OutputOptions(photons=False, counts="uint16", backend="cpu", frames_per_file=1)
+    options = stub_options(frames_per_file=1)
     log = folder / "failure"
 
     def kill() -> None:
@@ -339,7 +329,7 @@ def measure_failure(folder: Path, jobs: int) -> dict:
         last = log.read_text().splitlines()[-1]
         os.kill(int(last.split()[2]), signal.SIGKILL)
 
-    with _cluster(2) as cluster:
+    with workers.local_cluster(2, 1) as cluster:
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
         stub = functools.partial(stub_job, str(log), 0.05)
@@ -431,7 +421,7 @@ def report(found: dict, target: Target) -> list[str]:
 def model(found: dict, target: Target) -> list[str]:
     """The table of the model: what is measured, scaled to the target."""
     files = -(-target.frames // target.frames_per_file)
-    options = OutputOptions(photons=False, counts="uint16", frames_per_file=target.frames_per_file)
+    options = stub_options(frames_per_file=target.frames_per_file)
     per_master = options.files_per_master
     runs = -(-files // per_master)
     largest = found["frames"][-1]

@@ -114,14 +114,20 @@ def run_there(first, gpu: str) -> tuple[dict[str, tuple[str, str]], str]:
             text=True,
             check=False,
         )
-        outcomes: dict[str, tuple[str, str]] = {}
-        for line in written.read_text().splitlines():
-            name, when, outcome, text = json.loads(line)
-            if when == "setup":
-                outcomes[name] = UNKNOWN if outcome == "passed" else (outcome, text)
-            elif when == "call" or ORDER.index(outcome) > ORDER.index(outcomes[name][0]):
-                outcomes[name] = (outcome, text)
+        outcomes = read_outcomes(written)
     return outcomes, f"exit status {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
+
+
+def read_outcomes(written: Path) -> dict[str, tuple[str, str]]:
+    """What processes wrote of their cases: outcome and text by name, ``UNKNOWN`` of those that did not end."""
+    outcomes: dict[str, tuple[str, str]] = {}
+    for line in written.read_text(encoding="utf-8").splitlines():
+        name, when, outcome, text = json.loads(line)
+        if when == "setup":
+            outcomes[name] = UNKNOWN if outcome == "passed" else (outcome, text)
+        elif when == "call" or name not in outcomes or ORDER.index(outcome) > ORDER.index(outcomes[name][0]):
+            outcomes[name] = (outcome, text)
+    return outcomes
 
 
 def pytest_runtest_logreport(report):

@@ -20,7 +20,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.data_file import DATA, filler, pixel_meaning
-from bragg_numba.io.frame_stack import DIGESTS, FrameStack, digests_of, folders_of
+from bragg_numba.io.frame_stack import DIGESTS, FrameStack, digests_of, escaped, folders_of
 from bragg_numba.io.hdf5 import FOREIGN, BadFile, open_hdf5, reading
 from bragg_numba.io.nxmx import TRUTH, group, now
 
@@ -178,7 +178,7 @@ def write_index(
     runs
         The masters, in the order of their frames.
     process
-        Text by name, for /entry/process: what wrote the series, and of what.
+        Text by name, for /entry/process: that of the masters, but for the plan, which is that of the whole series.
     recorded
         Whether the counts are what a detector says.
     """
@@ -194,12 +194,12 @@ def write_index(
     data = group(entry, "data", "NXdata", signal="data")
     layout, start = h5py.VirtualLayout((frames, *shape), np.dtype(dtype)), 0
     for run in runs:
-        layout[start : start + run.frames] = h5py.VirtualSource(_escaped(run), DATA, (run.frames, *shape), layout.dtype)
+        source = h5py.VirtualSource(escaped(run.name), DATA, (run.frames, *shape), layout.dtype)
+        layout[start : start + run.frames] = source
         start += run.frames
     made = data.create_virtual_dataset("data", layout, fillvalue=filler(dtype))
     set_attributes(made, **pixel_meaning(dtype, recorded))
     told = group(entry, "process", "NXprocess")
-    told["program"] = "bragg_numba"
     for name, text in process.items():
         told[name] = text
     longest = max(len(os.fsencode(run.name)) for run in runs)
@@ -228,16 +228,11 @@ def index_tables(file, folder: Path, runs: Sequence[IndexedRun]) -> None:
         layout, start = h5py.VirtualLayout((sum(run.rows[name] for run in runs),), kind), 0
         for run in runs:
             if run.rows[name]:
-                source = h5py.VirtualSource(_escaped(run), f"{TRUTH}/{name}", (run.rows[name],), kind)
+                source = h5py.VirtualSource(escaped(run.name), f"{TRUTH}/{name}", (run.rows[name],), kind)
                 layout[start : start + run.rows[name]] = source
             start += run.rows[name]
         truth.create_virtual_dataset(name, layout)
     file[DIGESTS] = np.concatenate(digests)
-
-
-def _escaped(run: IndexedRun) -> str:
-    """A name as HDF5 takes it: a single % would begin a pattern."""
-    return run.name.replace("%", "%%")
 
 
 def require_no_run(path) -> None:

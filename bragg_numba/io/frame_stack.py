@@ -336,6 +336,11 @@ def _size(bounds: Bounds) -> int:
     return math.prod(b - a + 1 for a, b in zip(*bounds, strict=True))
 
 
+def escaped(name: str) -> str:
+    """Return a file's name as virtual datasets have it: to HDF5 a single % there begins a pattern."""
+    return name.replace("%", "%%")
+
+
 def folders_of(path) -> list[Path]:
     """Folders in which the files beside ``path`` may lie: that of the file itself, then those of links to it."""
     at = Path(os.path.abspath(path))

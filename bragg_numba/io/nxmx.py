@@ -150,6 +150,16 @@ class Description:
         return replace(self, dtype=dtype, recorded=None if dtype == "float32" else self.recorded)
 
     @property
+    def process_texts(self) -> dict[str, str]:
+        """What /entry/process says of these frames, text by name."""
+        texts = {"program": "bragg_numba", **self.process}
+        if self.dtype != "float32":
+            texts["noise"] = NOISE
+        if self.recorded is not None:
+            texts["response"] = self.recorded.text
+        return texts
+
+    @property
     def largest_valid(self) -> int:
         """Largest pixel that is a measurement."""
         most = LARGEST_VALID[self.dtype]
@@ -242,13 +252,8 @@ def write_head(file, description: Description, start_time: str) -> None:
     _write_sample(entry, description)
     group(entry, "data", "NXdata", signal="data")
     process = group(entry, "process", "NXprocess")
-    process["program"] = "bragg_numba"
-    for name, text in description.process.items():
+    for name, text in description.process_texts.items():
         process[name] = text
-    if description.dtype != "float32":
-        process["noise"] = NOISE
-    if description.recorded is not None:
-        process["response"] = description.recorded.text
 
 
 def group(parent, name: str, nx_class: str, **attributes):

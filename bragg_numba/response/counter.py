@@ -57,18 +57,35 @@ def poisson(
     >>> poisson(np.zeros((1, 3), dtype=np.float32), seed=1)
     array([[0, 0, 0]], dtype=uint32)
     """
-    if is_on_device(photons):
-        return _poisson_on_device(photons, seed, frame, first_row, n_fast, out)
-    image = as_image(photons)
+    on_device = is_on_device(photons)
+    image = photons if on_device else as_image(photons)
     first_row = check.whole_number("first_row", first_row, 0, 2**32 - 1)
-    if n_fast is not None and n_fast != image.shape[1]:
-        raise InputError("n_fast", f"must be the width of photons ({image.shape[1]})", n_fast, "tiles are whole rows")
+    if n_fast is not None and n_fast != image.shape[-1]:
+        raise InputError("n_fast", f"must be the width of photons ({image.shape[-1]})", n_fast, "tiles are whole rows")
+    if on_device:
+        from bragg_numba.response.cuda_counts import poisson_on_device
+
+        seed, frame = checked_shot(seed, frame)
+        if out is not None:
+            raise InputError("out", "must be left out for photons on a device")
+        return poisson_on_device(image, seed, frame, first_row)
     if out is None:
         out = np.empty(image.shape, dtype=np.uint32)
     elif out.shape != image.shape or out.dtype != np.uint32 or not out.flags.c_contiguous:
         raise InputError("out", f"must be a contiguous uint32 array of shape {image.shape}", out.shape)
     draw_counts(image, seed, frame, out, top=2**32 - 1, first_pixel=first_row * image.shape[1])
     return out
+
+
+def checked_shot(seed: int, frame: int) -> tuple[int, int]:
+    """Return seed and frame of the noise as whole numbers that the stream has.
+
+    Raises
+    ------
+    InputError
+        If one is not.
+    """
+    return check.whole_number("seed", seed, 0, 2**64 - 1), check.whole_number("frame", frame, 0, 2**32 - 1)
 
 
 def draw_counts(
@@ -103,8 +120,7 @@ def draw_counts(
     """
     from bragg_numba.kernels.random.philox import N_STATISTICS, chunks_of, poisson_counts
 
-    seed = check.whole_number("seed", seed, 0, 2**64 - 1)
-    frame = check.whole_number("frame", frame, 0, 2**32 - 1)
+    seed, frame = checked_shot(seed, frame)
     found = np.empty((chunks_of(photons.size, first_pixel), N_STATISTICS))
     poisson_counts(
         photons.reshape(-1),
@@ -145,17 +161,3 @@ def _drawn(photons: np.ndarray, found: np.ndarray, scale: float) -> Drawn:
             check_photons(photons * np.float32(scale))
     most = float(found[:, MOST].max(initial=0.0))
     return Drawn(float(found[:, SUM].sum()), most, int(found[:, OVERLOADS].sum()))
-
-
-def _poisson_on_device(photons, seed, frame, first_row, n_fast, out):
-    """poisson for a device array; ``out`` must be None."""
-    from bragg_numba.response.cuda_counts import poisson_on_device
-
-    seed = check.whole_number("seed", seed, 0, 2**64 - 1)
-    frame = check.whole_number("frame", frame, 0, 2**32 - 1)
-    first_row = check.whole_number("first_row", first_row, 0, 2**32 - 1)
-    if n_fast is not None and n_fast != photons.shape[1]:
-        raise InputError("n_fast", f"must be the width of photons ({photons.shape[1]})", n_fast, "tiles are whole rows")
-    if out is not None:
-        raise InputError("out", "must be left out for photons on a device")
-    return poisson_on_device(photons, seed, frame, first_row)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from functools import lru_cache
 
 from bragg_numba.render import devices
-from bragg_numba.response.spread import FIBRE_WIDTH, fibre_weights, gauss_weights, padded
+from bragg_numba.response.spread import FIBRE_WIDTH, GAUSS_WIDTH, fibre_weights, gauss_weights, padded
 
 
 def is_possible() -> bool:
@@ -65,8 +64,7 @@ def kernel_transform(kernel, sides: tuple[int, int], xp):
 
 def gauss_transform(fwhm_px: float, sides: tuple[int, int], exact: bool, xp):
     """Return the padded shape for a Gauss function, and its transform."""
-    sigma = fwhm_px / (2.0 * math.sqrt(2.0 * math.log(2.0)))
-    rows = [gauss_weights(sigma, n - 1) for n in sides]
+    rows = [gauss_weights(fwhm_px / GAUSS_WIDTH, n - 1) for n in sides]
     shape = padded(sides, [len(row) - 1 for row in rows])
     slow, fast = (xp.zeros(n) for n in shape)
     for there, row in ((slow, rows[0]), (fast, rows[1])):

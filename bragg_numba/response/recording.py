@@ -8,7 +8,7 @@ import numpy as np
 
 from bragg_numba import checks as check
 from bragg_numba.errors import InputError
-from bragg_numba.response.counter import draw_counts, sum_of, sum_photons
+from bragg_numba.response.counter import checked_shot, draw_counts, sum_of, sum_photons
 from bragg_numba.response.maps import bad_pixels, pixel_gains, quantile_table
 from bragg_numba.response.photons import as_image, is_on_device
 from bragg_numba.response.stages import LARGEST, Stages
@@ -79,8 +79,7 @@ def record(
     image = photons if on_device else as_image(photons)
     exposure_s = check.number("exposure_s", exposure_s, above=0.0, high=1e12)
     scale = check.number("scale", scale, low=0.0, high=1e30)
-    seed = check.whole_number("seed", seed, 0, 2**64 - 1)
-    frame = check.whole_number("frame", frame, 0, 2**32 - 1)
+    seed, frame = checked_shot(seed, frame)
     first_row = check.whole_number("first_row", first_row, 0, 2**32 - 1)
     top = LARGEST["uint32"] if top is None else check.count("top", top, low=6, high=LARGEST["uint32"])
     top = min(top, response.saturation(exposure_s))

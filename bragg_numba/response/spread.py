@@ -10,7 +10,8 @@ import numpy as np
 
 from bragg_numba.errors import InputError
 
-#: A fibre's full width at half maximum over its length g.
+#: Full widths at half maximum: of a Gauss function over its sigma, of a fibre over its length g.
+GAUSS_WIDTH = 2.0 * math.sqrt(2.0 * math.log(2.0))
 FIBRE_WIDTH = 2.0 * math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
 #: Pixels of a side up to which a frame is spread by one transform that no tail is folded in.
@@ -48,7 +49,7 @@ def spread_gauss(image: np.ndarray, fwhm_px: float) -> np.ndarray:
     from scipy.ndimage import convolve1d
     from scipy.signal import fftconvolve
 
-    sigma, spread = fwhm_px / (2.0 * math.sqrt(2.0 * math.log(2.0))), image
+    sigma, spread = fwhm_px / GAUSS_WIDTH, image
     for axis in (1, 0):
         weights = gauss_weights(sigma, image.shape[axis] - 1)
         if len(weights) <= FEW_WEIGHTS:
@@ -130,9 +131,9 @@ def _transformed_single(image: np.ndarray, transform: np.ndarray, shape: tuple[i
     from bragg_numba.kernels.response.coarse import multiply_pairs, pad
 
     workers = _threads()
-    padded = np.empty(shape, dtype=np.float32)
-    pad(image, padded)
-    found = rfft(padded, axis=1, workers=workers)
+    wide = np.empty(shape, dtype=np.float32)
+    pad(image, wide)
+    found = rfft(wide, axis=1, workers=workers)
     found = fft(found, axis=0, workers=workers, overwrite_x=True)
     multiply_pairs(transform, found.view(np.float32))
     found = ifft(found, axis=0, workers=workers, overwrite_x=True)

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from bragg_numba.io.nxmx import SATURATION
+from bragg_numba.io.nxmx import SATURATION, Description
+
+
+def notes_of_series(
+    series, description: Description, counts: str | None, overloads: np.ndarray, expected: np.ndarray
+) -> list[str]:
+    """``exposure_notes`` of a series, as its files describe their frames."""
+    return exposure_notes(
+        overloads=overloads,
+        expected=expected,
+        pixels=int(np.count_nonzero(description.pixel_mask == 0)),
+        counts=counts,
+        dark=dark_frames(series),
+        most=None if description.recorded is None else description.largest_valid,
+    )
 
 
 def exposure_notes(

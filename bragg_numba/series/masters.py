@@ -14,17 +14,16 @@ from bragg_numba.io import nxmx
 from bragg_numba.io.attributes import set_attributes
 from bragg_numba.io.data_file import DATA, PartFile, create_hdf5, filler, pixel_meaning
 from bragg_numba.io.frame_index import RUN, IndexedRun, index_tables, is_run, require_no_run, write_index
-from bragg_numba.io.frame_stack import DIGESTS, Wanted, verified
+from bragg_numba.io.frame_stack import DIGESTS, Wanted, escaped, verified
 from bragg_numba.io.hdf5 import reading
 from bragg_numba.io.nxmx import Description
 from bragg_numba.series.background import write_background
 from bragg_numba.series.describe import describe, export_texts
 from bragg_numba.series.experiment_list import experiment_list
-from bragg_numba.series.exposure import dark_frames, exposure_notes
+from bragg_numba.series.exposure import notes_of_series
 from bragg_numba.series.options import OutputOptions, data_path, index_path, master_path, run_name, run_path
 from bragg_numba.series.pipeline import Job
 from bragg_numba.series.transmission import write_transmission
-from bragg_numba.versions import NOISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +123,12 @@ def publish_masters(
             name = run.master(prefix, product, options).name
             indexed[product].append(IndexedRun(name, len(run.frames), len(run.jobs), lengths))
     if runs[0].number is not None:
-        texts = {**description.process, "series": series.to_json(options.to_dict())}
+        whole = series.to_json(options.to_dict())
         for product, dtype in options.products.items():
             path = index_path(prefix, product, options)
-            texts |= {"noise": NOISE} if product == "counts" else {}
-            _write_index(path, description.with_pixels(dtype), indexed[product], texts)
+            _write_index(path, description.with_pixels(dtype), indexed[product], whole)
             done.masters.append(path)
-    exposed = exposure_notes(
-        overloads=np.concatenate(overloads),
-        expected=np.concatenate(expected),
-        pixels=int(np.count_nonzero(description.pixel_mask == 0)),
-        counts=options.counts,
-        dark=dark_frames(series),
-        most=None if description.recorded is None else description.largest_valid,
-    )
+    exposed = notes_of_series(series, description, options.counts, np.concatenate(overloads), np.concatenate(expected))
     return replace(done, notes=[*dict.fromkeys(done.notes), *exposed])
 
 
@@ -231,9 +222,7 @@ def _write_master(
         for number, job in enumerate(run.jobs, start=1):
             source = data_path(prefix, product, options, job.number)
             # Names alone: the series can be moved as a whole.
-            # HDF5 takes a single % in them for the beginning of a pattern.
-            name = source.name.replace("%", "%%")
-            virtual = h5py.VirtualSource(name, DATA, (len(job.frames), *shape), np.dtype(description.dtype))
+            virtual = h5py.VirtualSource(escaped(source.name), DATA, (len(job.frames), *shape), layout.dtype)
             layout[job.frames.start - first : job.frames.stop - first] = virtual
             data[f"data_{number:06d}"] = h5py.ExternalLink(source.name, DATA)
             if options.spots:
@@ -259,13 +248,14 @@ def _write_master(
     return note
 
 
-def _write_index(path: Path, description: Description, runs: list[IndexedRun], process: dict[str, str]) -> None:
-    """Write the index of one product's masters."""
+def _write_index(path: Path, description: Description, runs: list[IndexedRun], whole: str) -> None:
+    """Write the index of one product's masters; ``whole`` is the plan of the whole series."""
     part, recorded = PartFile(path), description.recorded is not None
     try:
         with create_hdf5(part.part, path) as file:
             shape = description.geometry.n_slow, description.geometry.n_fast
-            write_index(file, shape, description.dtype, runs, process, recorded=recorded)
+            texts = {**description.process_texts, "series": whole}
+            write_index(file, shape, description.dtype, runs, texts, recorded=recorded)
             index_tables(file, path.parent, runs)
             file["/entry"]["end_time"] = nxmx.now()
         part.publish()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bragg_numba.response.counter import Drawn
+from bragg_numba.io.nxmx import SATURATION
+from bragg_numba.response.counter import Drawn, draw_counts
 from bragg_numba.series.options import OutputOptions
-from bragg_numba.series.pipeline import Slot, draw_counts
 from bragg_numba.series.recorder import recorder_of
 from bragg_numba.series.series_plan import SeriesPlan
 
@@ -14,23 +14,22 @@ _WORD = 2**64 - 1
 
 
 class Noise:
-    """Draws the counts of a series again and again; they follow from seed, epoch, frame and pixel alone.
+    """Draws the counts of a series, in one epoch or many; they follow from seed, epoch, frame and pixel alone.
 
     Parameters
     ----------
     series
         Whose frames they are; their column ``seed`` counts where no seed is given.
     options
-        Type of the counts, scale, detector, and the seed of frames that have none.
+        Scale, detector, and the seed of frames that have none.
     seed
         Of all frames; None: theirs.
     """
 
     def __init__(self, series: SeriesPlan, options: OutputOptions, seed: int | None = None) -> None:
-        self._options = options
+        self._series, self._scale = series, options.scale
         self._seed = options.seed if seed is None else seed
         self._of_frames = series.frames["seed"] if "seed" in series.frames and seed is None else None
-        self._first_frame = series.first_frame
         self._recorder = recorder_of(series, options.response)
 
     def seed(self, index: int, epoch: int = 0) -> int:
@@ -38,10 +37,15 @@ class Noise:
         own = self._seed if self._of_frames is None else int(self._of_frames[index])
         return own ^ _scrambled(epoch)
 
-    def draw(self, slot: Slot, index: int, epoch: int = 0) -> Drawn:
-        """Draw the counts of frame ``index`` into ``slot.counts`` from ``slot.photons``."""
-        number = self._first_frame + index
-        return draw_counts(slot, self.seed(index, epoch), number, self._options.scale, self._recorder)
+    def draw(self, photons: np.ndarray, counts: np.ndarray, index: int, epoch: int = 0) -> Drawn:
+        """Draw the counts of frame ``index``, (slow, fast) uint16 or uint32, from its expected photons, float32.
+
+        They are what the detector says, where there is one, and are cut at their type's ``SATURATION``.
+        """
+        seed, number, top = self.seed(index, epoch), self._series.number_of(index), SATURATION[counts.dtype.name]
+        if self._recorder is not None:
+            return self._recorder.draw(photons, seed, number, counts, top=top, scale=self._scale)
+        return draw_counts(photons, seed, number, counts, top=top, scale=self._scale)
 
 
 def scale_background(photons: np.ndarray, background: np.ndarray, factor: float) -> None:

@@ -95,7 +95,7 @@ class Source:
         if group is None or frames is None:
             return None
         with reading(path):
-            place = np.flatnonzero(frames["frame"] == self.series.first_frame + index)
+            place = np.flatnonzero(frames["frame"] == self.series.number_of(index))
             return {name: group[name][int(place[0])] for name in names} if len(place) else None
 
     def lattices(self, index: int) -> np.ndarray | None:
@@ -103,7 +103,7 @@ class Source:
         rows = self.lattice_table()
         if rows is None:
             return None
-        number = self.series.first_frame + index
+        number = self.series.number_of(index)
         first, last = np.searchsorted(rows["frame"], [number, number + 1])
         return rows[first:last]
 
@@ -120,9 +120,8 @@ class Source:
                 if table is not None:
                     self.tables["lattices"] = table[()]
         if "lattices" not in self.tables:
-            first = self.series.first_frame
             plans = (make_plan(self.series.experiment_of(i)) for i in range(len(self.series)))
-            rows = [lattice_records(plan, number) for number, plan in enumerate(plans, start=first)]
+            rows = [lattice_records(plan, self.series.number_of(i)) for i, plan in enumerate(plans)]
             self.tables["lattices"] = np.concatenate([np.zeros(0, LATTICE), *(one for one in rows if one is not None)])
         return self.tables["lattices"]
 
@@ -135,8 +134,8 @@ class Source:
             group = self.file.get(nxmx.TRUTH)
             if group is not None and "frames" in group:
                 return group["frames"][()]
-        series, first = self.series, self.series.first_frame
-        return np.array([frame_record(make_plan(series.experiment_of(i)), first + i) for i in range(len(series))])
+        plans = (make_plan(self.series.experiment_of(i)) for i in range(len(self.series)))
+        return np.array([frame_record(plan, self.series.number_of(i)) for i, plan in enumerate(plans)])
 
     def require_other(self, path) -> None:
         """Refuse to write a file of the series that is read, under whatever name.

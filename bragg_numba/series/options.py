@@ -22,6 +22,11 @@ FRAMES_PER_MASTER = 100_000
 LAYOUTS = ("nxmx", "geom")
 
 
+def type_of_counts(counts: str | None, response) -> str | None:
+    """The type of counts that are drawn in any case: uint16 where nobody says one; None where the response does."""
+    return "uint16" if counts is None and response in (None, "none") else counts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
     """What is written for every frame."""

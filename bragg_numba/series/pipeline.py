@@ -27,8 +27,8 @@ from bragg_numba.plan.plan import Plan, make_plan
 from bragg_numba.render.amorphous import KeptBackground
 from bragg_numba.render.transmission import KeptTransmission
 from bragg_numba.series import interrupts, truth
+from bragg_numba.series.noise import Noise
 from bragg_numba.series.options import OutputOptions, data_path
-from bragg_numba.series.recorder import Recorder, recorder_of
 from bragg_numba.series.stages import StageClock
 
 #: Frames take turns, whole ones, where kernels have to, and on a GPU, which gains nothing from two at the same time.
@@ -69,20 +69,6 @@ class Slot:
         if product not in self.packed:
             self.packed[product] = np.empty(codec.room(frame), dtype=np.uint8)
         return codec.pack(frame, self.packed[product])
-
-
-def draw_counts(slot: Slot, seed: int, frame: int, scale: float, recorder: Recorder | None = None):
-    """Draw the Poisson counts of ``slot.photons`` times ``scale`` into ``slot.counts``; return ``Drawn``.
-
-    Counts are cut at their type's ``SATURATION``. A recorder makes them what its detector says.
-    """
-    from bragg_numba.io.nxmx import SATURATION
-    from bragg_numba.response import counter
-
-    top = SATURATION[slot.counts.dtype.name]
-    if recorder is not None:
-        return recorder.draw(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
-    return counter.draw_counts(slot.photons, seed, frame, slot.counts, top=top, scale=scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +120,7 @@ class Renderer:
         self.stop = threading.Event()
         self._plan: Plan | None = None
         self._background, self._transmission = KeptBackground(), KeptTransmission()
-        self._recorder = recorder_of(series, options.response)
+        self._noise = Noise(series, options)
 
     def plan(self, index: int):
         """The plan of one frame."""
@@ -175,8 +161,7 @@ class Renderer:
         from bragg_numba.threads import threads
 
         with self._kernels(), threads(self.layout.threads):
-            number = self.series.first_frame + index
-            return draw_counts(slot, self.seed(index), number, self.options.scale, self._recorder)
+            return self._noise.draw(slot.photons, slot.counts, index)
 
     def sum_photons(self, slot: Slot):
         """What ``draw_counts`` returns, without drawing."""
@@ -188,7 +173,7 @@ class Renderer:
 
     def seed(self, index: int) -> int:
         """The noise seed of one frame."""
-        return int(self.series.frames["seed"][index]) if "seed" in self.series.frames else self.options.seed
+        return self._noise.seed(index)
 
     def _kernels(self):
         return KERNELS if self.layout.alone else nullcontext()
@@ -383,7 +368,7 @@ class _Lanes:
             raise Stopped
         with clock("plan"):
             plan = renderer.plan(index)
-            number = renderer.series.first_frame + index
+            number = renderer.series.number_of(index)
             record, lattices = truth.frame_record(plan, number), truth.lattice_records(plan, number)
         with clock("render"):
             simulator = renderer.render(plan, slot.photons)

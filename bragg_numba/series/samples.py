@@ -22,7 +22,7 @@ from bragg_numba.series import truth
 from bragg_numba.series.background import BackgroundReader
 from bragg_numba.series.noise import Noise, scale_background
 from bragg_numba.series.opened import Source, opened
-from bragg_numba.series.options import OutputOptions
+from bragg_numba.series.options import OutputOptions, type_of_counts
 from bragg_numba.series.pipeline import Renderer, Slot
 from bragg_numba.series.series import Series, load_plan
 from bragg_numba.series.series_plan import SeriesPlan
@@ -102,8 +102,7 @@ class Samples:
         self._seed = None if seed is None else check.whole_number(f"{name}.seed", seed, 0, 2**64 - 1)
         self._background = check.number(f"{name}.background", background, low=0.0, high=1e30)
         self._draws = counts != "none"
-        if counts is None and response in (None, "none"):
-            counts = "uint16"
+        counts = type_of_counts(counts, response)
         least = check.number(f"{name}.threshold", threshold, low=1e-30, high=1e30) if threshold is not None else None
         given: dict[str, Any] = {"precision": precision, "spot_threshold": least}
         kept = {key: written[key] for key in (*given, "seed") if key in written}
@@ -152,7 +151,7 @@ class Samples:
             if self._background != 1.0:
                 scale_background(slot.photons, self._reader().of(index), self._background)
             if self._noise is not None:
-                drawn = self._noise.draw(slot, index, epoch)
+                drawn = self._noise.draw(slot.photons, slot.counts, index, epoch)
                 record["noise_seed"], record["overloads"] = self._noise.seed(index, epoch), drawn.overloads
             return Sample(slot.photons, slot.counts if self._draws else None, record, spots, labels)
 
@@ -167,18 +166,20 @@ class Samples:
         source.frame(index, slot.photons)
         row, spots = source.truth(index)
         if row is None:
-            record = truth.frame_record(make_plan(self.series.experiment_of(index)), self.series.first_frame + index)
+            record = truth.frame_record(make_plan(self.series.experiment_of(index)), self.series.number_of(index))
         else:
             record = np.array(row)
-        labels = (source.labels(index, self._labels) or {}) if self._labels else {}
+        found = source.labels(index, self._labels) if self._labels else {}
+        if found is None:
+            raise InputError(os.fspath(source.path), f"lacks label images of frame {index}")
         if spots is None or self._options.spot_threshold == self._least_in_file:
-            return record, spots, labels
-        return record, *keep_spots(spots, labels, spots["photons"] >= self._options.spot_threshold)
+            return record, spots, found
+        return record, *keep_spots(spots, found, spots["photons"] >= self._options.spot_threshold)
 
     def _render(self, index: int, slot: Slot) -> _Truth:
         renderer = self._renderer = self._renderer or Renderer(self.series, replace(self._options, response=None))
         plan = renderer.plan(index)
-        record = truth.frame_record(plan, self.series.first_frame + index)
+        record = truth.frame_record(plan, self.series.number_of(index))
         simulator = renderer.render(plan, slot.photons)
         found = renderer.sum_photons(slot)
         record["engine"], record["truth"] = simulator.engine, simulator.truth

@@ -68,15 +68,18 @@ class SeriesPlan:
         """Whether frames have lists of lattices, which may be empty."""
         return self.frames.has_lattices or self.experiment.lattices is not None
 
+    def number_of(self, index: int) -> int:
+        """Return the number by which a frame's noise and shot are drawn: its index in the whole series."""
+        return self.first_frame + index
+
     def experiment_of(self, index: int) -> Experiment:
         """Return the experiment of one frame; what does not change is shared with ``experiment``."""
         if not 0 <= index < len(self):
             raise InputError("frame", f"must lie between 0 and {len(self) - 1}", index)
         try:
-            shot = self.first_frame + index
-            return apply_frame(self.experiment, self.frames.row(index), index, self._spectra, shot)
+            return apply_frame(self.experiment, self.frames.row(index), index, self._spectra, self.number_of(index))
         except InputError as error:
-            raise InputError(f"frames[{self.first_frame + index}]", str(error)) from None
+            raise InputError(f"frames[{self.number_of(index)}]", str(error)) from None
 
     def reference_experiment(self) -> Experiment:
         """Return the experiment of frame 0, for a part of a longer series that of the longer one."""
@@ -86,17 +89,17 @@ class SeriesPlan:
 
     def part(self, start: int, stop: int) -> Self:
         """Return frames start..stop as a series that remembers which frames of this one they are."""
-        reference = self.frames.part(0, 1) if self.reference is None else self.reference
-        first = self.first_frame + start
-        return type(self)(self.experiment, self.frames.part(start, stop), first_frame=first, reference=reference)
+        frames, first = self.frames.part(start, stop), self.number_of(start)
+        return type(self)(self.experiment, frames, first_frame=first, reference=self._first_row())
 
     def part_to_dict(self, start: int, stop: int) -> dict:
         """Return what ``part`` adds to the experiment as what ``json`` can write: arguments of ``SeriesPlan``."""
-        reference = self.frames.part(0, 1) if self.reference is None else self.reference
-        return {
-            "frames": self.frames.part(start, stop).to_dict(),
-            **part_of(self.first_frame + start, reference),
-        }
+        rows = self.frames.part(start, stop)
+        return {"frames": rows.to_dict(), **part_of(self.number_of(start), self._first_row())}
+
+    def _first_row(self) -> FrameTable:
+        """Return the row of frame 0 of the whole series, a table of one frame."""
+        return self.frames.part(0, 1) if self.reference is None else self.reference
 
     def to_json(self, output: Mapping | None = None) -> str:
         """Return experiment, table and output options as the JSON of a series plan."""

@@ -115,10 +115,9 @@ def write_counts(
     dict
         ``frames``, ``photons`` (their sum), ``overloads`` and ``notes``: sentences about frames that no one can want.
     """
-    from bragg_numba.series.options import OutputOptions
+    from bragg_numba.series.options import OutputOptions, type_of_counts
 
-    if counts is None and (response is None or response == "none"):
-        counts = "uint16"
+    counts = type_of_counts(counts, response)
     options = OutputOptions(photons=False, counts=counts, scale=scale, compression=compression, response=response)
     background = check.number("--background", background, low=0.0, high=1e30)
     with open_source(source_path) as source:
@@ -144,7 +143,7 @@ def _rewrite(
 ) -> dict:
     from bragg_numba.series.background import PATH, BackgroundReader
     from bragg_numba.series.describe import describe
-    from bragg_numba.series.exposure import dark_frames, exposure_notes
+    from bragg_numba.series.exposure import notes_of_series
     from bragg_numba.series.noise import Noise, scale_background
     from bragg_numba.series.peaks import require_spots, write_peaks
     from bragg_numba.series.pipeline import Slot
@@ -196,7 +195,7 @@ def _rewrite(
                 if drawn:
                     if reader is not None:
                         scale_background(frame, reader.of(index), background)
-                    drawings.append(noise.draw(slot, index))
+                    drawings.append(noise.draw(slot.photons, slot.counts, index))
                     frame = slot.counts
                     total += float(frame.sum(dtype=np.uint64))
                     if row is not None:
@@ -226,14 +225,9 @@ def _rewrite(
         part.discard()
     notes = []
     if drawn:
-        notes = exposure_notes(
-            overloads=np.array([one.overloads for one in drawings]),
-            expected=np.array([one.photons for one in drawings]) * options.scale,
-            pixels=int(np.count_nonzero(description.pixel_mask == 0)),
-            counts=dtype,
-            dark=dark_frames(source.series),
-            most=None if description.recorded is None else description.largest_valid,
-        )
+        overloads = np.array([one.overloads for one in drawings])
+        expected = np.array([one.photons for one in drawings]) * options.scale
+        notes = notes_of_series(source.series, description, dtype, overloads, expected)
     return {"frames": n, "photons": total, "overloads": sum(one.overloads for one in drawings), "notes": notes}
 
 

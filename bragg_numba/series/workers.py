@@ -77,20 +77,25 @@ def _run_here(threads, series, options: OutputOptions, prefix: Path, jobs, clock
     write_data_files(series, options, prefix, jobs, threads=threads, on_frame=lambda: tell(1), clock=clock)
 
 
-def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tell) -> None:
+def local_cluster(number: int, threads: int):
+    """Start a Dask cluster of this many processes on this machine, each with so many threads for its kernels."""
     from distributed import LocalCluster
 
+    return LocalCluster(
+        n_workers=number,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        # Each process gets its share of the cores; numba reads this when it is imported.
+        env={"NUMBA_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
+        silence_logs=50,
+    )
+
+
+def _run_locally(number: int, threads, series, options, prefix, jobs, clock, tell) -> None:
     share = threads or max(1, (os.cpu_count() or 1) // number)
     try:
-        cluster = LocalCluster(
-            n_workers=min(number, len(jobs)),
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            # Each process gets its share of the cores; numba reads this when it is imported.
-            env={"NUMBA_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "passive"},
-            silence_logs=50,
-        )
+        cluster = local_cluster(min(number, len(jobs)), share)
     except (OSError, RuntimeError, TimeoutError) as error:
         raise InputError("workers", f"could not be started: {error}") from None
     try:

@@ -134,8 +134,9 @@ def list_jobs(series, options: OutputOptions) -> list[Job]:
     for number, start in enumerate(range(0, n, size), start=1):
         frames = range(start, min(start + size, n))
         digest = common.copy()
-        first = series.first_frame  # noise and shots count from there
-        digest.update(f"{first + start} {first + frames.stop} {series.frames.digest(start, frames.stop)}".encode())
+        # The numbers by which noise and shots are drawn.
+        first, end = series.number_of(start), series.number_of(frames.stop)
+        digest.update(f"{first} {end} {series.frames.digest(start, frames.stop)}".encode())
         jobs.append(Job(number, frames, digest.hexdigest()))
     return jobs
 
@@ -167,8 +168,9 @@ def _first_rendering(series, options: OutputOptions) -> dict:
         found = Simulator(plan.experiment, backend=backend, precision=options.precision, plan=plan)
         return {**found.describe_rendering(), "backend": options.backend}
     said = {"backend": options.backend, "cutoff_photons": plan.experiment.sampling.cutoff_photons}
-    if options.backend != "cpu":  # it may be there for the workers alone
-        return {**said, "engine": "pixels", "truth": "predicted"}
+    if options.backend != "cpu":  # it may be there for the workers alone, who choose the engine that auto is
+        wanted = plan.experiment.sampling.engine
+        return {**said, **({} if wanted == "auto" else {"engine": wanted}), "truth": "predicted"}
     renderer = choose_engine(plan, options.precision)
     return {
         **said,

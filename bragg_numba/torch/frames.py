@@ -196,8 +196,7 @@ class Frames(Dataset):
             "epoch": torch.tensor(epoch),
             "corner": torch.tensor(corner),
         }
-        spots, images = taken.spots, taken.labels or {}
-        images = {name: image[window] for name, image in images.items()}
+        spots, images = taken.spots, {name: image[window] for name, image in taken.labels.items()}
         if spots is not None:
             if self._crop is not None:
                 kept = _within(spots, images.get("spot"), corner, frame.shape)

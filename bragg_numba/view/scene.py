@@ -14,13 +14,15 @@ import numpy as np
 from bragg_numba.errors import BraggError, InputError
 from bragg_numba.experiment.placing import curve_of, place_detector
 from bragg_numba.io.hdf5 import reading
-from bragg_numba.io.nxmx import DEAD, NOISY, SATURATION
+from bragg_numba.io.nxmx import DEAD, NOISY
 from bragg_numba.plan.plan import make_plan
 from bragg_numba.predict.spots import SPOT, spot_table
 from bragg_numba.series.background import BackgroundReader, list_backgrounds
 from bragg_numba.series.mcstas import mcstas_geometry
+from bragg_numba.series.noise import Noise
 from bragg_numba.series.opened import Source
-from bragg_numba.series.recorder import recorder_of, rendered_pixels
+from bragg_numba.series.options import OutputOptions
+from bragg_numba.series.recorder import rendered_pixels
 from bragg_numba.series.source import open_source
 from bragg_numba.series.truth import mean_wavelength
 from bragg_numba.view.sight import Sight
@@ -155,19 +157,12 @@ class Scene:
 
     def _draw(self, index: int) -> np.ndarray:
         """Draw the counts of a frame, as ``bragg-numba noise`` would."""
-        from bragg_numba.response import counter
-
         assert self._photons is not None
-        series, output = self.source.series, self.source.output
-        seed = int(series.frames["seed"][index]) if "seed" in series.frames else int(output.get("seed", 1))
+        known = {name: value for name, value in self.source.output.items() if name in ("seed", "scale", "response")}
+        noise = Noise(self.source.series, OutputOptions(counts="uint32", **known))
         photons = self._photons.frame(index)
         counts = np.zeros(photons.shape, dtype=np.uint32)
-        scale, top = float(output.get("scale", 1.0)), SATURATION["uint32"]
-        recorder, number = recorder_of(series, output.get("response")), series.first_frame + index
-        if recorder is None:
-            counter.draw_counts(photons, seed, number, counts, top=top, scale=scale)
-        else:
-            recorder.draw(photons, seed, number, counts, top=top, scale=scale)
+        noise.draw(photons, counts, index)
         return counts
 
 

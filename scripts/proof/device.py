@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("numba", "numba-cuda", "llvmlite", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax", "h5py")
 TABLE = f"-hkl {ROOT / 'examples' / '2erl_P1.hkl'} -cell 53.91 23.1 23.1 90 110.4 90 -misset 12 -23 41"
 CELL = "-cell 60 45 38 95 85 100 -misset 12 -23 41 -default_F 100"
-BEAM = "-lambda 1.1 -distance 100 -fluence 1e28 -oversample 1"
+ONE_SAMPLE = " -oversample 1"
+BEAM = f"-lambda 1.1 -distance 100 -fluence 1e28{ONE_SAMPLE}"
 
 #: Command lines without their frame, by the kernel that they ask for.
 PIXELS = {
@@ -63,12 +64,9 @@ class Day:
 
     def part(self, name: str, job) -> None:
         """Do a part, if there is time, and write down what it found or what stopped it."""
-        if self.left < 0:
-            self.seen[name] = {"error": "no time was left"}
-            return
         begun = time.monotonic()
         try:
-            found = job(self)
+            found = job(self) if self.left > 0 else {"error": "no time was left"}
         except Exception:  # what fails is what the day is for
             found = {"error": traceback.format_exc(limit=-3)}
         self.seen[name] = found
@@ -76,6 +74,16 @@ class Day:
         (self.out / "DEVICE.json").write_text(json.dumps(self.seen, indent=1) + "\n")
         (self.out / "DEVICE.md").write_text("\n".join(report(self.seen)) + "\n")
         print("\n".join(lines_of(name, found)), flush=True)
+
+
+def median_seconds(job, repeats: int) -> float:
+    """Return the median of what some calls take by the clock."""
+    taken = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        job()
+        taken.append(time.perf_counter() - begun)
+    return sorted(taken)[repeats // 2]
 
 
 # --- parts ------------------------------------------------------------------------------------------
@@ -129,12 +137,8 @@ def floor_of_benchmark() -> dict | str:
     simulator = Simulator(Experiment.from_nanobragg(line), backend="cuda", precision="tile")
     frame = simulator._renderer.new_frame()
     simulator.render(frame)
-    taken = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        simulator.render(frame)
-        taken.append(time.perf_counter() - begun)
-    found = {"card": card.name, "seconds": sorted(taken)[1], "pixel_steps": simulator.plan.pixel_steps}
+    taken = median_seconds(lambda: simulator.render(frame), 3)
+    found = {"card": card.name, "seconds": taken, "pixel_steps": simulator.plan.pixel_steps}
     try:
         work = cuda_model.square_work(4096 * 4096, 1000, card.arch)
     except InputError as error:
@@ -155,7 +159,8 @@ def comparison(day: Day) -> list[dict]:
     for name, words in PIXELS.items():
         if day.left < 0:
             break
-        experiment = Experiment.from_nanobragg(f"{words} {BEAM if '-oversample' not in words else BEAM[:-13]} {frame}")
+        beam = BEAM.removesuffix(ONE_SAMPLE) if "-oversample" in words else BEAM
+        experiment = Experiment.from_nanobragg(f"{words} {beam} {frame}")
         expected = Simulator(experiment, backend="cpu", precision="float64").render().astype(float)
         ways = (
             [("pixels", "tile"), ("pixels", "float64")]
@@ -204,12 +209,7 @@ def slopes(day: Day) -> list[dict]:
                 jobs = {"frame": simulator.render, "image": on_device.image, "images": on_device.images}
                 jobs |= {"pull": partial(on_device.pull, weights), "normal": partial(on_device.normal, weights)}
                 for job, call in jobs.items():
-                    taken = []
-                    for _ in range(1 if day.rehearsal else 3):
-                        begun = time.perf_counter()
-                        call()
-                        taken.append(time.perf_counter() - begun)
-                    row[f"seconds_{job}"] = sorted(taken)[len(taken) // 2]
+                    row[f"seconds_{job}"] = median_seconds(call, 1 if day.rehearsal else 3)
             except Exception:
                 row["failed"] = traceback.format_exc(limit=-3)
     return rows
@@ -240,6 +240,8 @@ def arrays(day: Day) -> dict:
     def through_torch():
         import torch
 
+        if not torch.cuda.is_available():
+            raise ModuleNotFoundError("this PyTorch has no CUDA")
         frame = torch.full((side, side), 7.0, device="cuda")
         back = simulator.render(frame)
         return {"same": bool((frame.cpu().numpy() == host).all()), "returned": back is frame}
@@ -276,20 +278,12 @@ def responses(day: Day) -> dict:
     for name in PRESETS:
         response = Response.preset(name)
         try:
-            seen, taken = response.record(frame, 1), []
-            for _ in range(5):
-                begun = time.perf_counter()
-                response.record(frame, 1)
-                taken.append(time.perf_counter() - begun)
-            expected = response.record(photons, 1)
-            begun = time.perf_counter()
-            response.record(photons, 1)
-            host = time.perf_counter() - begun
+            seen, expected = response.record(frame, 1), response.record(photons, 1)
             counts = seen.counts.get() if hasattr(seen.counts, "get") else seen.counts.copy_to_host()
             off = np.abs(counts.astype(np.int64) - expected.counts)
             found[name] = {
-                "seconds_on_device": sorted(taken)[2],
-                "seconds_on_host": host,
+                "seconds_on_device": median_seconds(partial(response.record, frame, 1), 5),
+                "seconds_on_host": median_seconds(partial(response.record, photons, 1), 1),
                 "different": int((off > 0).sum()),
                 "most_off": int(off.max()),
                 "sums_agree": (seen.photons, seen.most) == (expected.photons, expected.most),
@@ -298,6 +292,10 @@ def responses(day: Day) -> dict:
         except Exception:
             found[name] = {"failed": traceback.format_exc(limit=-3)}
     return found
+
+
+#: How the tests ended where time was up.
+STOPPED = "stopped at the limit"
 
 
 def tests(day: Day) -> dict:
@@ -322,14 +320,12 @@ def tests(day: Day) -> dict:
                 [*command, *words, *files], cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=max(day.left, 1)
             ).returncode
         except subprocess.TimeoutExpired:
-            ended = "stopped at the limit"
-    outcomes: dict[str, tuple[str, str]] = {}
-    for line in written.read_text().splitlines():  # of the processes and of the one that gathers from them
-        name, _, outcome, text = json.loads(line)
-        if name not in outcomes or simulated_gpu.ORDER.index(outcome) > simulated_gpu.ORDER.index(outcomes[name][0]):
-            outcomes[name] = (outcome, text[-1500:])
+            ended = STOPPED
+    outcomes = simulated_gpu.read_outcomes(written)
+    if ended == STOPPED:  # what was being run then says nothing
+        outcomes = {name: found for name, found in outcomes.items() if found != simulated_gpu.UNKNOWN}
     counted = {kind: sum(outcome == kind for outcome, _ in outcomes.values()) for kind in simulated_gpu.ORDER}
-    failures = {name: text for name, (outcome, text) in outcomes.items() if outcome == "failed"}
+    failures = {name: text[-1500:] for name, (outcome, text) in outcomes.items() if outcome == "failed"}
     return {"ended": ended, "counted": counted, "failures": failures}
 
 
@@ -352,17 +348,12 @@ def lines_of(name: str, found) -> list[str]:
     if isinstance(found, dict) and "error" in found:
         return [f"{name}: {found['error']}"]
     if name == "timings":
-        lines = []
-        for row in found["cases"]:
-            if "error" in row:
-                lines.append(f"- {row['title']}: {row['error']}")
-                continue
-            over = f", {row['over_peer']:.2f} x {row['peer_on']}" if row["peer"] else ""
-            lines.append(
-                f"- {row['title']}: {row['seconds_on_device'] * 1e3:.2f} ms on the device, "
-                f"{row['seconds_to_host'] * 1e3:.2f} ms to the host, {row['pixel_steps_per_s']:.3g} pixel-steps/s in "
-                f"{row['precision']}{over}"
-            )
+        import gpu_cases
+
+        lines = [
+            f"- {row['title']}: {row['error']}" if "error" in row else f"- {gpu_cases.line_of(row)}"
+            for row in found["cases"]
+        ]
         return [*lines, *(f"- {key}: {value}" for key, value in found.items() if key != "cases")]
     if name == "comparison":
         return [
@@ -420,10 +411,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def failed(seen: dict) -> bool:
     """Tell whether anything went wrong."""
-    text = json.dumps(seen)
-    held = [row for part in ("comparison", "slopes") for row in seen.get(part, []) if isinstance(row, dict)]
-    off = any(row.get("error", 2) > 1 for row in held)
-    return off or '"failed"' in text or '"error": "' in text
+    tested = seen.get("tests", {})
+    return went_wrong([seen.get(name) for name in PARTS]) or tested.get("ended", 0) not in (0, STOPPED)
+
+
+def went_wrong(found) -> bool:
+    """Tell whether something that was found, or a part of it, does not hold: an error above 1, a sentence, a False."""
+    if isinstance(found, dict):
+        error = found.get("error", 0.0)
+        off = isinstance(error, str) or not error <= 1.0  # NaN, too
+        return (
+            off or isinstance(found.get("failed"), str) or bool(found.get("failures")) or went_wrong([*found.values()])
+        )
+    if isinstance(found, (list, tuple)):
+        return any(went_wrong(one) for one in found)
+    return found is False
 
 
 if __name__ == "__main__":

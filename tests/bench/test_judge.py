@@ -1,24 +1,13 @@
 """The verdict on a gate's ratio: it holds, fails on a quiet machine, and is skipped on a busy one."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCH = Path(__file__).parents[2] / "bench"
 
 QUIET, SPREAD, CROWDED = (0.01, 0.99), (0.2, 0.99), (0.01, 0.6)
 
 
 @pytest.fixture(scope="module")
-def judging():
-    sys.path.insert(0, str(BENCH))
-    try:
-        import judge
-
-        yield judge
-    finally:
-        sys.path.remove(str(BENCH))
+def judging(bench):
+    return bench("judge")
 
 
 def _verdict(judging, figures, unrest, **options):

@@ -1,6 +1,5 @@
 """The bench of what a series costs beyond its frames: its stubs are a series, and its model counts what it should."""
 
-import sys
 from pathlib import Path
 
 import h5py
@@ -9,18 +8,10 @@ import pytest
 
 from bragg_numba.series.source import open_source
 
-BENCH = Path(__file__).parents[2] / "bench"
-
 
 @pytest.fixture(scope="module")
-def scale():
-    sys.path.insert(0, str(BENCH))
-    try:
-        import scale
-
-        yield scale
-    finally:
-        sys.path.remove(str(BENCH))
+def scale(bench):
+    return bench("scale")
 
 
 def test_stub_frames_are_a_series_with_masters_and_an_index(scale, tmp_path):
@@ -84,7 +75,7 @@ def test_the_quick_mode_prints_the_tables_of_the_page(scale, capsys):
     pytest.importorskip("distributed")
     assert scale.main(["--quick"]) == 0
     out = capsys.readouterr().out
-    page = (BENCH.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    page = scale.PAGE.read_text(encoding="utf-8")
     heads = [line for line in out.splitlines() if line.startswith("| ") and not line[2].isdigit()]
     for head in heads[:1]:
         assert head in page

@@ -113,6 +113,9 @@ def test_any_program_that_follows_virtual_datasets_reads_the_index(written):
         assert [source.file_name for source in split["/entry/data/data"].virtual_sources()] == [
             f"s_counts_run{number:04d}_master.h5" for number in (1, 2, 3)
         ]
+        said, of_master = split["/entry/process"], whole["/entry/process"]
+        assert set(said) == {*of_master, "runs"} and "response" in said
+        assert all(said[name][()] == of_master[name][()] for name in ("experiment", "noise", "response"))
 
 
 def test_the_master_of_a_run_is_a_whole_one_with_its_frames(written):
