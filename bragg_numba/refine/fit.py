@@ -554,13 +554,13 @@ def _result(job: _Job, found: Minimum, evaluations: int, rules: Rules) -> Refine
     for part, covariance in zip(blocks.parts, covariances, strict=True):
         deviations = np.sqrt(np.diag(covariance))
         sigmas[:n], sigmas[part] = deviations[:n], deviations[n:]
+    values = tuple(job.unknowns.of(i, at) for i in range(len(prepared)))
     chi_square, pixels = 0.0, 0
-    for still, model in zip(prepared, job.models(at), strict=True):
-        counted = still.counted
+    for still, mine in zip(prepared, values, strict=True):
+        model, counted = still.model(mine), still.counted
         variance = still.variance + (model if job.likelihood != "gaussian" else 0.0)
         chi_square += float((np.square(still.data - model) / variance)[counted].sum())
         pixels += int(counted.sum())
-    values = tuple(job.unknowns.of(i, at) for i in range(len(prepared)))
     experiments = tuple(moved(one.experiment, v)[0] for one, v in zip(prepared, values, strict=True))
     several = len(experiments) > 1
     fitted = tuple(

@@ -259,4 +259,4 @@ def _try(evaluate: Callable[[np.ndarray], Curved], rules: Rules, at: np.ndarray)
     except InputError:
         return None
     finite = math.isfinite(blocks.value) and np.isfinite(blocks.gradient).all()
-    return replace(blocks) if finite else None
+    return blocks if finite else None

@@ -11,7 +11,6 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import Sources, panel_array
 from bragg_numba.kernels.slopes import rows
-from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
 from bragg_numba.render.cuda import MEMORY_SHARE
 from bragg_numba.render.devices import Device
 from bragg_numba.slopes.contraction import Contraction
@@ -30,7 +29,7 @@ PIECE_BYTES = 2**28
 
 
 class CudaSlopes(Slopes):
-    """Slopes as ``Slopes`` gives them, pixel by pixel on one GPU.
+    """Slopes as ``Slopes`` gives them, pixel by pixel on one GPU; the engine must be that of pixels.
 
     Parameters
     ----------
@@ -139,10 +138,8 @@ class CudaSlopes(Slopes):
         from bragg_numba.kernels.slopes.cuda_terms import SlopeKind
 
         plan, look = self.plan, self.plan.lookup
-        of_table = INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
-        kernel = kernels.sum_kernel(
-            SlopeKind(plan.lattice.shape, self._single, of_table, any(panel.curved for panel in plan.panels))
-        )
+        curved = any(panel.curved for panel in plan.panels)
+        kernel = kernels.sum_kernel(SlopeKind(plan.lattice.shape, self._single, self._amplitudes, curved))
         panels, sources, steps, margins, beams = self._sent_nouns
         for first, stop in self._cuts(batch, self._n_rows + slopes + 4):
             listed = batch.blocks[first:stop].copy()

@@ -30,7 +30,7 @@ TERMS_OF_A_LOOK = 32.0
 class CudaSpotsRenderer(GpuRenderer):
     """Renders rows of a plan on one GPU, reflection by reflection.
 
-    The plan must be one that this engine can serve (engine.require_servable).
+    The plan must be one that this engine can serve (plan.arithmetic.spots.require_servable).
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import GAUSS, SHAPE_NAMES, TOPHAT
 from bragg_numba.plan.arithmetic.cpu import choose
-from bragg_numba.plan.arithmetic.spots import cannot_average, cannot_serve
+from bragg_numba.plan.arithmetic.spots import cannot_average, cannot_serve, require_servable
 from bragg_numba.plan.plan import Plan
 from bragg_numba.render import costs
 from bragg_numba.render.cpu import CpuRenderer, TileRenderer
@@ -140,12 +140,6 @@ def _by_cost(why: str, of_pixels: Callable[[], float], pixels: Callable, spots: 
     chosen = chosen or pixels()
     chosen.engine_reason = why
     return chosen
-
-
-def require_servable(plan: Plan) -> None:
-    """Raise InputError if the engine of spots cannot render a plan."""
-    if why := cannot_serve(plan):
-        raise InputError("Sampling.engine", f"cannot be spots: {why}", hint="auto takes pixels there")
 
 
 def require_averages(plan: Plan) -> None:

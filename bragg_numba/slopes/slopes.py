@@ -17,13 +17,14 @@ from bragg_numba.kernels.parameters import GAUSS, SQUARE, TOPHAT
 from bragg_numba.kernels.slopes import nouns, rows
 from bragg_numba.memory import require
 from bragg_numba.plan.arithmetic.cpu import LIT_RADIUS_SQUARED
+from bragg_numba.plan.arithmetic.spots import require_servable
 from bragg_numba.plan.arithmetic.squares import strongest_square
 from bragg_numba.plan.plan import Plan
 from bragg_numba.slopes.cell_counts import with_counts
 from bragg_numba.slopes.contraction import Contraction, contract, vectors_at_rest
 from bragg_numba.slopes.likelihood import judge
 from bragg_numba.slopes.pixels import Batch, Observed, Pixels, as_frame
-from bragg_numba.slopes.spots import SpotsWalker, require_servable
+from bragg_numba.slopes.spots import SpotsWalker
 from bragg_numba.slopes.tangents import F2, OF_PANELS, Tangent
 from bragg_numba.threads import threads
 
@@ -217,7 +218,7 @@ class Slopes:
             raise InputError(F2, "has a slope image for each reflection", hint="take push(direction) or pull(weights)")
         require(
             "the slope images",
-            4 * len(self.names) * self.plan.shape[0] * self.plan.shape[1],
+            np.dtype(self._kind).itemsize * len(self.names) * self.plan.shape[0] * self.plan.shape[1],
             self._max_memory,
             f"{len(self.names)} parameters; push, pull and normal need none",
         )
@@ -442,21 +443,18 @@ class Slopes:
     ) -> None:
         """Sum the blocks of a batch, and keep of them what a task asks for: images, pulls or normals."""
         from bragg_numba.kernels.slopes import block, cpu
-        from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
 
         told, pixels = self._nouns(contraction, squares), nouns.Pixels(batch.blocks, batch.rows, batch.columns)
         with threads(self._threads):
             scratch = cpu.scratch_of(self._single, contraction.weights.shape[1], len(contraction.starts) - 1)
             if what not in self._kernels:
                 mine = nouns.Scratch(*(part[0] for part in scratch))
-                look, whole = self.plan.lookup, np.int64(0)
-                amplitudes = INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
                 keep = {"images": cpu.keep_images, "pulls": cpu.keep_pulls, "normals": cpu.keep_normals}[what]
                 self._kernels[what] = (
-                    block.sum_of_blocks(self.plan.lattice.shape, self._single, amplitudes).given(
+                    block.sum_of_blocks(self.plan.lattice.shape, self._single, self._amplitudes).given(
                         told, np.int32(0), batch.rows, batch.columns, mine
                     ),
-                    keep.given(task, whole, np.int32(0), np.int32(0), np.int32(0), mine),
+                    keep.given(task, np.int64(0), np.int32(0), np.int32(0), np.int32(0), mine),
                 )
             cpu.walk_blocks(*self._kernels[what], *told, pixels, task, scratch)
 
@@ -467,6 +465,14 @@ class Slopes:
             squares = self._squares()
         flat = np.ascontiguousarray(squares.reshape(-1), dtype=kind)
         return nouns.Nouns(*self.plan.arguments, flat, contraction.wanted, self._beams())
+
+    @property
+    def _amplitudes(self) -> int:
+        """How |F|^2 comes about, by the number that the kernels have for it."""
+        from bragg_numba.kernels.slopes.steps import INTERPOLATED, LISTED, UNIFORM
+
+        look = self.plan.lookup
+        return INTERPOLATED if look.interpolate else LISTED if look.has_table else UNIFORM
 
     def _squares(self) -> np.ndarray:
         """|F|^2 of the table; a single number where there is none, or it is interpolated."""
@@ -639,7 +645,7 @@ def _margins(plan: Plan, *, single: bool) -> tuple[float, float, float]:
 
 
 def _bend(plan: Plan) -> float:
-    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 70)."""
+    """Curvature of a block's directions up to which float32 holds its phases; negative: never (eq. 36)."""
     counts = np.array(plan.lattice[1:4])
     if plan.lattice.shape == SQUARE:
         if (counts != np.rint(counts)).any() or counts.max() > MOST_CELLS:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bragg_numba.errors import InputError
 from bragg_numba.kernels import work
 from bragg_numba.kernels.parameters import YES, Panel
 from bragg_numba.kernels.slopes import spots_rows
@@ -25,7 +24,6 @@ from bragg_numba.kernels.slopes.spots_rows import (
     Listed,
 )
 from bragg_numba.kernels.spots.rows import BLOCK_COLUMNS, BLOCK_ROWS, Beams
-from bragg_numba.plan.arithmetic.spots import cannot_serve
 from bragg_numba.plan.plan import Plan
 from bragg_numba.predict.lit import SHARE_OF_CUT, Lit, deal, find_lit, group_sources
 from bragg_numba.slopes.contraction import Contraction
@@ -38,12 +36,6 @@ PART_OF_CUT, PART_IN_FLOAT64 = 1e-2, 1e-8
 
 #: What reflections are taken to have where none has anything, electrons.
 LEAST_F = 1e-3
-
-
-def require_servable(plan: Plan) -> None:
-    """Raise InputError if slopes of a plan cannot be summed reflection by reflection."""
-    if why := cannot_serve(plan):
-        raise InputError("Sampling.engine", f"cannot be spots: {why}", hint="auto takes pixels there")
 
 
 def list_fields(panels: tuple[Panel, ...], wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

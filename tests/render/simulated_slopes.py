@@ -43,15 +43,25 @@ def assert_agree(experiment: Experiment, names: str, precision: str, **options) 
         assert_near(image, slope, precision)
 
 
-@pytest.mark.parametrize("precision", ["tile", "float64"])
-@pytest.mark.parametrize("fidelity", ["physical", "nanobragg"])
+#: Each fidelity and each precision; all four in the long profile.
+BOTH = pytest.mark.parametrize(
+    ("fidelity", "precision"),
+    [
+        ("physical", "tile"),
+        ("nanobragg", "float64"),
+        pytest.param("physical", "float64", marks=pytest.mark.slow),
+        pytest.param("nanobragg", "tile", marks=pytest.mark.slow),
+    ],
+)
+
+
+@BOTH
 @pytest.mark.parametrize("shape", ["square", "gauss", pytest.param("round", marks=pytest.mark.slow)])
 def test_slope_images_are_those_of_the_cpu(shape, fidelity, precision):
     assert_agree(an_experiment(shape, fidelity), NAMES, precision)
 
 
-@pytest.mark.parametrize("precision", ["tile", "float64"])
-@pytest.mark.parametrize("fidelity", ["physical", "nanobragg"])
+@BOTH
 def test_slopes_go_through_sub_pixels_layers_sources_and_spindle(fidelity, precision):
     experiment = an_experiment(
         fidelity=fidelity,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bragg_numba.errors import InputError
 from bragg_numba.kernels.parameters import GAUSS, ROUND, SHAPE_NAMES, SQUARE, TOPHAT
 from bragg_numba.plan.arithmetic.cpu import (
     FARTHEST,
@@ -76,6 +77,12 @@ def cannot_serve(plan: Plan) -> str:
     if not _sums_fit(plan):
         return "amplitudes or photons lie beyond the range of float32"
     return ""
+
+
+def require_servable(plan: Plan) -> None:
+    """Raise InputError if the engine of spots cannot render a plan."""
+    if why := cannot_serve(plan):
+        raise InputError("Sampling.engine", f"cannot be spots: {why}", hint="auto takes pixels there")
 
 
 def cannot_average(plan: Plan) -> str:
