@@ -49,13 +49,23 @@ print(digest.hexdigest())
 PY
 }
 
+# has_extras STAMP EXTRAS: whether what was installed last has them, EXTRAS being a,b.
+has_extras() {
+    local stamp extras one
+    { read -r stamp extras <"$STAMP"; } 2>/dev/null || return 1
+    [ "$stamp" = "$1" ] || return 1
+    for one in ${2//,/ }; do
+        case ",$extras," in *",$one,"*) ;; *) return 1 ;; esac
+    done
+}
+
 # set_up [test]: after it $PYTHON has the package, with the packages of the test extra if asked for.
 set_up() {
     local extra="${1:-}" stamp
     { [ -x "$PYTHON" ] && is_new_enough "$PYTHON"; } || make_environment
     stamp="$(wanted_stamp)"
-    # An environment with the test extra also serves those who do not need it.
-    if ! grep -qxF "$stamp test" "$STAMP" 2>/dev/null && ! grep -qxF "$stamp $extra" "$STAMP" 2>/dev/null; then
+    # An environment with more extras also serves those who need fewer.
+    if ! has_extras "$stamp" "$extra"; then
         say "installing bragg_numba${extra:+ with its $extra extra} into .venv"
         rm -f "$STAMP"
         if ! "$PYTHON" -m pip install --quiet --quiet --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" >&2; then

@@ -61,7 +61,7 @@ def refine(
     free
         Parameters that each still has for itself: dotted fields or words, which docs/refine.md lists.
     shared
-        Parameters that all stills have in common: those of the detector, say, and ``"F2"``, |F|^2 of all reflections.
+        Parameters that all stills have in common: those of the detector, say, and ``"F2"``: those of all reflections.
     likelihood
         ``"poisson"``; ``"model"``: Gaussian with the variance that the model expects, read-out added; ``"gaussian"``:
         with ``variance``.
