@@ -65,6 +65,7 @@ def main() -> int:
     clock.stop("plan: structure factors, orientations, geometry")
     print("loading the kernels; the first run compiles them, which takes half a minute or more", file=sys.stderr)
     next(sim.tiles(rows=4))
+    Simulator(make_experiment(16), precision="float64").render()  # the kernel for what float32 leaves in doubt
     clock.stop("compile, or load the compiled kernels")
     image = render_with_progress(sim)
     seconds = clock.stop("render")
