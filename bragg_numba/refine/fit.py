@@ -23,10 +23,10 @@ from bragg_numba.refine.still import Prepared, Still, prepare
 from bragg_numba.slopes.differences import tangents_of
 from bragg_numba.slopes.families import PANELS, SOURCES, free_constants
 from bragg_numba.slopes.parameters import WORDS, Parameter, find_parameters, moved
+from bragg_numba.slopes.pixels import LIKELIHOODS
 from bragg_numba.slopes.slopes import Normal
 from bragg_numba.slopes.tangents import F2, Tangent
 
-LIKELIHOODS = ("poisson", "model", "gaussian")
 ROBUST = ("huber", "cauchy")
 
 #: Residuals in standard deviations at which a robust fit begins to count less.
